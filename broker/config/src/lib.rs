@@ -1,0 +1,1 @@
+//! flumen.toml: types, parsing, validation, diff, JSON Schema

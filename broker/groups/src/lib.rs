@@ -1,0 +1,1 @@
+//! Consumer group and transaction coordinators as decide/apply state machines

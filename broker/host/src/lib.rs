@@ -1,0 +1,1 @@
+//! Plugins: compile, instance, limits, capabilities, pumps, reload

@@ -1,0 +1,1 @@
+//! Rules of the log: append, indexes, recovery, retention and compaction planners

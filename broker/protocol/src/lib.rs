@@ -1,0 +1,1 @@
+//! Kafka's frames, api table and error codes over generated messages

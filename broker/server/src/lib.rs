@@ -1,0 +1,1 @@
+//! Sockets, dispatch, one handler file per API, partition handles, coordinators

@@ -1,0 +1,1 @@
+//! The log on a disk: files, writer, reader, group commit, recovery, compactor

@@ -1,0 +1,14 @@
+//! Ids, offsets, time and sizes: the nouns every other room uses.
+//!
+//! Invariants: every type here is a plain value, `Copy` where it is small, without IO, clocks or
+//! randomness. Arithmetic that could leave the range of Kafka's wire integers is spelled out.
+
+mod ids;
+mod offset;
+mod size;
+mod time;
+
+pub use ids::{LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId, TopicPartition};
+pub use offset::Offset;
+pub use size::{ByteSize, ParseSizeError};
+pub use time::{Millis, ParseMillisError, Timestamp};

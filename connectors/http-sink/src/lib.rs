@@ -1,0 +1,1 @@
+//! Flumen connector: http-sink

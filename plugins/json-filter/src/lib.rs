@@ -1,0 +1,1 @@
+//! Flumen transform: json-filter

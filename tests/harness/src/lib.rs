@@ -1,0 +1,1 @@
+//! Starts brokers, clients, databases and HTTP servers for the tests
