@@ -1,0 +1,1 @@
+//! The binary, driven end to end by real clients and real services: see `tests/`.

@@ -1,0 +1,1 @@
+//! A guest that misbehaves on demand.

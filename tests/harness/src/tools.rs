@@ -1,0 +1,55 @@
+//! Where the things that tests/setup and plugins/build made are.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("tests/harness lies two below the root")
+        .into()
+}
+
+/// The folder that cargo builds into, found from the running test's own place in it.
+pub fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    test.ancestors()
+        .find(|dir| dir.join("CACHEDIR.TAG").exists())
+        .unwrap_or_else(|| panic!("no cargo target folder above {}", test.display()))
+        .into()
+}
+
+fn must_exist(path: PathBuf, made_by: &str) -> PathBuf {
+    assert!(path.exists(), "{} is missing; run {made_by} first (tests/run does it all)", path.display());
+    path
+}
+
+/// The broker: `FLUMEN_BIN`, or the one built beside the test.
+pub fn flumen() -> PathBuf {
+    if let Some(named) = std::env::var_os("FLUMEN_BIN") {
+        return must_exist(named.into(), "cargo build -p flumen");
+    }
+    let test = std::env::current_exe().expect("a running test has a path");
+    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    must_exist(profile.join("flumen"), "cargo build -p flumen")
+}
+
+/// A guest by name, as plugins/build leaves it.
+pub fn guest(name: &str) -> PathBuf {
+    must_exist(root().join("target/guests/flumen").join(format!("{name}.wasm")), "plugins/build")
+}
+
+fn env_dir() -> PathBuf {
+    std::env::var_os("FLUMEN_TEST_ENV").map_or_else(|| root().join("target/test-env"), PathBuf::from)
+}
+
+/// The Python that has the Kafka clients.
+pub fn python() -> PathBuf {
+    must_exist(env_dir().join("venv/bin/python"), "tests/setup")
+}
+
+/// The class path of Apache Kafka's tools and broker.
+pub fn kafka_class_path() -> String {
+    format!("{}/*", must_exist(env_dir().join("kafka/lib"), "tests/setup").display())
+}
