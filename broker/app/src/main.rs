@@ -1,1 +1,7 @@
-fn main() {}
+//! The `flumen` binary: reads the command line and leaves with a documented exit code.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

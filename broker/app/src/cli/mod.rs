@@ -1,0 +1,77 @@
+//! The command line: one enum of commands, one file a command, one place where a failure becomes
+//! words and an exit code (docs/reference/exit-codes.md).
+//!
+//! Invariants: a command writes its result to standard output and everything else (notes, progress,
+//! errors) to standard error, so that `flumen ... --json | jq` always works. No command prints an
+//! error and returns Ok.
+
+mod completions;
+mod failure;
+mod out;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use failure::{Exit, Failure};
+pub(crate) use out::{Out, Tone};
+
+/// What every command returns: nothing, or why not.
+pub(crate) type Outcome = Result<(), Failure>;
+
+/// One binary that is a durable log, a Kafka broker, and a runner of WASM plugins between them.
+#[derive(Parser)]
+#[command(name = "flumen", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    style: out::Style,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Completions(completions::Args),
+}
+
+impl Command {
+    fn run(self, out: &Out) -> Outcome {
+        match self {
+            Command::Completions(args) => completions::run(args, out),
+        }
+    }
+}
+
+/// Parses the process's arguments, runs the command, reports its failure.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => {
+            // Help and version come this way too, and are no failure; a closed pipe is nobody's.
+            let _ = wrong.print();
+            return if wrong.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    let out = Out::new(&cli.style);
+    match cli.command.run(&out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+/// Runs a command that talks to a network, on one thread; Ctrl-C ends it with exit code 130.
+pub(crate) fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new("cannot start the async runtime").because(e))?;
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure::silent(Exit::Interrupted)),
+        }
+    })
+}
