@@ -41,7 +41,7 @@ fn consume_transform_produce_copies_each_record_once() {
     let flumen = Flumen::start("[topics.plain]\npartitions = 2\n[topics.loud]\npartitions = 2\n");
     let produce = include_str!("../scripts/produce.py");
     python("produce", produce, &["confluent", &flumen.bootstrap(), "plain", "400", "zstd"]);
-    let copy = include_str!("../scripts/copy.py");
+    let copy = include_str!("../scripts/copy_records.py");
     python("copy", copy, &[&flumen.bootstrap(), "plain", "loud", "400", "copiers"]);
     let seen = values(&flumen, "confluent", "loud", 400, "read_committed");
     let expected: BTreeSet<String> = (0..400).map(|i| format!("CONFLUENT-{i}")).collect();

@@ -1,7 +1,7 @@
 """Consume, transform, produce, exactly once: copies COUNT records from one topic to another in
 transactions that carry the input offsets, aborting and redoing every third one.
 
-usage: copy.py BOOTSTRAP FROM TO COUNT GROUP
+usage: copy_records.py BOOTSTRAP FROM TO COUNT GROUP
 """
 import sys
 
