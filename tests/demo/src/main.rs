@@ -89,7 +89,7 @@ fn show(args: &Args, service: &Service, seconds: f64) -> Result<()> {
     let query = "select city, count(*), round(sum(amount), 2), count(distinct order_id) from orders group by city order by 2 desc";
     let rows = sqlite::rows(&database, query).map_err(anyhow::Error::msg)?;
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header(["city", "orders over 100", "amount", "distinct ids"]);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["city", "orders over 100", "amount", "distinct ids"]);
     for row in rows {
         table.add_row(row);
     }
