@@ -1,1 +1,31 @@
-//! Kafka's record batch v2: header, records, codecs, control records
+//! Kafka's record batch, version 2: header, records, codecs, control records.
+//!
+//! Invariants: nothing here panics on bytes from a disk, a socket or a guest; no count or length in
+//! them is trusted before the bytes behind it have been seen; a decompressed section is bounded by the
+//! caller. A batch on its way through the broker is one opaque `Bytes` ([`Batch`]).
+//!
+//! Magic 0 and 1 (message sets) are not here: [`BatchError::Magic`] names what was found.
+
+mod attributes;
+mod batch;
+mod builder;
+mod codec;
+mod control;
+mod error;
+mod header;
+mod record;
+pub mod varint;
+
+pub use attributes::{Attributes, Compression, ParseCompressionError, TimestampType};
+pub use batch::{Batch, Records, assign, batches, stamp_log_append_time};
+pub use builder::{BatchBuilder, PackedBatch, wrap_packed};
+pub use codec::{compress, decompress};
+pub use control::{ControlRecord, control_batch};
+pub use error::BatchError;
+pub use header::{BatchHeader, HEADER_LEN, MAGIC};
+pub use record::{Headers, NewRecord, RecordIter, RecordRef, record_len, write_record};
+
+/// CRC-32C (Castagnoli), as the batch header carries it.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
+}
