@@ -5,6 +5,9 @@ use crate::{Batch, Error, Plugin, RecordRef, Rejections, Result, wire};
 
 /// Looks at records, changes none. Export it with [`export_filter!`](crate::export_filter).
 pub trait Filter: Plugin {
+    /// Before the records of each batch: where they come from.
+    fn begin(&mut self, _batch: &Batch<'_>) {}
+
     /// Whether to keep the record. [`Error::Reject`] sends it where bad records go.
     fn keep(&mut self, record: &RecordRef<'_>) -> Result<bool>;
 }
@@ -25,6 +28,7 @@ impl Kept {
 
 /// Runs a filter over a batch.
 pub fn run<F: Filter>(filter: &mut F, batch: &Batch<'_>) -> Result<Kept> {
+    filter.begin(batch);
     let mut kept = Kept { bits: vec![0; (batch.count as usize).div_ceil(8)], rejected: Rejections::new() };
     for record in batch.records() {
         match filter.keep(&record) {
