@@ -1,1 +1,20 @@
-//! Rules of the log: append, indexes, recovery, retention and compaction planners
+//! Rules of the log: what may be appended, what the files beside it say, what is to go and when.
+//!
+//! Invariants: every function here is told all that it goes by, the time included, and answers with a
+//! value; who acts on it is `store`. Bytes and texts from a disk are never trusted: what does not read
+//! is an error or `None`, never a panic.
+//!
+//! It lacks files, threads and clocks, and knows nothing of Kafka's protocol.
+
+pub mod append;
+pub mod checkpoint;
+pub mod cleaner;
+pub mod compaction;
+pub mod config;
+pub mod epochs;
+pub mod keys;
+pub mod producers;
+pub mod retention;
+mod snapshot;
+
+pub use snapshot::SnapshotError;

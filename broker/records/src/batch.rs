@@ -140,7 +140,10 @@ pub fn stamp_log_append_time(batch: &mut [u8], now: Timestamp) {
 }
 
 /// Sets length and CRC of a batch that is otherwise complete.
-pub(crate) fn seal(batch: &mut [u8]) {
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub fn seal(batch: &mut [u8]) {
     let length = (batch.len() - LENGTH_OVERHEAD) as i32;
     batch[8..12].copy_from_slice(&length.to_be_bytes());
     let crc = crc32c(&batch[CRC_FROM..]);

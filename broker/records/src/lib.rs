@@ -17,7 +17,7 @@ mod record;
 pub mod varint;
 
 pub use attributes::{Attributes, Compression, ParseCompressionError, TimestampType};
-pub use batch::{Batch, Records, assign, batches, stamp_log_append_time};
+pub use batch::{Batch, Records, assign, batches, seal, stamp_log_append_time};
 pub use builder::{BatchBuilder, PackedBatch, wrap_packed};
 pub use codec::{compress, decompress};
 pub use control::{ControlRecord, control_batch};

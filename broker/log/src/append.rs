@@ -1,0 +1,225 @@
+//! What a batch must be to be appended, before it is given offsets.
+
+use flumen_records::{Batch, BatchError, Compression, TimestampType};
+use flumen_types::{Offset, Timestamp};
+use thiserror::Error;
+
+use crate::config::TopicConfig;
+
+/// How much a batch may grow to when it has to be looked into.
+const DECOMPRESSED_MAX: usize = 512 << 20;
+
+#[derive(Debug, Error)]
+pub enum Invalid {
+    #[error("the batch is damaged")]
+    Corrupt(#[from] BatchError),
+    #[error("the batch has {size} bytes; the topic takes {max} (max.message.bytes)")]
+    TooLarge { size: usize, max: usize },
+    #[error("{0}")]
+    Record(&'static str),
+    #[error(
+        "timestamp {found} lies outside of what the topic takes at {now} (message.timestamp.before.max.ms, .after.max.ms)"
+    )]
+    Timestamp { found: Timestamp, now: Timestamp },
+}
+
+/// Judges one batch that a client has sent. Records are looked at only where a rule needs it: on a
+/// compacted topic, for their keys.
+pub fn validate(batch: &Batch, config: &TopicConfig, now: Timestamp) -> Result<(), Invalid> {
+    let header = batch.header();
+    batch.verify_crc()?;
+    let size = batch.bytes().len();
+    if size > config.max_message_bytes {
+        return Err(Invalid::TooLarge { size, max: config.max_message_bytes });
+    }
+    if header.is_control() {
+        return Err(Invalid::Record("clients may not write control batches"));
+    }
+    if header.records_count <= 0 {
+        return Err(Invalid::Record("the batch holds no records"));
+    }
+    if header.last_offset_delta != header.records_count - 1 {
+        return Err(Invalid::Record("the batch's last offset delta and record count do not agree"));
+    }
+    if header.is_transactional() && !header.producer_id.is_some() {
+        return Err(Invalid::Record("a transactional batch needs a producer id"));
+    }
+    if header.producer_id.is_some() && (header.base_sequence.0 < 0 || header.producer_epoch.0 < 0) {
+        return Err(Invalid::Record("a producer id needs an epoch and a sequence"));
+    }
+    if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
+        return Err(Invalid::Record("clients may not set the timestamp type to LogAppendTime"));
+    }
+    let codec = header.attributes.compression()?;
+    if config.timestamp_type == TimestampType::CreateTime {
+        check_time(header.max_timestamp, config, now)?;
+    }
+    if config.cleanup_policy.compact {
+        check_keys(batch)?;
+    } else if codec == Compression::None {
+        check_first(batch)?;
+    }
+    Ok(())
+}
+
+fn check_time(found: Timestamp, config: &TopicConfig, now: Timestamp) -> Result<(), Invalid> {
+    let behind = now.since(found);
+    let ahead = found.since(now);
+    if found != Timestamp::NONE
+        && (behind > config.timestamp_before_max.0 || ahead > config.timestamp_after_max.0)
+    {
+        return Err(Invalid::Timestamp { found, now });
+    }
+    Ok(())
+}
+
+/// Compaction goes by keys: each record of a compacted topic needs one.
+fn check_keys(batch: &Batch) -> Result<(), Invalid> {
+    for record in &batch.records(DECOMPRESSED_MAX)? {
+        if record?.key.is_none() {
+            return Err(Invalid::Record("a compacted topic takes no record without a key"));
+        }
+    }
+    Ok(())
+}
+
+/// That the first record is one costs nothing to see, and finds a payload that is no records at all.
+fn check_first(batch: &Batch) -> Result<(), Invalid> {
+    let records = batch.records(usize::MAX)?;
+    match records.iter().next() {
+        Some(Ok(record)) if record.offset_delta == 0 => Ok(()),
+        Some(Ok(_)) => Err(Invalid::Record("the first record's offset delta is not 0")),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(Invalid::Record("the batch holds no records")),
+    }
+}
+
+/// The active segment's facts that decide whether the next batch opens another.
+#[derive(Clone, Copy, Debug)]
+pub struct RollFacts {
+    pub base: Offset,
+    pub size: u64,
+    /// Of its first batch.
+    pub first_timestamp: Option<Timestamp>,
+    pub index_entries: u64,
+    pub time_index_entries: u64,
+}
+
+/// Whether the batch opens a new segment. Kafka's rules: too large, too old by the records' own time,
+/// index full, or an offset too far from the base for four bytes.
+pub fn rolls(
+    facts: &RollFacts,
+    incoming: &flumen_records::BatchHeader,
+    last: Offset,
+    config: &TopicConfig,
+) -> bool {
+    if facts.size == 0 {
+        return false;
+    }
+    let length = incoming.total_len() as u64;
+    let age = facts.first_timestamp.map_or(0, |first| incoming.max_timestamp.since(first));
+    let age_max = config.segment.0.saturating_sub(config.segment_jitter.0.min(config.segment.0));
+    facts.size > config.segment_bytes.saturating_sub(length)
+        || age > age_max
+        || (facts.index_entries + 1) * 8 > config.segment_index_bytes
+        || (facts.time_index_entries + 2) * 12 > config.segment_index_bytes
+        || last.since(facts.base) > i64::from(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use flumen_records::{BatchBuilder, BatchHeader, ControlRecord, NewRecord, control_batch};
+    use flumen_types::{Millis, ProducerEpoch, ProducerId};
+
+    use super::*;
+    use crate::config::Texts;
+
+    const NOW: Timestamp = Timestamp(1_000_000_000_000);
+
+    fn batch(key: Option<&[u8]>, timestamp: Timestamp) -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&NewRecord { timestamp, key, value: Some(b"value"), headers: &[] });
+        Batch::parse(builder.build().unwrap()).unwrap()
+    }
+
+    fn config(pairs: &[(&str, &str)]) -> TopicConfig {
+        let texts: Texts = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        TopicConfig::resolve(&texts, &Texts::new()).unwrap()
+    }
+
+    #[test]
+    fn a_plain_batch_is_taken() {
+        validate(&batch(None, NOW), &config(&[]), NOW).unwrap();
+    }
+
+    #[test]
+    fn a_wrong_crc_is_refused() {
+        let mut bytes = batch(None, NOW).bytes().to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        let damaged = Batch::parse(Bytes::from(bytes)).unwrap();
+        assert!(matches!(validate(&damaged, &config(&[]), NOW), Err(Invalid::Corrupt(_))));
+    }
+
+    #[test]
+    fn clients_write_no_markers() {
+        let marker = control_batch(
+            ProducerId(1),
+            ProducerEpoch(0),
+            ControlRecord::Commit { coordinator_epoch: 0 },
+            NOW,
+        );
+        let marker = Batch::parse(marker).unwrap();
+        assert!(matches!(validate(&marker, &config(&[]), NOW), Err(Invalid::Record(_))));
+    }
+
+    #[test]
+    fn a_compacted_topic_wants_keys() {
+        let compact = config(&[("cleanup.policy", "compact")]);
+        validate(&batch(Some(b"k"), NOW), &compact, NOW).unwrap();
+        assert!(matches!(validate(&batch(None, NOW), &compact, NOW), Err(Invalid::Record(_))));
+    }
+
+    #[test]
+    fn sizes_and_times_have_limits() {
+        assert!(matches!(
+            validate(&batch(None, NOW), &config(&[("max.message.bytes", "20")]), NOW),
+            Err(Invalid::TooLarge { .. })
+        ));
+        let future = batch(None, NOW.plus(Millis(3_700_000)));
+        assert!(matches!(validate(&future, &config(&[]), NOW), Err(Invalid::Timestamp { .. })));
+        let past = batch(None, Timestamp(NOW.0 - 10_000));
+        let strict = config(&[("message.timestamp.before.max.ms", "5s")]);
+        assert!(matches!(validate(&past, &strict, NOW), Err(Invalid::Timestamp { .. })));
+        validate(&past, &config(&[]), NOW).unwrap();
+    }
+
+    #[test]
+    fn a_segment_rolls_by_size_age_index_and_reach() {
+        let incoming = BatchHeader::parse(batch(None, NOW).bytes()).unwrap();
+        let facts = RollFacts {
+            base: Offset(0),
+            size: 1000,
+            first_timestamp: Some(NOW),
+            index_entries: 0,
+            time_index_entries: 0,
+        };
+        let small = config(&[
+            ("internal.segment.bytes", "1050"),
+            ("segment.ms", "1m"),
+            ("segment.index.bytes", "64"),
+        ]);
+        assert!(rolls(&facts, &incoming, Offset(5), &small), "too large");
+        let fits = RollFacts { size: 10, ..facts };
+        assert!(!rolls(&fits, &incoming, Offset(5), &small));
+        assert!(rolls(
+            &RollFacts { first_timestamp: Some(Timestamp(NOW.0 - 60_001)), ..fits },
+            &incoming,
+            Offset(5),
+            &small
+        ));
+        assert!(rolls(&RollFacts { index_entries: 8, ..fits }, &incoming, Offset(5), &small));
+        assert!(rolls(&fits, &incoming, Offset(i64::from(i32::MAX) + 1), &small));
+        assert!(!rolls(&RollFacts { size: 0, ..facts }, &incoming, Offset(5), &small), "an empty one never");
+    }
+}
