@@ -1,0 +1,219 @@
+//! The one table of the APIs that are spoken here, and of the versions of each.
+//!
+//! The broker serves exactly this and says so in ApiVersions; the client asks for nothing outside it.
+//!
+//! Invariants: a served version is one that the generated messages encode and decode. A request is
+//! decoded only in a served version.
+
+use std::fmt;
+
+use bytes::Bytes;
+use kafka_wire_core::{ApiVersion, DecodeError, Decoder, KafkaDecode};
+
+use crate::limits::decode_limits;
+use crate::messages::*;
+
+/// What is known of one API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Api {
+    pub key: ApiKey,
+    /// The oldest version that is answered.
+    pub min: i16,
+    /// The newest version that is answered.
+    pub max: i16,
+    /// The oldest version that ApiVersions names. Produce's is lower than what is answered: older
+    /// librdkafka takes a minimum above 0 to mean that compression is not supported (KAFKA-18659).
+    pub advertised_min: i16,
+    /// From this version on, headers and bodies carry tagged fields.
+    pub flexible_from: i16,
+}
+
+impl Api {
+    /// The row of a number, if it is served.
+    pub fn find(key: i16) -> Option<&'static Api> {
+        TABLE.iter().find(|api| api.key as i16 == key)
+    }
+
+    pub fn serves(&self, version: i16) -> bool {
+        (self.min..=self.max).contains(&version)
+    }
+
+    pub fn is_flexible(&self, version: i16) -> bool {
+        version >= self.flexible_from
+    }
+
+    /// 1 if an answer's header has tagged fields. That of ApiVersions never has: whoever asks does not
+    /// know yet what the broker speaks.
+    pub fn response_header_version(&self, version: i16) -> i16 {
+        i16::from(self.key != ApiKey::ApiVersions && self.is_flexible(version))
+    }
+}
+
+macro_rules! apis {
+    ($($name:ident = $key:literal, $request:ident, versions $min:literal to $max:literal $(, says $says:literal)?;)*) => {
+        /// The number of an API.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(i16)]
+        pub enum ApiKey {
+            $($name = $key,)*
+        }
+
+        impl ApiKey {
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(ApiKey::$name => stringify!($name),)*
+                }
+            }
+
+            /// Its row in [`TABLE`].
+            pub fn api(self) -> &'static Api {
+                let mut at = 0;
+                $(
+                    if self == ApiKey::$name {
+                        return &TABLE[at];
+                    }
+                    at += 1;
+                )*
+                unreachable!("row {at} of {} APIs", TABLE.len())
+            }
+        }
+
+        /// Every API that is served, by number.
+        pub const TABLE: &[Api] = &[$(Api {
+            key: ApiKey::$name,
+            min: $min,
+            max: $max,
+            advertised_min: { let min = $min; $(let min = { let _: i16 = min; $says };)? min },
+            flexible_from: flexible_from::<$request>(),
+        },)*];
+
+        /// A request of any API.
+        #[derive(Clone, Debug)]
+        pub enum Request {
+            $($name($request),)*
+        }
+
+        impl Request {
+            /// Reads a body that follows the request's header; the version must be a served one.
+            pub fn decode(key: ApiKey, version: i16, body: Bytes) -> Result<Request, DecodeError> {
+                let mut decoder = Decoder::new(body, decode_limits())?;
+                let version = ApiVersion::new(version);
+                let request = match key {
+                    $(ApiKey::$name => Request::$name($request::decode(&mut decoder, version)?),)*
+                };
+                decoder.finish()?;
+                Ok(request)
+            }
+        }
+
+        $(
+            const _: () = assert!(
+                <$request as KafkaMessage>::SUPPORTED_VERSIONS.min().value() <= $min
+                    && $max <= <$request as KafkaMessage>::SUPPORTED_VERSIONS.max().value()
+                    && $key == <$request as KafkaRequest>::API_KEY.value()
+            );
+        )*
+    };
+}
+
+const fn flexible_from<R: KafkaMessage>() -> i16 {
+    match R::FLEXIBLE_VERSIONS {
+        Some(range) => range.min().value(),
+        None => i16::MAX,
+    }
+}
+
+apis! {
+    Produce = 0, ProduceRequest, versions 3 to 13, says 0;
+    Fetch = 1, FetchRequest, versions 4 to 18;
+    ListOffsets = 2, ListOffsetsRequest, versions 1 to 11;
+    Metadata = 3, MetadataRequest, versions 0 to 13;
+    OffsetCommit = 8, OffsetCommitRequest, versions 2 to 10;
+    OffsetFetch = 9, OffsetFetchRequest, versions 1 to 10;
+    FindCoordinator = 10, FindCoordinatorRequest, versions 0 to 6;
+    JoinGroup = 11, JoinGroupRequest, versions 0 to 9;
+    Heartbeat = 12, HeartbeatRequest, versions 0 to 4;
+    LeaveGroup = 13, LeaveGroupRequest, versions 0 to 5;
+    SyncGroup = 14, SyncGroupRequest, versions 0 to 5;
+    DescribeGroups = 15, DescribeGroupsRequest, versions 0 to 6;
+    ListGroups = 16, ListGroupsRequest, versions 0 to 5;
+    ApiVersions = 18, ApiVersionsRequest, versions 0 to 4;
+    CreateTopics = 19, CreateTopicsRequest, versions 2 to 7;
+    DeleteTopics = 20, DeleteTopicsRequest, versions 1 to 6;
+    DeleteRecords = 21, DeleteRecordsRequest, versions 0 to 2;
+    InitProducerId = 22, InitProducerIdRequest, versions 0 to 5;
+    OffsetForLeaderEpoch = 23, OffsetForLeaderEpochRequest, versions 2 to 4;
+    AddPartitionsToTxn = 24, AddPartitionsToTxnRequest, versions 0 to 3;
+    AddOffsetsToTxn = 25, AddOffsetsToTxnRequest, versions 0 to 4;
+    EndTxn = 26, EndTxnRequest, versions 0 to 4;
+    TxnOffsetCommit = 28, TxnOffsetCommitRequest, versions 0 to 4;
+    DescribeConfigs = 32, DescribeConfigsRequest, versions 1 to 4;
+    AlterConfigs = 33, AlterConfigsRequest, versions 0 to 2;
+    CreatePartitions = 37, CreatePartitionsRequest, versions 0 to 3;
+    DeleteGroups = 42, DeleteGroupsRequest, versions 0 to 2;
+    IncrementalAlterConfigs = 44, IncrementalAlterConfigsRequest, versions 0 to 1;
+    OffsetDelete = 47, OffsetDeleteRequest, versions 0 to 0;
+    DescribeCluster = 60, DescribeClusterRequest, versions 0 to 2;
+    DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, versions 0 to 0;
+}
+
+impl fmt::Display for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_found_by_its_number() {
+        for row in TABLE {
+            assert_eq!(Api::find(row.key as i16), Some(row));
+            assert_eq!(row.key.api(), row);
+            assert!(row.advertised_min <= row.min && row.min <= row.max, "{}", row.key);
+        }
+        assert_eq!(Api::find(4), None);
+    }
+
+    #[test]
+    fn only_produce_says_more_than_it_serves() {
+        let more: Vec<_> = TABLE.iter().filter(|api| api.advertised_min != api.min).collect();
+        assert_eq!(more.len(), 1);
+        assert_eq!((more[0].key, more[0].advertised_min, more[0].min), (ApiKey::Produce, 0, 3));
+    }
+
+    #[test]
+    fn api_versions_is_answered_with_an_old_header() {
+        assert_eq!(ApiKey::ApiVersions.api().response_header_version(4), 0);
+        assert_eq!(ApiKey::Metadata.api().response_header_version(8), 0);
+        assert_eq!(ApiKey::Metadata.api().response_header_version(9), 1);
+    }
+
+    #[test]
+    fn what_real_clients_hard_code_is_served() {
+        let fixed = [
+            (ApiKey::AddPartitionsToTxn, 0),
+            (ApiKey::AddOffsetsToTxn, 0),
+            (ApiKey::OffsetForLeaderEpoch, 2),
+            (ApiKey::Metadata, 0),
+            (ApiKey::Metadata, 1),
+            (ApiKey::ApiVersions, 0),
+            (ApiKey::InitProducerId, 0),
+            (ApiKey::Fetch, 11),
+            (ApiKey::Produce, 7),
+            (ApiKey::ListOffsets, 3),
+        ];
+        for (key, version) in fixed {
+            assert!(key.api().serves(version), "{key} {version}");
+        }
+    }
+
+    #[test]
+    fn a_count_of_two_thousand_million_is_an_error() {
+        // Metadata version 1: nothing but an array of names.
+        let body = Bytes::from_static(&[0x7f, 0xff, 0xff, 0xff]);
+        assert!(Request::decode(ApiKey::Metadata, 1, body).is_err());
+    }
+}
