@@ -7,6 +7,7 @@
 pub mod clients;
 pub mod flumen;
 pub mod http;
+pub mod kafka;
 pub mod postgres;
 pub mod process;
 pub mod sqlite;
@@ -14,3 +15,4 @@ pub mod tools;
 pub mod wait;
 
 pub use flumen::Flumen;
+pub use kafka::Kafka;
