@@ -1,1 +1,66 @@
-//! The log on a disk: files, writer, reader, group commit, recovery, compactor
+//! The log on a local disk: files, writer, reader, group commit, recovery, compaction.
+//!
+//! Synchronous, on its own threads. The rules (what to append, drop, compact) are `flumen-log`'s, the
+//! bytes of a batch `flumen-records`'; here are the files.
+//!
+//! ```text
+//! <data.dir>/
+//!   .lock  meta.properties  flumen-topics.json  *-offset-checkpoint  .kafka_cleanshutdown
+//!   orders-0/
+//!     00000000000000000000.log .index .timeindex [.txnindex]    one segment
+//!     00000000000000004711.snapshot                             producers, at a segment's base
+//!     leader-epoch-checkpoint  partition.metadata
+//! ```
+//!
+//! Invariants: what `high_watermark` covers survives a power cut; nobody reads past it but by
+//! [`Bound::LogEnd`]. Kafka's own tools read every file. No tokio.
+
+mod aborted;
+mod append;
+mod catalogue;
+mod checkpoints;
+mod dir_lock;
+mod disk;
+mod durable_file;
+mod error;
+mod events;
+mod flusher;
+mod folder;
+mod incoming;
+mod load;
+mod locks;
+mod lookup;
+mod meta;
+mod open_files;
+mod options;
+mod partition;
+mod partition_folder;
+mod published;
+mod read;
+mod reaper;
+mod recent_reads;
+mod roll;
+mod scan;
+mod segment;
+mod segment_index;
+mod segment_read;
+mod store;
+mod sync;
+mod topics;
+
+pub use append::Appended;
+pub use catalogue::TopicRecord;
+pub use disk::{Disk, RealDisk};
+pub use error::{AppendError, FileError, OpenError, ReadError, TopicError};
+pub use events::{Events, Marks};
+pub use incoming::Origin;
+pub use lookup::TimedOffset;
+pub use options::Options;
+pub use partition::{Bound, Partition};
+pub use read::{AbortedTxn, Read};
+pub use store::Store;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

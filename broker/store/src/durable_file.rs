@@ -1,0 +1,69 @@
+//! Small files that are whole or not there: written beside, synced, renamed over, folder synced.
+//!
+//! A rename or a new name survives a power cut only once its folder is synced, which is what
+//! [`sync_dir`] is for.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::FileError;
+
+/// Replaces `path` with `content`, durable when this returns.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let beside = beside(path);
+    let mut file = File::create(&beside).map_err(FileError::at("create", &beside))?;
+    file.write_all(content).map_err(FileError::at("write", &beside))?;
+    file.sync_all().map_err(FileError::at("sync", &beside))?;
+    drop(file);
+    fs::rename(&beside, path).map_err(FileError::at("replace", path))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// The content, or `None` when there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::at("read", path)(error)),
+    }
+}
+
+/// Removes a file that may not be there; says whether it was.
+pub(crate) fn remove(path: &Path) -> Result<bool, FileError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(FileError::at("remove", path)(error)),
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), FileError> {
+    let folder = File::open(dir).map_err(FileError::at("open", dir))?;
+    folder.sync_all().map_err(FileError::at("sync", dir))
+}
+
+fn beside(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replace_leaves_the_new_content_and_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meta");
+        assert_eq!(read(&path).unwrap(), None);
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some(&b"two"[..]));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(remove(&path).unwrap());
+        assert!(!remove(&path).unwrap());
+    }
+}

@@ -1,0 +1,163 @@
+//! What can go wrong, one enum for each thing a caller asks for.
+//!
+//! Invariants: a message says what, where and what to do; its cause is its `source`, never repeated.
+//! [`AppendError`] and [`ReadError`] have a variant for each answer that Kafka has a code for.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use flumen_log::append::Invalid;
+use flumen_log::producers::ProducerError;
+use flumen_records::BatchError;
+use flumen_types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicPartition};
+use thiserror::Error;
+
+/// An operation of the file system that failed, and on what.
+#[derive(Debug, Error)]
+#[error("cannot {doing} {}", path.display())]
+pub struct FileError {
+    pub doing: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// For `map_err`: names the deed and the file.
+    pub(crate) fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+        let path = path.to_path_buf();
+        move |source| FileError { doing, path, source }
+    }
+
+    /// Whether the disk (or the quota) has no room; that passes when room is made.
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// Why a data directory cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error(
+        "data directory {} is in use by another process{holder}; stop that one, or set another data.dir",
+        dir.display()
+    )]
+    InUse { dir: PathBuf, holder: String },
+    #[error(
+        "{}: {key}={found} was written by a newer Flumen, this one knows up to {known}; start the newer one",
+        path.display()
+    )]
+    NewerVersion { path: PathBuf, key: &'static str, found: String, known: u32 },
+    #[error("{}: {reason}", path.display())]
+    Malformed { path: PathBuf, reason: String },
+    #[error("partition {partition} cannot be loaded")]
+    Partition { partition: TopicPartition, source: FileError },
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Why a topic cannot be made or changed.
+#[derive(Debug, Error)]
+pub enum TopicError {
+    #[error("topic \"{0}\" exists")]
+    Exists(String),
+    #[error("topic \"{0}\" does not exist")]
+    Unknown(String),
+    #[error(
+        "\"{0}\" is not a topic's name; use up to 249 letters, digits, dots, dashes and underscores, not \".\" or \"..\""
+    )]
+    BadName(String),
+    #[error("topic \"{topic}\" has {have} partitions and cannot be given {wanted}; they can only grow")]
+    Partitions { topic: String, have: i32, wanted: i32 },
+    #[error("topic \"{topic}\": {reason}")]
+    Config { topic: String, reason: String },
+    #[error("the store is closed")]
+    Closed,
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Why an append was refused; each answers one of Kafka's error codes. Nothing was written.
+#[derive(Debug, Error)]
+pub enum AppendError {
+    /// CORRUPT_MESSAGE
+    #[error("the batch is corrupt")]
+    Corrupt(#[source] BatchError),
+    /// INVALID_RECORD
+    #[error("the batch is not acceptable: {0}")]
+    InvalidRecord(&'static str),
+    /// UNSUPPORTED_FOR_MESSAGE_FORMAT
+    #[error("record format {0} is not supported; batches are of format 2")]
+    UnsupportedMagic(i8),
+    /// MESSAGE_TOO_LARGE
+    #[error("a batch of {size} bytes is over max.message.bytes={max}")]
+    TooLarge { size: usize, max: usize },
+    /// RECORD_LIST_TOO_LARGE
+    #[error("{size} bytes at once do not fit in a segment of {max}")]
+    ListTooLarge { size: usize, max: u64 },
+    /// INVALID_TIMESTAMP
+    #[error("timestamp {found} is further from the broker's clock ({now}) than the topic allows")]
+    InvalidTimestamp { found: Timestamp, now: Timestamp },
+    /// OUT_OF_ORDER_SEQUENCE_NUMBER
+    #[error("producer {producer}: sequence {found} came where {expected} was to come")]
+    OutOfOrderSequence { producer: ProducerId, found: Sequence, expected: Sequence },
+    /// INVALID_PRODUCER_EPOCH
+    #[error("producer {producer}: epoch {found} is fenced by {current}")]
+    InvalidProducerEpoch { producer: ProducerId, found: ProducerEpoch, current: ProducerEpoch },
+    /// INVALID_TXN_STATE
+    #[error("producer {producer} sent a batch outside of the transaction that it has open")]
+    InvalidTxnState { producer: ProducerId },
+    /// TRANSACTION_COORDINATOR_FENCED
+    #[error("a marker of coordinator epoch {found} comes after one of {current}")]
+    CoordinatorFenced { found: i32, current: i32 },
+    /// KAFKA_STORAGE_ERROR
+    #[error("the partition cannot be written")]
+    Storage(#[from] FileError),
+    /// KAFKA_STORAGE_ERROR, until the broker restarts
+    #[error("the partition took a failed sync and takes no more appends until a restart recovers it")]
+    Poisoned,
+    /// NOT_LEADER_OR_FOLLOWER: deleted, or the store was closed
+    #[error("the partition is closed")]
+    Closed,
+}
+
+/// Why a read was refused.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// OFFSET_OUT_OF_RANGE
+    #[error("offset {offset} is outside of {start}..={end}")]
+    OutOfRange { offset: Offset, start: Offset, end: Offset },
+    /// CORRUPT_MESSAGE
+    #[error("the log is damaged at {} byte {position}", path.display())]
+    Corrupt { path: PathBuf, position: u64 },
+    /// KAFKA_STORAGE_ERROR
+    #[error(transparent)]
+    Storage(#[from] FileError),
+}
+
+impl From<Invalid> for AppendError {
+    fn from(invalid: Invalid) -> Self {
+        match invalid {
+            Invalid::Corrupt(source) => AppendError::Corrupt(source),
+            Invalid::TooLarge { size, max } => AppendError::TooLarge { size, max },
+            Invalid::Record(why) => AppendError::InvalidRecord(why),
+            Invalid::Timestamp { found, now } => AppendError::InvalidTimestamp { found, now },
+        }
+    }
+}
+
+impl From<ProducerError> for AppendError {
+    fn from(error: ProducerError) -> Self {
+        match error {
+            ProducerError::OutOfOrder { id, expected, found } => {
+                AppendError::OutOfOrderSequence { producer: id, found, expected }
+            }
+            ProducerError::Fenced { id, found, current } => {
+                AppendError::InvalidProducerEpoch { producer: id, found, current }
+            }
+            ProducerError::OutsideTransaction { id } => AppendError::InvalidTxnState { producer: id },
+            ProducerError::CoordinatorFenced { found, current, .. } => {
+                AppendError::CoordinatorFenced { found, current }
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Group commit: the threads that sync what was appended.
+//!
+//! A partition that gets its first unsynced byte queues itself; a thread takes it, syncs it and
+//! publishes its new high watermark. What is appended meanwhile forms the next group, so there is
+//! no timer: an idle disk answers at once, a busy one gets larger groups. When many partitions are
+//! queued at once, one syncfs serves them all.
+//!
+//! Invariants: a partition is in the queue or in the hands of one thread, never both and never
+//! twice. A failed sync poisons its partition and is never tried again: the kernel has dropped the
+//! pages and would answer the second try with success.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::disk::Disk;
+use crate::locks::lock;
+
+/// What the flusher syncs. (A partition; the trait is the seam for the tests here.)
+pub(crate) trait Flushable: Send + Sync + 'static {
+    fn turn(&self) -> &Turn;
+    /// Syncs all that was appended before the call and publishes it.
+    fn flush(&self, disk: &dyn Disk);
+    /// The same for several on one file system, in one sync if that works.
+    fn flush_together(group: &[Arc<Self>], disk: &dyn Disk)
+    where
+        Self: Sized;
+}
+
+/// Where a partition stands with the flusher.
+#[derive(Debug, Default)]
+pub(crate) struct Turn(AtomicU8);
+
+const IDLE: u8 = 0;
+const QUEUED: u8 = 1;
+const SYNCING: u8 = 2;
+/// More was appended during the sync.
+const SYNCING_AND_DIRTY: u8 = 3;
+
+impl Turn {
+    /// True if the caller has to queue the partition.
+    fn dirty(&self) -> bool {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            let next = match now {
+                IDLE => QUEUED,
+                SYNCING => SYNCING_AND_DIRTY,
+                _ => return false,
+            };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return next == QUEUED,
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    fn begin(&self) {
+        self.0.store(SYNCING, Ordering::Release);
+    }
+
+    /// True if the caller has to queue the partition again.
+    fn end(&self) -> bool {
+        let idle = self.0.compare_exchange(SYNCING, IDLE, Ordering::AcqRel, Ordering::Acquire);
+        if idle.is_err() {
+            self.0.store(QUEUED, Ordering::Release);
+        }
+        idle.is_err()
+    }
+}
+
+/// The queue; appenders hold this side.
+pub(crate) struct FlushQueue<P> {
+    state: Mutex<State<P>>,
+    wake: Condvar,
+    together_over: usize,
+}
+
+struct State<P> {
+    dirty: VecDeque<Arc<P>>,
+    stopping: bool,
+}
+
+impl<P: Flushable> FlushQueue<P> {
+    pub(crate) fn new(together_over: usize) -> Arc<FlushQueue<P>> {
+        let state = Mutex::new(State { dirty: VecDeque::new(), stopping: false });
+        Arc::new(FlushQueue { state, wake: Condvar::new(), together_over: together_over.max(1) })
+    }
+
+    /// Tells that the partition has something to sync. `arc` is asked for only if it must be queued.
+    pub(crate) fn dirty(&self, turn: &Turn, arc: impl FnOnce() -> Option<Arc<P>>) {
+        if turn.dirty()
+            && let Some(partition) = arc()
+        {
+            self.push(partition);
+        }
+    }
+
+    fn push(&self, partition: Arc<P>) {
+        self.lock().dirty.push_back(partition);
+        self.wake.notify_one();
+    }
+
+    /// The next to sync together, one or many; empty when stopping and all is done.
+    fn take(&self) -> Vec<Arc<P>> {
+        let mut state = self.lock();
+        loop {
+            if state.dirty.len() > self.together_over {
+                return state.dirty.drain(..).collect();
+            }
+            if let Some(one) = state.dirty.pop_front() {
+                return vec![one];
+            }
+            if state.stopping {
+                return Vec::new();
+            }
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<P>> {
+        lock(&self.state)
+    }
+
+    fn run(&self, disk: &dyn Disk) {
+        loop {
+            let group = self.take();
+            for partition in &group {
+                partition.turn().begin();
+            }
+            match group.as_slice() {
+                [] => return,
+                [one] => one.flush(disk),
+                many => P::flush_together(many, disk),
+            }
+            for partition in group {
+                if partition.turn().end() {
+                    self.push(partition);
+                }
+            }
+        }
+    }
+}
+
+/// The threads; stopped and joined by [`Flusher::stop`] or drop, after the queue is empty.
+pub(crate) struct Flusher<P: Flushable> {
+    queue: Arc<FlushQueue<P>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<P: Flushable> Flusher<P> {
+    pub(crate) fn start(
+        queue: Arc<FlushQueue<P>>,
+        threads: usize,
+        disk: &Arc<dyn Disk>,
+    ) -> std::io::Result<Flusher<P>> {
+        let mut flusher = Flusher { queue, threads: Vec::new() };
+        for n in 0..threads.max(1) {
+            let (queue, disk) = (flusher.queue.clone(), disk.clone());
+            let thread = std::thread::Builder::new().name(format!("flush-{n}"));
+            flusher.threads.push(thread.spawn(move || queue.run(&*disk))?);
+        }
+        Ok(flusher)
+    }
+
+    /// Syncs what is queued, then ends the threads.
+    pub(crate) fn stop(&mut self) {
+        self.queue.lock().stopping = true;
+        self.queue.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            // A panic in there has been printed; the partitions it left unsynced are not published.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<P: Flushable> Drop for Flusher<P> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::disk::RealDisk;
+
+    #[derive(Default)]
+    struct Counter {
+        turn: Turn,
+        appended: AtomicUsize,
+        synced: AtomicUsize,
+        together: AtomicUsize,
+    }
+
+    impl Flushable for Counter {
+        fn turn(&self) -> &Turn {
+            &self.turn
+        }
+
+        fn flush(&self, _: &dyn Disk) {
+            let upto = self.appended.load(Ordering::SeqCst);
+            std::thread::yield_now();
+            self.synced.store(upto, Ordering::SeqCst);
+        }
+
+        fn flush_together(group: &[Arc<Self>], disk: &dyn Disk) {
+            for one in group {
+                one.flush(disk);
+                one.together.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    #[test]
+    fn everything_appended_is_synced_when_the_flusher_has_stopped() {
+        let queue = FlushQueue::new(2);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let mut flusher = Flusher::start(queue.clone(), 3, &disk).unwrap();
+        let partitions: Vec<Arc<Counter>> = (0..8).map(|_| Arc::default()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for round in 0..2000 {
+                        let one = &partitions[round % 8];
+                        one.appended.fetch_add(1, Ordering::SeqCst);
+                        queue.dirty(&one.turn, || Some(one.clone()));
+                    }
+                });
+            }
+        });
+        flusher.stop();
+        for one in &partitions {
+            assert_eq!(one.synced.load(Ordering::SeqCst), 750);
+        }
+    }
+
+    #[test]
+    fn many_at_once_go_together() {
+        let queue = FlushQueue::new(2);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let partitions: Vec<Arc<Counter>> = (0..5).map(|_| Arc::default()).collect();
+        for one in &partitions {
+            queue.dirty(&one.turn, || Some(one.clone()));
+            queue.dirty(&one.turn, || unreachable!("queued already"));
+        }
+        Flusher::start(queue, 1, &disk).unwrap().stop();
+        assert!(partitions.iter().all(|one| one.together.load(Ordering::SeqCst) == 1));
+    }
+}

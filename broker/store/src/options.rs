@@ -1,0 +1,68 @@
+//! What the store is told once, at open.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flumen_types::{ByteSize, Millis};
+
+use crate::disk::{Disk, RealDisk};
+
+/// Everything but the directory has a default.
+#[derive(Clone)]
+pub struct Options {
+    /// The data directory, made if it is missing.
+    pub dir: PathBuf,
+    /// Kafka's `broker.id`.
+    pub node_id: i32,
+    /// Kafka's broker keys (`log.retention.ms`), which hold where a topic sets nothing.
+    pub broker_configs: BTreeMap<String, String>,
+    /// Threads that sync. Partitions that are dirty at once are synced in parallel by so many.
+    pub flush_threads: usize,
+    /// From so many dirty partitions on, one syncfs replaces a sync each.
+    pub syncfs_over: usize,
+    /// Threads that load and recover partitions at open.
+    pub recovery_threads: usize,
+    /// Segment files held open beyond the active ones that are being written.
+    pub open_files_max: usize,
+    /// How much of the end of each partition stays in the page cache once it is synced; what is
+    /// older is dropped, so that a steady stream does not push everything else out. `None`: the
+    /// kernel decides.
+    pub cache_hot_window: Option<ByteSize>,
+    /// `log.retention.check.interval.ms`
+    pub retention_interval: Duration,
+    /// `log.cleaner.backoff.ms`
+    pub compaction_interval: Duration,
+    /// `log.flush.offset.checkpoint.interval.ms`
+    pub checkpoint_interval: Duration,
+    /// `log.cleaner.enable`
+    pub compaction: bool,
+    /// `log.cleaner.dedupe.buffer.size`: bounds the map from key to offset.
+    pub compaction_buffer: ByteSize,
+    /// `producer.id.expiration.ms`
+    pub producer_expiration: Millis,
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Options {
+    pub fn new(dir: impl Into<PathBuf>) -> Options {
+        Options {
+            dir: dir.into(),
+            node_id: 1,
+            broker_configs: BTreeMap::new(),
+            flush_threads: 4,
+            syncfs_over: 32,
+            recovery_threads: 2,
+            open_files_max: 4096,
+            cache_hot_window: Some(ByteSize(256 << 20)),
+            retention_interval: Duration::from_secs(300),
+            compaction_interval: Duration::from_secs(15),
+            checkpoint_interval: Duration::from_secs(60),
+            compaction: true,
+            compaction_buffer: ByteSize(128 << 20),
+            producer_expiration: Millis(86_400_000),
+            disk: Arc::new(RealDisk),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! One partition's log on the disk: what the rest of the broker calls.
+//!
+//! What happens where: `append.rs` assigns and writes, `sync.rs` makes durable and publishes,
+//! `read.rs` and `lookup.rs` find, `trim.rs` and `retention.rs` drop the front, `compact.rs` rewrites
+//! the middle, `load.rs` brings it all back at open.
+//!
+//! Invariants: one mutex over assign-and-write, so offsets on the disk ascend without gaps. Locks
+//! are taken in the order upkeep, writer, segments, published; no lock is held over a sync.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+
+use flumen_log::config::TopicConfig;
+use flumen_log::epochs::LeaderEpochs;
+use flumen_log::producers::ProducerStates;
+use flumen_types::{Offset, Timestamp, TopicId, TopicPartition};
+
+use crate::aborted::AbortedIndex;
+use crate::events::{Events, Marks};
+use crate::flusher::{FlushQueue, Turn};
+use crate::load::Known;
+use crate::locks::{lock, read, write};
+use crate::open_files::OpenFiles;
+use crate::options::Options;
+use crate::published::Published;
+use crate::reaper::Reaper;
+use crate::segment::Segment;
+
+pub struct Partition {
+    pub(crate) tp: TopicPartition,
+    pub(crate) topic_id: TopicId,
+    pub(crate) dir: Arc<Path>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: RwLock<Arc<TopicConfig>>,
+    /// Held by whoever changes the list of segments other than by a roll: one at a time.
+    pub(crate) upkeep: Mutex<()>,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) segments: RwLock<BTreeMap<Offset, Arc<Segment>>>,
+    pub(crate) aborted: RwLock<AbortedIndex>,
+    pub(crate) published: Mutex<Published>,
+    /// Below: compacted.
+    pub(crate) cleaned_upto: Mutex<Option<Offset>>,
+    pub(crate) turn: Turn,
+    pub(crate) me: Weak<Partition>,
+}
+
+/// What all partitions of a store have in common.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) queue: Arc<FlushQueue<Partition>>,
+    pub(crate) open_files: Arc<OpenFiles>,
+    pub(crate) reaper: Reaper,
+}
+
+/// What the writer alone knows.
+pub(crate) struct Writer {
+    pub(crate) phase: Phase,
+    pub(crate) active: Arc<Segment>,
+    pub(crate) end: Offset,
+    pub(crate) producers: ProducerStates,
+    pub(crate) epochs: LeaderEpochs,
+    /// Of the active segment's first batch, for the rolls by time.
+    pub(crate) first_timestamp: Option<Timestamp>,
+    /// Rolled since the last sync.
+    pub(crate) sealed: Vec<Sealed>,
+    /// Names in the folder changed since the last sync.
+    pub(crate) names: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// A sync failed, or a failed append could not be cut off.
+    Poisoned,
+    Closed,
+}
+
+/// A segment that was rolled, and the state of the producers at its end.
+pub(crate) struct Sealed {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) snapshot: (Offset, Vec<u8>),
+}
+
+/// How far a reader may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Everything that was written.
+    LogEnd,
+    /// Everything that is durable: `read_uncommitted`.
+    HighWatermark,
+    /// Everything before the first open transaction: `read_committed`.
+    LastStable,
+}
+
+impl Partition {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        known: Known,
+        dir: Arc<Path>,
+        writer: Writer,
+        segments: BTreeMap<Offset, Arc<Segment>>,
+        aborted: AbortedIndex,
+        published: Published,
+    ) -> Arc<Partition> {
+        Arc::new_cyclic(|me| Partition {
+            tp: known.tp,
+            topic_id: known.topic_id,
+            dir,
+            shared: shared.clone(),
+            config: RwLock::new(Arc::new(known.config)),
+            upkeep: Mutex::new(()),
+            writer: Mutex::new(writer),
+            segments: RwLock::new(segments),
+            aborted: RwLock::new(aborted),
+            published: Mutex::new(published),
+            cleaned_upto: Mutex::new(known.cleaned_upto),
+            turn: Turn::default(),
+            me: me.clone(),
+        })
+    }
+
+    pub fn id(&self) -> &TopicPartition {
+        &self.tp
+    }
+
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    /// Where the partition stands now.
+    pub fn marks(&self) -> Marks {
+        self.published().marks()
+    }
+
+    pub fn config(&self) -> Arc<TopicConfig> {
+        read(&self.config).clone()
+    }
+
+    /// From the next append on, and for upkeep.
+    pub fn set_config(&self, config: TopicConfig) {
+        *write(&self.config) = Arc::new(config);
+    }
+
+    /// Bytes in its segments.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments_now().iter().map(|segment| segment.size()).sum()
+    }
+
+    pub(crate) fn cleaned_upto(&self) -> Option<Offset> {
+        *lock(&self.cleaned_upto)
+    }
+
+    /// Oldest first.
+    pub(crate) fn segments_now(&self) -> Vec<Arc<Segment>> {
+        read(&self.segments).values().cloned().collect()
+    }
+
+    /// The segment that holds the offset, and the base of the one behind it.
+    pub(crate) fn segment_of(&self, offset: Offset) -> Option<(Arc<Segment>, Option<Offset>)> {
+        let segments = read(&self.segments);
+        let (_, segment) = segments.range(..=offset).next_back()?;
+        let next = segments.range(offset.next()..).next().map(|(base, _)| *base);
+        Some((segment.clone(), next))
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(|poison| {
+            // Somebody panicked between writing and noting it: what is on the disk is not what we know.
+            let mut writer = poison.into_inner();
+            writer.phase = Phase::Poisoned;
+            writer
+        })
+    }
+
+    pub(crate) fn published(&self) -> MutexGuard<'_, Published> {
+        lock(&self.published)
+    }
+
+    /// Moves the marks and tells about it.
+    pub(crate) fn publish(&self, change: impl FnOnce(&mut Published)) {
+        let mut published = self.published();
+        change(&mut published);
+        self.shared.events.marks(&self.tp, published.marks());
+    }
+
+    /// Takes no more appends; what was appended still gets its sync.
+    pub(crate) fn close(&self) {
+        let mut writer = self.writer();
+        if writer.phase == Phase::Open {
+            writer.phase = Phase::Closed;
+        }
+    }
+
+    /// Has what was written synced.
+    pub(crate) fn mark_dirty(&self) {
+        self.shared.queue.dirty(&self.turn, || self.me.upgrade());
+    }
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition")
+            .field("tp", &self.tp)
+            .field("marks", &self.marks())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,313 @@
+//! One segment of a partition: a run of batches in one `.log` file and what finds them in it.
+//!
+//! Invariants: `size` bytes of the file hold whole batches and never change; what lies behind is an
+//! append in progress or the rest of a failed one, and nobody reads it. The last segment of a
+//! partition is live: its index is in memory only. A sealed one opens its file and loads its index
+//! when asked, and may be closed again at any time (`open_files.rs`).
+//!
+//! It lacks all knowledge of offsets' meaning (marks, producers): that is `partition.rs`.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock, Weak};
+
+use flumen_types::{Offset, Timestamp};
+
+use crate::durable_file;
+use crate::error::FileError;
+use crate::locks::{lock, read, write};
+use crate::open_files::{Closable, OpenFiles};
+use crate::recent_reads::RecentReads;
+use crate::scan::{Scan, ScanError};
+use crate::segment_index::SegmentIndex;
+
+pub(crate) struct Segment {
+    base: Offset,
+    dir: Arc<Path>,
+    size: AtomicU64,
+    live: AtomicBool,
+    used: AtomicBool,
+    /// Bytes from the front that the page cache was told to drop.
+    pub(crate) dropped: AtomicU64,
+    open: Mutex<Open>,
+    /// Small and asked for by every retention check, so kept when the index is not.
+    largest: Mutex<Option<Timestamp>>,
+    recent: Mutex<RecentReads>,
+    open_files: Arc<OpenFiles>,
+    me: Weak<Segment>,
+}
+
+#[derive(Default)]
+struct Open {
+    file: Option<Arc<File>>,
+    index: Option<SharedIndex>,
+}
+
+pub(crate) type SharedIndex = Arc<RwLock<SegmentIndex>>;
+
+/// The files of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Log,
+    Index,
+    TimeIndex,
+    TxnIndex,
+}
+
+impl Part {
+    pub(crate) const ALL: [Part; 4] = [Part::Log, Part::Index, Part::TimeIndex, Part::TxnIndex];
+
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Part::Log => "log",
+            Part::Index => "index",
+            Part::TimeIndex => "timeindex",
+            Part::TxnIndex => "txnindex",
+        }
+    }
+
+    /// `00000000000000000042.log`, and a suffix such as `.cleaned`.
+    pub(crate) fn path(self, dir: &Path, base: Offset, suffix: &str) -> PathBuf {
+        dir.join(format!("{:020}.{}{suffix}", base.0, self.extension()))
+    }
+}
+
+impl Segment {
+    /// A new empty one to append to. Its name is durable once the folder is synced.
+    pub(crate) fn create(
+        dir: &Arc<Path>,
+        base: Offset,
+        open_files: &Arc<OpenFiles>,
+    ) -> Result<Arc<Segment>, FileError> {
+        let path = Part::Log.path(dir, base, "");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = file.map_err(FileError::at("create", &path))?;
+        let segment = Segment::build(dir, base, 0, open_files);
+        segment.go_live(SegmentIndex::new(base));
+        segment.lock().file = Some(Arc::new(file));
+        segment.tell_open();
+        Ok(segment)
+    }
+
+    /// One that is on the disk, sealed.
+    pub(crate) fn existing(
+        dir: &Arc<Path>,
+        base: Offset,
+        size: u64,
+        open_files: &Arc<OpenFiles>,
+    ) -> Arc<Segment> {
+        Segment::build(dir, base, size, open_files)
+    }
+
+    fn build(dir: &Arc<Path>, base: Offset, size: u64, open_files: &Arc<OpenFiles>) -> Arc<Segment> {
+        Arc::new_cyclic(|me| Segment {
+            base,
+            dir: dir.clone(),
+            size: AtomicU64::new(size),
+            live: AtomicBool::new(false),
+            used: AtomicBool::new(true),
+            dropped: AtomicU64::new(0),
+            open: Mutex::default(),
+            largest: Mutex::default(),
+            recent: Mutex::default(),
+            open_files: open_files.clone(),
+            me: me.clone(),
+        })
+    }
+
+    pub(crate) fn base(&self) -> Offset {
+        self.base
+    }
+
+    /// Bytes of whole batches.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn path(&self, part: Part) -> PathBuf {
+        part.path(&self.dir, self.base, "")
+    }
+
+    /// From here on it is appended to: the index stays in memory.
+    pub(crate) fn go_live(&self, index: SegmentIndex) {
+        self.live.store(true, Ordering::Release);
+        self.lock().index = Some(Arc::new(RwLock::new(index)));
+    }
+
+    /// Takes in what was just written behind `size`.
+    pub(crate) fn extend(&self, bytes: u64) {
+        self.size.fetch_add(bytes, Ordering::Release);
+    }
+
+    /// Cuts off what a failed append or a crash left behind `size`, or batches from `size` on.
+    pub(crate) fn cut(&self, size: u64) -> Result<(), FileError> {
+        let path = self.path(Part::Log);
+        self.file()?.set_len(size).map_err(FileError::at("cut", &path))?;
+        self.size.store(size, Ordering::Release);
+        Ok(())
+    }
+
+    /// The `.log`, opened if it is not.
+    pub(crate) fn file(&self) -> Result<Arc<File>, FileError> {
+        self.used.store(true, Ordering::Relaxed);
+        let mut open = self.lock();
+        if let Some(file) = &open.file {
+            return Ok(file.clone());
+        }
+        let path = self.path(Part::Log);
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let file = Arc::new(file.map_err(FileError::at("open", &path))?);
+        open.file = Some(file.clone());
+        drop(open);
+        self.tell_open();
+        Ok(file)
+    }
+
+    /// The index: that of the live segment, or loaded, or rebuilt from the log if it is missing or
+    /// cannot be right.
+    pub(crate) fn index(&self) -> Result<SharedIndex, FileError> {
+        if let Some(index) = &self.lock().index {
+            return Ok(index.clone());
+        }
+        let file = self.file()?;
+        let offsets = durable_file::read(&self.path(Part::Index))?;
+        let times = durable_file::read(&self.path(Part::TimeIndex))?;
+        let decoded = match (&offsets, &times) {
+            (Some(offsets), Some(times)) => SegmentIndex::decode(self.base, self.size(), offsets, times),
+            _ => None,
+        };
+        let index = match decoded {
+            Some(index) => index,
+            None => self.rebuild_index(&file)?,
+        };
+        let mut open = self.lock();
+        // Another reader may have been quicker.
+        let index = open.index.get_or_insert_with(|| Arc::new(RwLock::new(index)));
+        Ok(index.clone())
+    }
+
+    fn rebuild_index(&self, file: &File) -> Result<SegmentIndex, FileError> {
+        tracing::info!(segment = %self.path(Part::Log).display(), "rebuilding a segment's index");
+        let mut index = SegmentIndex::new(self.base);
+        let mut scan = Scan::new(file, 0, self.size());
+        loop {
+            match scan.next_batch() {
+                Ok(Some((position, batch))) => index.note(position, batch.header(), REBUILT_INTERVAL_BYTES),
+                Ok(None) => break,
+                // Damage in the middle is told to those who read there.
+                Err(ScanError::Broken { .. }) => break,
+                Err(ScanError::Io { source, .. }) => {
+                    return Err(FileError::at("read", &self.path(Part::Log))(source));
+                }
+            }
+        }
+        index.seal();
+        Ok(index)
+    }
+
+    /// Ends appending: from here on the index can be written and dropped from memory.
+    pub(crate) fn seal(&self) -> Result<(), FileError> {
+        let index = self.index()?;
+        write(&index).seal();
+        Ok(())
+    }
+
+    /// Writes the indexes.
+    pub(crate) fn write_index(&self) -> Result<(), FileError> {
+        let index = self.index()?;
+        let (offsets, times) = {
+            let index = read(&index);
+            (index.encode_offsets(), index.encode_times())
+        };
+        let (offsets_path, times_path) = (self.path(Part::Index), self.path(Part::TimeIndex));
+        fs::write(&offsets_path, offsets).map_err(FileError::at("write", &offsets_path))?;
+        fs::write(&times_path, times).map_err(FileError::at("write", &times_path))
+    }
+
+    /// Writes the indexes of a sealed segment, durable but for their names; from here on memory can
+    /// let go of them.
+    pub(crate) fn save_index(&self) -> Result<(), FileError> {
+        self.write_index()?;
+        for path in [self.path(Part::Index), self.path(Part::TimeIndex)] {
+            let synced = File::open(&path).and_then(|file| file.sync_data());
+            synced.map_err(FileError::at("sync", &path))?;
+        }
+        self.live.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// The largest timestamp of its records.
+    pub(crate) fn largest_timestamp(&self) -> Result<Timestamp, FileError> {
+        let known = *lock(&self.largest);
+        if let Some(known) = known.filter(|_| !self.live.load(Ordering::Acquire)) {
+            return Ok(known);
+        }
+        let index = self.index()?;
+        let largest = read(&index).largest_timestamp();
+        *lock(&self.largest) = Some(largest);
+        Ok(largest)
+    }
+
+    /// Renames its files so that the next open does not take them for the log's.
+    pub(crate) fn doom(&self) -> Result<Vec<PathBuf>, FileError> {
+        let mut doomed = Vec::new();
+        // The `.log` last: while it is there, so is the segment.
+        for part in [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log] {
+            let (from, to) = (self.path(part), part.path(&self.dir, self.base, DELETED));
+            match fs::rename(&from, &to) {
+                Ok(()) => doomed.push(to),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(FileError::at("rename", &from)(error)),
+            }
+        }
+        Ok(doomed)
+    }
+
+    /// That the first batch which ends at or behind `offset` begins at `position`.
+    pub(crate) fn remember(&self, offset: Offset, position: u64) {
+        lock(&self.recent).remember(offset, position);
+    }
+
+    pub(crate) fn recall(&self, offset: Offset) -> Option<u64> {
+        lock(&self.recent).recall(offset)
+    }
+
+    fn tell_open(&self) {
+        self.open_files.opened(self.me.clone() as Weak<dyn Closable>);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        lock(&self.open)
+    }
+}
+
+impl Closable for Segment {
+    fn used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    fn close(&self) -> bool {
+        let mut open = self.lock();
+        open.file = None;
+        if !self.live.load(Ordering::Acquire) {
+            open.index = None;
+        }
+        true
+    }
+}
+
+/// Suffix of what waits to be unlinked.
+pub(crate) const DELETED: &str = ".deleted";
+
+/// For indexes rebuilt on demand, whose topic's setting is not at hand: Kafka's default.
+const REBUILT_INTERVAL_BYTES: u64 = 4096;
+
+pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(path)?;
+        std::io::Write::write_all(&mut file, content)?;
+        file.sync_data()
+    };
+    write().map_err(FileError::at("write", path))
+}

@@ -1,0 +1,141 @@
+//! The fetch path: whole batches out of one segment, by offset.
+//!
+//! Invariants: a batch is never cut and never decoded; of each, only the header is looked at. One
+//! pread brings the bytes that are handed out: where the wanted batch begins is found before, from
+//! the sparse index and a few headers, or remembered from the read that ended there.
+
+use std::fs::File;
+
+use bytes::Bytes;
+use flumen_records::{BatchHeader, HEADER_LEN};
+use flumen_types::Offset;
+
+use crate::error::{FileError, ReadError};
+use crate::locks::read;
+use crate::scan::{is_possible, read_at};
+use crate::segment::{Part, Segment};
+
+/// What of a segment to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// The first batch is the one that holds this offset, or the next behind it.
+    pub(crate) from: Offset,
+    /// No batch that begins here or later.
+    pub(crate) limit: Offset,
+    pub(crate) bytes_max: usize,
+    /// The first batch even if it alone is over `bytes_max`.
+    pub(crate) min_one: bool,
+}
+
+/// Whole batches, and the offset behind the last.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) bytes: Bytes,
+    pub(crate) next: Offset,
+}
+
+impl Segment {
+    /// `None` if the segment has nothing at or behind `from` and before `limit`; an empty run if the
+    /// first batch is too large.
+    pub(crate) fn read(&self, wanted: Wanted) -> Result<Option<Run>, ReadError> {
+        let file = self.file()?;
+        let size = self.size();
+        let Some(position) = self.locate(&file, size, wanted.from)? else { return Ok(None) };
+        let left = usize::try_from(size - position).unwrap_or(usize::MAX);
+        let mut length = wanted.bytes_max.max(HEADER_LEN).min(left);
+        loop {
+            let bytes = self.read_bytes(&file, position, length)?;
+            let first = self.header(&bytes, position)?;
+            if first.base_offset >= wanted.limit {
+                return Ok(None);
+            }
+            let first_len = first.total_len();
+            if first_len > wanted.bytes_max && !wanted.min_one {
+                return Ok(Some(Run { bytes: Bytes::new(), next: first.base_offset }));
+            }
+            if first_len > left {
+                return Err(self.corrupt(position));
+            }
+            if first_len > bytes.len() {
+                length = first_len;
+                continue;
+            }
+            let (end, next) = self.last_whole(&bytes, position, &first, wanted.limit)?;
+            self.remember(next, position + end as u64);
+            return Ok(Some(Run { bytes: bytes.slice(..end), next }));
+        }
+    }
+
+    /// The end of the last batch that is whole and before the limit, and the offset behind it.
+    fn last_whole(
+        &self,
+        bytes: &Bytes,
+        position: u64,
+        first: &BatchHeader,
+        limit: Offset,
+    ) -> Result<(usize, Offset), ReadError> {
+        let (mut end, mut next) = (first.total_len(), first.next_offset());
+        while bytes.len() - end >= HEADER_LEN {
+            let header = self.header(&bytes[end..], position + end as u64)?;
+            if header.base_offset >= limit || header.total_len() > bytes.len() - end {
+                break;
+            }
+            end += header.total_len();
+            next = header.next_offset();
+        }
+        Ok((end, next))
+    }
+
+    /// Where the first batch that ends at or behind the offset begins.
+    pub(crate) fn locate(&self, file: &File, size: u64, from: Offset) -> Result<Option<u64>, ReadError> {
+        if let Some(position) = self.recall(from) {
+            return Ok((position < size).then_some(position));
+        }
+        let index = self.index()?;
+        let mut position = read(&index).position_of(from);
+        while position < size {
+            let length = HOP.min(usize::try_from(size - position).unwrap_or(usize::MAX));
+            let bytes = self.read_bytes(file, position, length)?;
+            let mut at = 0;
+            while at < bytes.len() {
+                if bytes.len() - at < HEADER_LEN {
+                    if size - position < (at + HEADER_LEN) as u64 {
+                        return Err(self.corrupt(position + at as u64));
+                    }
+                    break;
+                }
+                let header = self.header(&bytes[at..], position + at as u64)?;
+                if header.last_offset() >= from {
+                    return Ok(Some(position + at as u64));
+                }
+                at += header.total_len();
+            }
+            position += at as u64;
+        }
+        Ok(None)
+    }
+
+    fn header(&self, bytes: &[u8], position: u64) -> Result<BatchHeader, ReadError> {
+        match BatchHeader::parse(bytes) {
+            Ok(header) if is_possible(&header) => Ok(header),
+            _ => Err(self.corrupt(position)),
+        }
+    }
+
+    fn read_bytes(&self, file: &File, position: u64, length: usize) -> Result<Bytes, ReadError> {
+        let mut buffer = Vec::new();
+        read_at(file, &mut buffer, length, position).map_err(FileError::at("read", &self.path(Part::Log)))?;
+        if buffer.len() < length {
+            // Shorter than it was: somebody cut the file under us.
+            return Err(self.corrupt(position + buffer.len() as u64));
+        }
+        Ok(buffer.into())
+    }
+
+    fn corrupt(&self, position: u64) -> ReadError {
+        ReadError::Corrupt { path: self.path(Part::Log), position }
+    }
+}
+
+/// Enough for the batches between two entries of the index.
+const HOP: usize = 8 << 10;

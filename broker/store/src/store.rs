@@ -1,0 +1,292 @@
+//! The data directory: opens it, hands out partitions, closes it.
+//!
+//! Invariants: one store holds a directory (`.lock`). The catalogue decides which partitions there
+//! are; a folder that it does not know is renamed to `-stray`, never removed. Only [`Store::close`]
+//! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use flumen_log::checkpoint::Offsets;
+use flumen_log::config::TopicConfig;
+use flumen_types::TopicPartition;
+
+use crate::catalogue::{Catalogue, TopicRecord};
+use crate::checkpoints;
+use crate::dir_lock::DirLock;
+use crate::durable_file::{self, sync_dir};
+use crate::error::{FileError, OpenError};
+use crate::events::Events;
+use crate::flusher::{FlushQueue, Flusher};
+use crate::load::{self, Known};
+use crate::locks::{lock, read, write};
+use crate::meta::Meta;
+use crate::open_files::OpenFiles;
+use crate::options::Options;
+use crate::partition::{Partition, Shared};
+use crate::partition_folder;
+use crate::reaper::Reaper;
+
+/// Kafka's mark of a clean stop.
+const CLEAN: &str = ".kafka_cleanshutdown";
+const CLEAN_CONTENT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
+pub(crate) const DELETING: &str = "-delete";
+const STRAY: &str = "-stray";
+
+/// An open data directory.
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) catalogue: Mutex<Catalogue>,
+    pub(crate) partitions: RwLock<HashMap<TopicPartition, Arc<Partition>>>,
+    flusher: Mutex<Flusher<Partition>>,
+    cluster_id: String,
+    _lock: DirLock,
+}
+
+impl Store {
+    /// Takes the directory, which is made if it is missing, and loads or recovers what is in it.
+    pub fn open(options: Options, events: Arc<dyn Events>) -> Result<Store, OpenError> {
+        let dir = options.dir.clone();
+        fs::create_dir_all(&dir).map_err(FileError::at("create", &dir))?;
+        let lock = DirLock::take(&dir)?;
+        let meta = Meta::open(&dir, options.node_id)?;
+        let catalogue = match Catalogue::load(&dir)? {
+            Some(catalogue) => catalogue,
+            None => adopt(&dir)?,
+        };
+        let clean = durable_file::remove(&dir.join(CLEAN))?;
+        sync_dir(&dir)?;
+        let queue = FlushQueue::new(options.syncfs_over);
+        let (threads, disk) = (options.flush_threads, options.disk.clone());
+        let spawn_failed = |doing| FileError::at(doing, &dir);
+        let reaper = Reaper::start().map_err(spawn_failed("start a thread for"))?;
+        let open_files = OpenFiles::new(open_files_max(&options));
+        let shared = Arc::new(Shared { options, events, queue: queue.clone(), open_files, reaper });
+        let flusher = Flusher::start(queue, threads, &disk).map_err(spawn_failed("start a thread for"))?;
+        let mut store = Store {
+            shared,
+            catalogue: Mutex::new(catalogue),
+            partitions: RwLock::default(),
+            flusher: Mutex::new(flusher),
+            cluster_id: meta.cluster_id,
+            _lock: lock,
+        };
+        store.sweep()?;
+        store.load_all(clean)?;
+        Ok(store)
+    }
+
+    /// The id that the directory was founded with.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    pub fn partition(&self, tp: &TopicPartition) -> Option<Arc<Partition>> {
+        read(&self.partitions).get(tp).cloned()
+    }
+
+    /// By name.
+    pub fn topics(&self) -> Vec<TopicRecord> {
+        lock(&self.catalogue).topics.values().cloned().collect()
+    }
+
+    pub(crate) fn partitions_now(&self) -> Vec<Arc<Partition>> {
+        read(&self.partitions).values().cloned().collect()
+    }
+
+    /// Puts away the folders of deleted topics and of nobody.
+    fn sweep(&mut self) -> Result<(), OpenError> {
+        let dir = self.shared.options.dir.clone();
+        let catalogue = lock(&self.catalogue);
+        let mut moved = false;
+        for entry in fs::read_dir(&dir).map_err(FileError::at("list", &dir))? {
+            let entry = entry.map_err(FileError::at("list", &dir))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let path = entry.path();
+            if name.ends_with(DELETING) {
+                self.shared.reaper.doom([path], Duration::ZERO);
+                continue;
+            }
+            let Some(tp) = partition_folder::parse(&name) else { continue };
+            let id = partition_folder::topic_id(&path)?;
+            let topic = catalogue.topics.get(&*tp.topic).filter(|topic| tp.partition.0 < topic.partitions);
+            if topic.is_some_and(|topic| id.is_none_or(|id| id == topic.id)) {
+                continue;
+            }
+            let deleted = catalogue.deleting.iter().any(|topic| Some(topic.id) == id);
+            let to = free_name(&dir, &name, if deleted { DELETING } else { STRAY });
+            fs::rename(&path, &to).map_err(FileError::at("rename", &path))?;
+            moved = true;
+            if deleted {
+                self.shared.reaper.doom([to], Duration::ZERO);
+            } else {
+                tracing::warn!(folder = %to.display(), "put aside a partition's folder that no topic owns");
+            }
+        }
+        if moved {
+            sync_dir(&dir)?;
+        }
+        drop(catalogue);
+        let mut catalogue = lock(&self.catalogue);
+        catalogue.deleting.clear();
+        Ok(catalogue.save()?)
+    }
+
+    /// Loads every partition of the catalogue, several at a time.
+    fn load_all(&mut self, clean: bool) -> Result<(), OpenError> {
+        let dir = &self.shared.options.dir;
+        let points = checkpoints::load(dir, checkpoints::RECOVERY_POINTS)?;
+        let starts = checkpoints::load(dir, checkpoints::STARTS)?;
+        let cleaned = checkpoints::load(dir, checkpoints::CLEANED)?;
+        let mut all = Vec::new();
+        for topic in lock(&self.catalogue).topics.values() {
+            let config = self.resolve(topic).map_err(|reason| OpenError::Malformed {
+                path: dir.clone(),
+                reason: format!("topic \"{}\": {reason}", topic.name),
+            })?;
+            for n in 0..topic.partitions {
+                let tp = TopicPartition::new(topic.name.as_str(), n);
+                let (recovery_point, start) = (points.get(&tp).copied(), starts.get(&tp).copied());
+                let cleaned_upto = cleaned.get(&tp).copied();
+                let config = config.clone();
+                all.push(Known {
+                    tp,
+                    topic_id: topic.id,
+                    config,
+                    clean,
+                    recovery_point,
+                    start,
+                    cleaned_upto,
+                });
+            }
+        }
+        let loaded = load_parallel(&self.shared, &all)?;
+        *write(&self.partitions) = loaded.into_iter().map(|p| (p.id().clone(), p)).collect();
+        Ok(())
+    }
+
+    pub(crate) fn resolve(&self, topic: &TopicRecord) -> Result<TopicConfig, String> {
+        let broker = &self.shared.options.broker_configs;
+        TopicConfig::resolve(&topic.configs, broker).map_err(|error| error.to_string())
+    }
+
+    /// Notes how far everything is durable, so that a recovery need not look before that.
+    pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
+        let (mut points, mut starts, mut cleaned) = (Offsets::new(), Offsets::new(), Offsets::new());
+        for partition in self.partitions_now() {
+            let marks = partition.marks();
+            points.insert(partition.id().clone(), marks.high_watermark);
+            if marks.start.0 > 0 {
+                starts.insert(partition.id().clone(), marks.start);
+            }
+            cleaned.extend(partition.cleaned_upto().map(|upto| (partition.id().clone(), upto)));
+        }
+        let dir = &self.shared.options.dir;
+        checkpoints::save(dir, checkpoints::STARTS, &starts)?;
+        checkpoints::save(dir, checkpoints::CLEANED, &cleaned)?;
+        checkpoints::save(dir, checkpoints::RECOVERY_POINTS, &points)
+    }
+
+    /// Ends all appends, syncs, writes the indexes and snapshots, and leaves the mark of a clean stop
+    /// (unless a partition is poisoned: then the next open has to recover).
+    pub fn close(self) -> Result<(), FileError> {
+        let partitions = self.partitions_now();
+        for partition in &partitions {
+            partition.close();
+        }
+        lock(&self.flusher).stop();
+        let mut clean = true;
+        for partition in &partitions {
+            clean &= partition.save()?;
+        }
+        let dir = &self.shared.options.dir;
+        if let Some(first) = partitions.first() {
+            // One sync for what `save` wrote in all the folders.
+            let path = dir.as_path();
+            let folder = fs::File::open(&*first.dir).map_err(FileError::at("open", path))?;
+            self.shared.options.disk.sync_all(&folder).map_err(FileError::at("sync", path))?;
+        }
+        self.checkpoint()?;
+        if clean {
+            durable_file::replace(&dir.join(CLEAN), CLEAN_CONTENT.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn load_parallel(shared: &Arc<Shared>, all: &[Known]) -> Result<Vec<Arc<Partition>>, OpenError> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let loaded = Mutex::new(Vec::with_capacity(all.len()));
+    let failed: Mutex<Option<OpenError>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..shared.options.recovery_threads.clamp(1, all.len().max(1)) {
+            scope.spawn(|| {
+                while lock(&failed).is_none()
+                    && let Some(known) = all.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    match load_one(shared, known) {
+                        Ok(partition) => lock(&loaded).push(partition),
+                        Err(source) => {
+                            let partition = known.tp.clone();
+                            lock(&failed).get_or_insert(OpenError::Partition { partition, source });
+                        }
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    shared.events.recovery(done, all.len());
+                }
+            });
+        }
+    });
+    match failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(std::mem::take(&mut *lock(&loaded))),
+    }
+}
+
+/// A folder that went missing is made anew: its topic is still there.
+fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileError> {
+    let dir = &shared.options.dir;
+    if !dir.join(known.tp.to_string()).is_dir() {
+        tracing::warn!(partition = %known.tp, "the folder of a partition is missing; beginning an empty one");
+        partition_folder::create(dir, &known.tp, known.topic_id)?;
+        sync_dir(dir)?;
+    }
+    load::load(shared, known.clone())
+}
+
+/// A directory without a catalogue is new, or was Kafka's: then its folders say which topics there are.
+fn adopt(dir: &Path) -> Result<Catalogue, OpenError> {
+    let mut catalogue = Catalogue::new(dir);
+    for entry in fs::read_dir(dir).map_err(FileError::at("list", dir))? {
+        let entry = entry.map_err(FileError::at("list", dir))?;
+        let Some(tp) = entry.file_name().to_str().and_then(partition_folder::parse) else { continue };
+        let Some(id) = partition_folder::topic_id(&entry.path())? else { continue };
+        let name = tp.topic.to_string();
+        let topic = catalogue.topics.entry(name.clone()).or_insert_with(|| {
+            tracing::info!(topic = name, "adopting a topic from its folders");
+            TopicRecord { name, id, partitions: 0, configs: Default::default() }
+        });
+        topic.partitions = topic.partitions.max(tp.partition.0 + 1);
+    }
+    Ok(catalogue)
+}
+
+/// `name-stray`, or with a number if there is one already.
+fn free_name(dir: &Path, name: &str, suffix: &str) -> std::path::PathBuf {
+    let numbered = (1..).map(|n| dir.join(format!("{name}.{n}{suffix}")));
+    std::iter::once(dir.join(format!("{name}{suffix}")))
+        .chain(numbered)
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| dir.join(format!("{name}{suffix}")))
+}
+
+/// Leaves most of what the process may open to the connections.
+fn open_files_max(options: &Options) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
+    options.open_files_max.min(half)
+}

@@ -1,0 +1,131 @@
+//! What the tests here share: batches, a store in a folder of its own, waiting with a deadline.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use flumen_records::{Batch, BatchBuilder, Compression, NewRecord, batches};
+use flumen_types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicPartition};
+use tempfile::TempDir;
+
+use crate::{Bound, Options, Partition, Store};
+
+pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+/// A batch with a record for each (key, value), all of one time.
+pub(crate) fn keyed(records: &[(&str, Option<&str>)], at: Timestamp) -> Bytes {
+    build(BatchBuilder::new(Compression::None), records, at)
+}
+
+/// A batch of one record without a key.
+pub(crate) fn plain(value: &str) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(&NewRecord { timestamp: NOW, key: None, value: Some(value.as_bytes()), headers: &[] });
+    builder.build().unwrap()
+}
+
+pub(crate) fn sequenced(id: i64, sequence: i32, value: &str, transactional: bool) -> Bytes {
+    let builder =
+        BatchBuilder::new(Compression::None).producer(ProducerId(id), ProducerEpoch(0), Sequence(sequence));
+    let builder = if transactional { builder.transactional() } else { builder };
+    build(builder, &[("k", Some(value))], NOW)
+}
+
+fn build(mut builder: BatchBuilder, records: &[(&str, Option<&str>)], at: Timestamp) -> Bytes {
+    for (key, value) in records {
+        let (key, value) = (Some(key.as_bytes()), value.map(str::as_bytes));
+        builder.push(&NewRecord { timestamp: at, key, value, headers: &[] });
+    }
+    builder.build().unwrap()
+}
+
+pub(crate) struct Fixture {
+    pub(crate) dir: TempDir,
+    pub(crate) store: Option<Store>,
+}
+
+impl Fixture {
+    /// A store with topic `t` of one partition.
+    pub(crate) fn new(configs: &[(&str, &str)]) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let mut fixture = Fixture { dir, store: None };
+        fixture.open();
+        let configs = configs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        fixture.store().create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
+        fixture
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options::new(self.dir.path().join("data"))
+    }
+
+    pub(crate) fn open(&mut self) {
+        self.store = Some(Store::open(self.options(), Arc::new(())).unwrap());
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    pub(crate) fn t(&self) -> Arc<Partition> {
+        self.store().partition(&TopicPartition::new("t", 0)).unwrap()
+    }
+
+    /// A clean stop and start.
+    pub(crate) fn reopen(&mut self) {
+        self.store.take().unwrap().close().unwrap();
+        self.open();
+    }
+
+    /// The end without a clean stop.
+    pub(crate) fn kill(&mut self) {
+        self.store = None;
+    }
+
+    pub(crate) fn folder(&self) -> std::path::PathBuf {
+        self.dir.path().join("data/t-0")
+    }
+}
+
+pub(crate) fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
+pub(crate) fn wait_durable(partition: &Partition) {
+    wait_until("all is durable", || partition.marks().high_watermark == partition.marks().end);
+}
+
+/// Every batch from an offset to a bound.
+pub(crate) fn read_batches(partition: &Partition, from: Offset, bound: Bound) -> Vec<Batch> {
+    let (mut from, mut found) = (from, Vec::new());
+    loop {
+        let read = partition.read(from, 300, bound, true).unwrap();
+        if read.bytes.is_empty() {
+            return found;
+        }
+        found.extend(batches(read.bytes).map(Result::unwrap));
+        from = read.next;
+    }
+}
+
+/// Every data record from the start: offset, key, value.
+pub(crate) fn read_all(partition: &Partition) -> Vec<(i64, String, Option<String>)> {
+    let mut found = Vec::new();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    for batch in read_batches(partition, partition.marks().start, Bound::LogEnd) {
+        if batch.header().is_control() {
+            continue;
+        }
+        for record in &batch.records(1 << 20).unwrap() {
+            let record = record.unwrap();
+            let offset = batch.header().base_offset.0 + i64::from(record.offset_delta);
+            found.push((offset, record.key.map(text).unwrap_or_default(), record.value.map(text)));
+        }
+    }
+    found.retain(|(offset, ..)| *offset >= partition.marks().start.0);
+    found
+}

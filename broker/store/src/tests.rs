@@ -1,0 +1,226 @@
+//! The store as a whole: what was appended is there, in order, whatever happened in between.
+
+use std::fs;
+
+use flumen_records::ControlRecord;
+use flumen_types::{Offset, ProducerEpoch, ProducerId, Timestamp};
+
+use crate::testing::*;
+use crate::{AppendError, Bound, Origin, ReadError};
+
+fn values(fixture: &Fixture) -> Vec<String> {
+    read_all(&fixture.t()).into_iter().map(|(_, _, value)| value.unwrap_or_default()).collect()
+}
+
+#[test]
+fn what_is_appended_becomes_durable_and_can_be_read() {
+    let fixture = Fixture::new(&[]);
+    let t = fixture.t();
+    let first = t.append(plain("a"), Origin::Client, NOW).unwrap();
+    let second = t.append(plain("b"), Origin::Client, NOW).unwrap();
+    assert_eq!((first.base, second.base, second.last), (Offset(0), Offset(1), Offset(1)));
+    wait_durable(&t);
+    let read = t.read(Offset(0), 1 << 20, Bound::HighWatermark, true).unwrap();
+    assert_eq!(read.next, Offset(2));
+    assert_eq!(values(&fixture), ["a", "b"]);
+    assert!(matches!(
+        t.read(Offset(3), 100, Bound::LogEnd, true),
+        Err(ReadError::OutOfRange { offset: Offset(3), start: Offset(0), end: Offset(2) })
+    ));
+    assert!(t.read(Offset(2), 100, Bound::LogEnd, true).unwrap().bytes.is_empty());
+}
+
+#[test]
+fn a_clean_stop_brings_everything_back() {
+    let mut fixture = Fixture::new(&[]);
+    for n in 0..100 {
+        fixture.t().append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
+    }
+    let before = values(&fixture);
+    fixture.reopen();
+    assert_eq!(values(&fixture), before);
+    assert_eq!(fixture.t().append(plain("x"), Origin::Client, NOW).unwrap().base, Offset(100));
+    fixture.reopen();
+    assert_eq!(values(&fixture).len(), 101);
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_the_rest_stays() {
+    for tail in [&[0_u8; 30][..], &[0; 200], &[0xff; 500], &plain("torn")[..20]] {
+        let mut fixture = Fixture::new(&[]);
+        for n in 0..10 {
+            fixture.t().append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
+        }
+        wait_durable(&fixture.t());
+        fixture.kill();
+        let log = fixture.folder().join("00000000000000000000.log");
+        let mut content = fs::read(&log).unwrap();
+        let whole = content.len();
+        content.extend_from_slice(tail);
+        fs::write(&log, &content).unwrap();
+        fixture.open();
+        assert_eq!(values(&fixture).len(), 10);
+        assert_eq!(fs::metadata(&log).unwrap().len(), whole as u64);
+        assert_eq!(fixture.t().append(plain("x"), Origin::Client, NOW).unwrap().base, Offset(10));
+    }
+}
+
+#[test]
+fn a_flipped_bit_ends_the_log_there() {
+    let mut fixture = Fixture::new(&[]);
+    for n in 0..10 {
+        fixture.t().append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
+    }
+    wait_durable(&fixture.t());
+    fixture.kill();
+    let log = fixture.folder().join("00000000000000000000.log");
+    let mut content = fs::read(&log).unwrap();
+    let batch = content.len() / 10;
+    content[7 * batch + 40] ^= 1;
+    fs::write(&log, content).unwrap();
+    fixture.open();
+    assert_eq!(values(&fixture).len(), 7);
+}
+
+#[test]
+fn segments_roll_and_read_on_across_their_ends() {
+    let mut fixture = Fixture::new(&[("internal.segment.bytes", "300"), ("index.interval.bytes", "100")]);
+    for n in 0..50 {
+        fixture.t().append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
+    }
+    let expected: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    assert!(fixture.t().segments_now().len() > 10);
+    assert_eq!(values(&fixture), expected);
+    fixture.reopen();
+    assert_eq!(values(&fixture), expected);
+    fixture.t().append(plain("x"), Origin::Client, NOW).unwrap();
+    wait_durable(&fixture.t());
+    fixture.kill();
+    fixture.open();
+    assert_eq!(values(&fixture).len(), 51);
+}
+
+#[test]
+fn indexes_that_are_missing_or_garbled_are_rebuilt() {
+    let mut fixture = Fixture::new(&[("internal.segment.bytes", "1000"), ("index.interval.bytes", "100")]);
+    for n in 0..50 {
+        fixture.t().append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
+    }
+    fixture.store.take().unwrap().close().unwrap();
+    for entry in fs::read_dir(fixture.folder()).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("index") => fs::write(path, [0xff; 24]).unwrap(),
+            Some("timeindex") => fs::remove_file(path).unwrap(),
+            _ => {}
+        }
+    }
+    fixture.open();
+    for from in 0..50 {
+        let read = fixture.t().read(Offset(from), 1, Bound::HighWatermark, true).unwrap();
+        assert_eq!(read.next, Offset(from + 1));
+    }
+    assert_eq!(fixture.t().offset_for_time(NOW).unwrap().unwrap().offset, Offset(0));
+}
+
+#[test]
+fn a_producers_retry_is_answered_with_the_first_offsets_even_after_a_restart() {
+    let mut fixture = Fixture::new(&[]);
+    for clean in [true, false] {
+        let t = fixture.t();
+        let base = i32::try_from(t.marks().end.0).unwrap();
+        let first = t.append(sequenced(7, base, "a", false), Origin::Client, NOW).unwrap();
+        let again = t.append(sequenced(7, base, "a", false), Origin::Client, NOW).unwrap();
+        assert!(again.duplicate && !first.duplicate);
+        assert_eq!(again.base, first.base);
+        wait_durable(&t);
+        drop(t);
+        if clean {
+            fixture.reopen();
+        } else {
+            fixture.kill();
+            fixture.open();
+        }
+        let t = fixture.t();
+        assert!(t.append(sequenced(7, base, "a", false), Origin::Client, NOW).unwrap().duplicate);
+        assert!(matches!(
+            t.append(sequenced(7, base + 5, "gap", false), Origin::Client, NOW),
+            Err(AppendError::OutOfOrderSequence { .. })
+        ));
+    }
+    assert_eq!(values(&fixture), ["a", "a"]);
+}
+
+#[test]
+fn committed_readers_stop_at_an_open_transaction_and_are_told_of_aborted_ones() {
+    let mut fixture = Fixture::new(&[]);
+    let abort = ControlRecord::Abort { coordinator_epoch: 0 };
+    let t = fixture.t();
+    t.append(plain("before"), Origin::Client, NOW).unwrap();
+    t.append(sequenced(1, 0, "aborted", true), Origin::Client, NOW).unwrap();
+    t.append(sequenced(2, 0, "open", true), Origin::Client, NOW).unwrap();
+    wait_durable(&t);
+    assert_eq!(t.marks().last_stable, Offset(1));
+    t.append_marker(ProducerId(1), ProducerEpoch(0), abort, NOW).unwrap();
+    wait_durable(&t);
+    assert_eq!(t.marks().last_stable, Offset(2));
+    drop(t);
+    for clean in [true, false] {
+        let read = fixture.t().read(Offset(0), 1 << 20, Bound::LastStable, true).unwrap();
+        assert_eq!(read.next, Offset(2));
+        assert_eq!(read.aborted.iter().map(|a| a.first_offset).collect::<Vec<_>>(), [Offset(1)]);
+        if clean {
+            fixture.reopen();
+        } else {
+            fixture.kill();
+            fixture.open();
+        }
+    }
+    let commit = ControlRecord::Commit { coordinator_epoch: 0 };
+    fixture.t().append_marker(ProducerId(2), ProducerEpoch(0), commit, NOW).unwrap();
+    wait_durable(&fixture.t());
+    assert_eq!(fixture.t().marks().last_stable, Offset(5));
+    let read = fixture.t().read(Offset(0), 1 << 20, Bound::LastStable, true).unwrap();
+    assert_eq!((read.next, read.aborted.len()), (Offset(5), 1));
+}
+
+#[test]
+fn the_first_record_at_or_after_a_time_is_found() {
+    let mut fixture = Fixture::new(&[("internal.segment.bytes", "400"), ("index.interval.bytes", "100")]);
+    let at = |n: i64| Timestamp(NOW.0 + n * 10);
+    for n in 0..40 {
+        let batch = keyed(&[("k", Some("x")), ("k", Some("y"))], at(n));
+        fixture.t().append(batch, Origin::Client, NOW).unwrap();
+    }
+    for _ in 0..2 {
+        for n in 0..40 {
+            for time in [at(n), Timestamp(at(n).0 - 9)] {
+                let found = fixture.t().offset_for_time(time).unwrap().unwrap();
+                assert_eq!((found.offset, found.timestamp), (Offset(2 * n), at(n)));
+            }
+        }
+        assert_eq!(fixture.t().offset_for_time(at(40)).unwrap(), None);
+        assert_eq!(fixture.t().max_timestamp().unwrap().unwrap().offset, Offset(78));
+        fixture.reopen();
+    }
+}
+
+#[test]
+fn topics_come_grow_change_and_go() {
+    let mut fixture = Fixture::new(&[]);
+    fixture.t().append(plain("old"), Origin::Client, NOW).unwrap();
+    assert_eq!(fixture.store().grow_topic("t", 3).unwrap().partitions, 3);
+    assert!(fixture.store().grow_topic("t", 2).is_err());
+    assert!(fixture.store().set_topic_configs("t", [("nonsense".into(), "1".into())].into()).is_err());
+    fixture.store().set_topic_configs("t", [("retention.ms".into(), "5".into())].into()).unwrap();
+    assert_eq!(fixture.t().config().retention.0, 5);
+    fixture.reopen();
+    assert_eq!(fixture.store().topics()[0].partitions, 3);
+    assert_eq!(fixture.t().config().retention.0, 5);
+    let old = fixture.t();
+    let gone = fixture.store().delete_topic("t").unwrap();
+    assert!(matches!(old.append(plain("x"), Origin::Client, NOW), Err(AppendError::Closed)));
+    fixture.store().create_topic("t", flumen_types::TopicId(uuid::Uuid::new_v4()), 1, gone.configs).unwrap();
+    fixture.reopen();
+    assert!(values(&fixture).is_empty());
+}

@@ -1,0 +1,134 @@
+//! Topics made, grown, changed and deleted; each durable before it is acknowledged.
+//!
+//! Order: folders first and then the catalogue when something comes, the catalogue first and then the
+//! folders when something goes. Whatever a crash leaves is then told apart at the next open
+//! (`store.rs`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flumen_types::{TopicId, TopicPartition};
+
+use crate::catalogue::{TopicRecord, is_name};
+use crate::durable_file::sync_dir;
+use crate::error::{FileError, TopicError};
+use crate::load::{self, Known};
+use crate::locks::{lock, write};
+use crate::partition::Partition;
+use crate::partition_folder;
+use crate::store::{DELETING, Store};
+
+impl Store {
+    pub fn create_topic(
+        &self,
+        name: &str,
+        id: TopicId,
+        partitions: i32,
+        configs: BTreeMap<String, String>,
+    ) -> Result<TopicRecord, TopicError> {
+        if !is_name(name) {
+            return Err(TopicError::BadName(name.into()));
+        }
+        if partitions < 1 {
+            return Err(TopicError::Partitions { topic: name.into(), have: 0, wanted: partitions });
+        }
+        let mut catalogue = lock(&self.catalogue);
+        if catalogue.topics.contains_key(name) {
+            return Err(TopicError::Exists(name.into()));
+        }
+        let record = TopicRecord { name: name.into(), id, partitions, configs };
+        let made = self.make_partitions(&record, 0)?;
+        catalogue.topics.insert(name.into(), record.clone());
+        catalogue.save()?;
+        write(&self.partitions).extend(made.into_iter().map(|p| (p.id().clone(), p)));
+        Ok(record)
+    }
+
+    /// Adds partitions up to `partitions`.
+    pub fn grow_topic(&self, name: &str, partitions: i32) -> Result<TopicRecord, TopicError> {
+        let mut catalogue = lock(&self.catalogue);
+        let Some(mut record) = catalogue.topics.get(name).cloned() else {
+            return Err(TopicError::Unknown(name.into()));
+        };
+        let have = record.partitions;
+        if partitions <= have {
+            return Err(TopicError::Partitions { topic: name.into(), have, wanted: partitions });
+        }
+        record.partitions = partitions;
+        let made = self.make_partitions(&record, have)?;
+        catalogue.topics.insert(name.into(), record.clone());
+        catalogue.save()?;
+        write(&self.partitions).extend(made.into_iter().map(|p| (p.id().clone(), p)));
+        Ok(record)
+    }
+
+    /// Replaces what is set on the topic; in force at once.
+    pub fn set_topic_configs(
+        &self,
+        name: &str,
+        configs: BTreeMap<String, String>,
+    ) -> Result<TopicRecord, TopicError> {
+        let mut catalogue = lock(&self.catalogue);
+        let Some(mut record) = catalogue.topics.get(name).cloned() else {
+            return Err(TopicError::Unknown(name.into()));
+        };
+        record.configs = configs;
+        let config = self.config_of(&record)?;
+        catalogue.topics.insert(name.into(), record.clone());
+        catalogue.save()?;
+        for n in 0..record.partitions {
+            if let Some(partition) = self.partition(&TopicPartition::new(name, n)) {
+                partition.set_config(config.clone());
+            }
+        }
+        Ok(record)
+    }
+
+    /// The topic is gone when this returns; its bytes go in the background.
+    pub fn delete_topic(&self, name: &str) -> Result<TopicRecord, TopicError> {
+        let mut catalogue = lock(&self.catalogue);
+        let Some(record) = catalogue.topics.remove(name) else {
+            return Err(TopicError::Unknown(name.into()));
+        };
+        catalogue.deleting.push(record.clone());
+        catalogue.save()?;
+        let mut doomed = Vec::new();
+        let dir = &self.shared.options.dir;
+        for n in 0..record.partitions {
+            let tp = TopicPartition::new(name, n);
+            if let Some(partition) = write(&self.partitions).remove(&tp) {
+                partition.close();
+            }
+            let (from, to) =
+                (dir.join(tp.to_string()), dir.join(format!("{tp}.{}{DELETING}", record.id.0.simple())));
+            fs::rename(&from, &to).map_err(FileError::at("rename", &from))?;
+            doomed.push(to);
+        }
+        sync_dir(dir)?;
+        self.shared.reaper.doom(doomed, Duration::ZERO);
+        catalogue.deleting.retain(|topic| topic.id != record.id);
+        catalogue.save()?;
+        Ok(record)
+    }
+
+    /// Makes the partitions of a topic from a number on.
+    fn make_partitions(&self, record: &TopicRecord, from: i32) -> Result<Vec<Arc<Partition>>, TopicError> {
+        let config = self.config_of(record)?;
+        let dir = &self.shared.options.dir;
+        let mut made = Vec::new();
+        for n in from..record.partitions {
+            let tp = TopicPartition::new(record.name.as_str(), n);
+            partition_folder::create(dir, &tp, record.id)?;
+            let known = Known::new(tp, record.id, config.clone());
+            made.push(load::load(&self.shared, known)?);
+        }
+        sync_dir(dir)?;
+        Ok(made)
+    }
+
+    fn config_of(&self, record: &TopicRecord) -> Result<flumen_log::config::TopicConfig, TopicError> {
+        self.resolve(record).map_err(|reason| TopicError::Config { topic: record.name.clone(), reason })
+    }
+}
