@@ -49,6 +49,7 @@ mod error;
 mod export;
 #[doc(hidden)]
 pub mod filter;
+pub mod json;
 pub mod log;
 pub mod metrics;
 mod output;
@@ -62,6 +63,7 @@ pub mod source;
 pub mod sql;
 pub mod status;
 pub mod testing;
+pub mod time;
 #[doc(hidden)]
 pub mod transform;
 pub mod units;
