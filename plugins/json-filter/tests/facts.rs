@@ -15,8 +15,7 @@ fn keeps(condition: &str, json: &str) -> bool {
 
 fn rejection(config: &str, json: &str) -> String {
     let (_, rejected) = plugin(config).filter_all(&[Record::value(json)]).unwrap();
-    let reason = rejected.iter().next().expect("a rejection").1.to_owned();
-    reason
+    rejected.iter().next().expect("a rejection").1.to_owned()
 }
 
 #[test]

@@ -8,10 +8,11 @@ pub fn parse_millis(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<i64>() {
         return Some(from_number(number));
     }
-    if let Some((seconds, fraction)) = text.split_once('.').filter(|(seconds, _)| seconds.len() < 11) {
-        if let (Ok(seconds), true) = (seconds.parse::<i64>(), fraction.bytes().all(|b| b.is_ascii_digit())) {
-            return seconds.checked_mul(1000)?.checked_add(millis(fraction)?);
-        }
+    if let Some((seconds, fraction)) = text.split_once('.').filter(|(seconds, _)| seconds.len() < 11)
+        && let Ok(seconds) = seconds.parse::<i64>()
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return seconds.checked_mul(1000)?.checked_add(millis(fraction)?);
     }
     let (year, rest) = number(text, 4)?;
     let (month, rest) = number(rest.strip_prefix('-')?, 2)?;
