@@ -14,11 +14,13 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use flumen_records::{
-    Attributes, Batch, BatchError, BatchHeader, HEADER_LEN, MAGIC, NewRecord, compress, write_record,
+    Batch, BatchError, BatchHeader, Compression, ControlRecord, HEADER_LEN, NewRecord, RecordIter,
+    TimestampType, compress, seal, write_record,
 };
-use flumen_types::{Offset, ProducerEpoch, ProducerId, Timestamp};
+use flumen_types::{Offset, ProducerId, Timestamp};
 
 use crate::config::TopicConfig;
+use crate::producers::LastOfProducer;
 
 const DECOMPRESSED_MAX: usize = 1 << 30;
 
@@ -120,20 +122,20 @@ impl Transactions {
     }
 
     /// Whether the batch can go: data of an aborted transaction, or a marker with nothing left to mark.
-    pub fn discards(&mut self, batch: &Batch) -> bool {
+    pub fn discards(&mut self, batch: &Batch) -> Result<bool, BatchError> {
         let header = batch.header();
         while self.ahead.last().is_some_and(|txn| txn.first_offset <= header.last_offset()) {
             let Some(txn) = self.ahead.pop() else { break };
-            self.aborted.insert(txn.producer_id, (txn, false));
+            self.aborted.entry(txn.producer_id).or_insert((txn, false));
         }
         let id = header.producer_id;
         if header.is_control() {
             return self.marker(batch);
         }
         if !header.is_transactional() {
-            return false;
+            return Ok(false);
         }
-        match self.aborted.get_mut(&id) {
+        Ok(match self.aborted.get_mut(&id) {
             Some((_, met)) => {
                 *met = true;
                 true
@@ -142,38 +144,32 @@ impl Transactions {
                 self.committed.insert(id);
                 false
             }
-        }
+        })
     }
 
-    fn marker(&mut self, batch: &Batch) -> bool {
-        use flumen_records::ControlRecord;
+    fn marker(&mut self, batch: &Batch) -> Result<bool, BatchError> {
         let id = batch.header().producer_id;
         // A marker that lost its record on an earlier pass has nothing to say.
-        match batch.control() {
-            Err(_) => true,
-            Ok(ControlRecord::Abort { .. }) => match self.aborted.remove(&id) {
+        if batch.header().records_count == 0 {
+            return Ok(true);
+        }
+        Ok(match batch.control()? {
+            ControlRecord::Abort { .. } => match self.aborted.remove(&id) {
                 Some((txn, true)) => {
                     self.met.push(txn);
                     false
                 }
                 _ => true,
             },
-            Ok(ControlRecord::Commit { .. }) => !self.committed.remove(&id),
-            Ok(ControlRecord::Other(_)) => false,
-        }
+            ControlRecord::Commit { .. } => !self.committed.remove(&id),
+            ControlRecord::Other(_) => false,
+        })
     }
 
     /// Aborted transactions of which data was met since the last call.
     pub fn take_met(&mut self) -> Vec<Aborted> {
         std::mem::take(&mut self.met)
     }
-}
-
-/// The last thing that the log has of an active producer.
-#[derive(Clone, Copy, Debug)]
-pub struct LastOfProducer {
-    pub last_data_offset: Option<Offset>,
-    pub epoch: ProducerEpoch,
 }
 
 /// What becomes of a batch.
@@ -194,9 +190,12 @@ pub struct Cleaner<'a> {
 }
 
 impl Cleaner<'_> {
+    /// What becomes of the next batch; those of the whole log come in order. A damaged one is an error:
+    /// written anew under a new CRC it would pass for a good one.
     pub fn clean(&mut self, batch: &Batch) -> Result<Outcome, BatchError> {
+        batch.verify_crc()?;
         let header = batch.header();
-        let discardable = self.transactions.discards(batch);
+        let discardable = self.transactions.discards(batch)?;
         let horizon = header.attributes.has_delete_horizon().then_some(header.base_timestamp);
         let horizon_past = horizon.is_some_and(|horizon| horizon <= self.now);
         let discard = if header.is_control() { discardable && horizon_past } else { discardable };
@@ -261,14 +260,15 @@ struct Survivors {
 /// The batch with only the survivors in it: same offsets, same producer, same sequences.
 fn rewrite(batch: &Batch, survivors: &Survivors, horizon: Option<Timestamp>) -> Result<Bytes, BatchError> {
     let old = batch.header();
-    let codec = old.attributes.compression()?;
+    if survivors.kept.is_empty() {
+        return Ok(emptied(old));
+    }
     let base_timestamp = horizon.unwrap_or(old.base_timestamp);
     let mut section = Vec::with_capacity(survivors.payload.len());
     let mut max_timestamp = Timestamp::NONE;
     let mut kept = survivors.kept.iter().copied().peekable();
     let count = u32::try_from(old.records_count).unwrap_or_default();
-    let records = flumen_records::RecordIter::new(&survivors.payload, count);
-    for (i, record) in records.enumerate().take_while(|_| !survivors.kept.is_empty()) {
+    for (i, record) in RecordIter::new(&survivors.payload, count).enumerate() {
         if kept.next_if_eq(&(i as u32)).is_none() {
             continue;
         }
@@ -279,37 +279,35 @@ fn rewrite(batch: &Batch, survivors: &Survivors, horizon: Option<Timestamp>) -> 
         write_record(&mut section, record.offset_delta, timestamp.since(base_timestamp), &copy);
         max_timestamp = max_timestamp.max(timestamp);
     }
-    let attributes = if horizon.is_some() { old.attributes.with_delete_horizon() } else { old.attributes };
-    // An empty batch holds no section at all, so no codec either.
-    let attributes =
-        if survivors.kept.is_empty() { attributes.with_compression(Default::default()) } else { attributes };
-    let log_append_time = old.attributes.timestamp_type() == flumen_records::TimestampType::LogAppendTime;
+    let stamped = old.attributes.timestamp_type() == TimestampType::LogAppendTime;
     let header = BatchHeader {
-        attributes,
+        attributes: if horizon.is_some() { old.attributes.with_delete_horizon() } else { old.attributes },
         base_timestamp,
-        max_timestamp: if log_append_time || survivors.kept.is_empty() {
-            old.max_timestamp
-        } else {
-            max_timestamp
-        },
+        max_timestamp: if stamped { old.max_timestamp } else { max_timestamp },
         records_count: survivors.kept.len() as i32,
-        magic: MAGIC,
         ..old.clone()
     };
     let mut out = Vec::with_capacity(HEADER_LEN + section.len());
     header.write(&mut out);
-    if !survivors.kept.is_empty() {
-        compress(codec, &section, &mut out)?;
-    }
-    flumen_records::seal(&mut out);
-    debug_assert_eq!(Attributes(i16::from_be_bytes([out[21], out[22]])), attributes);
+    compress(old.attributes.compression()?, &section, &mut out)?;
+    seal(&mut out);
     Ok(out.into())
+}
+
+/// The header alone, with nothing to decompress and nothing to expire.
+fn emptied(old: &BatchHeader) -> Bytes {
+    let attributes = old.attributes.with_compression(Compression::None).without_delete_horizon();
+    let header = BatchHeader { attributes, base_timestamp: Timestamp::NONE, records_count: 0, ..old.clone() };
+    let mut out = Vec::with_capacity(HEADER_LEN);
+    header.write(&mut out);
+    seal(&mut out);
+    out.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use flumen_records::{BatchBuilder, Compression, ControlRecord, assign, control_batch};
-    use flumen_types::{LeaderEpoch, Sequence};
+    use flumen_records::{BatchBuilder, assign, control_batch};
+    use flumen_types::{LeaderEpoch, ProducerEpoch, Sequence};
 
     use super::*;
     use crate::config::Texts;
@@ -372,7 +370,7 @@ mod tests {
             let mut map = OffsetMap::new(1 << 20);
             let mut transactions = Transactions::new(aborted.to_vec());
             for batch in &self.0 {
-                if transactions.discards(batch) || batch.header().is_control() {
+                if transactions.discards(batch).unwrap() || batch.header().is_control() {
                     map.passed(batch.header().next_offset());
                 } else {
                     assert!(map.read(batch).unwrap());

@@ -12,7 +12,7 @@ use flumen_types::{Offset, Timestamp};
 use crate::config::TopicConfig;
 use crate::retention::SegmentFacts;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Dirt {
     /// Where keys are read from for the map.
     pub from: Offset,
@@ -34,7 +34,8 @@ impl Dirt {
 
     /// Whether it is time.
     pub fn due(&self, config: &TopicConfig) -> bool {
-        self.from < self.to && (self.overdue || self.ratio() > config.min_cleanable_dirty_ratio)
+        let anything = self.from < self.to && self.cleanable_bytes > 0;
+        anything && (self.overdue || self.ratio() > config.min_cleanable_dirty_ratio)
     }
 }
 
@@ -49,38 +50,35 @@ pub fn survey(
     now: Timestamp,
 ) -> Dirt {
     let Some((active, sealed)) = segments.split_last() else {
-        return Dirt {
-            from: first_dirty,
-            to: first_dirty,
-            clean_bytes: 0,
-            cleanable_bytes: 0,
-            overdue: false,
-        };
+        return Dirt { from: first_dirty, to: first_dirty, ..Dirt::default() };
     };
-    let from = first_dirty.max(segments[0].base);
-    let young = |segment: &&SegmentFacts| {
+    // A checkpoint outside of the log tells nothing.
+    let from = if first_dirty > active.next { segments[0].base } else { first_dirty.max(segments[0].base) };
+    let young = |segment: &SegmentFacts| {
         let newest = segment.largest_timestamp.unwrap_or(segment.modified);
-        segment.next > from
-            && config.min_compaction_lag.0 > 0
-            && now.since(newest) < config.min_compaction_lag.0
+        config.min_compaction_lag.0 > 0 && now.since(newest) < config.min_compaction_lag.0
     };
-    let first_young = sealed.iter().find(young).map_or(active.base, |segment| segment.base);
-    let to = last_stable.min(active.base).min(first_young);
-    let bytes = |range: Range<Offset>| {
-        sealed.iter().filter(|segment| range.contains(&segment.base)).map(|segment| segment.size).sum()
+    // Segments are rewritten whole: the first with something untouchable in it ends what is cleaned.
+    let untouchable =
+        |segment: &&SegmentFacts| segment.next > from && (segment.next > last_stable || young(segment));
+    let to = sealed.iter().find(untouchable).unwrap_or(active).base;
+    let bytes = |of: &dyn Fn(&SegmentFacts) -> bool| -> u64 {
+        sealed.iter().filter(|segment| of(segment)).map(|segment| segment.size).sum()
     };
     Dirt {
         from,
         to,
-        clean_bytes: bytes(Offset::ZERO..from),
-        cleanable_bytes: bytes(from..to),
+        clean_bytes: bytes(&|segment| segment.next <= from),
+        cleanable_bytes: bytes(&|segment| segment.next > from && segment.base < to),
         overdue: first_dirty_timestamp.is_some_and(|first| now.since(first) > config.max_compaction_lag.0),
     }
 }
 
 /// Runs of neighbouring segments that are rewritten into one each, so that compaction does not leave
-/// ever smaller files. `segments`: those wholly below the end of the map.
-pub fn groups(segments: &[SegmentFacts], config: &TopicConfig) -> Vec<Range<usize>> {
+/// ever smaller files. `segments`: oldest first; those that begin before `end` (of the map) are cleaned,
+/// the last of them from there on unchanged. Indexes into `segments`.
+pub fn groups(segments: &[SegmentFacts], end: Offset, config: &TopicConfig) -> Vec<Range<usize>> {
+    let segments = &segments[..segments.partition_point(|segment| segment.base < end)];
     let mut groups = Vec::new();
     let mut start = 0;
     let mut size = 0;
@@ -145,17 +143,33 @@ mod tests {
     #[test]
     fn open_transactions_and_the_young_are_left_alone() {
         let open = survey(&log(), Offset(0), None, Offset(25), &config(&[]), NOW);
-        assert_eq!(open.to, Offset(25));
+        assert_eq!((open.to, open.cleanable_bytes), (Offset(20), 200), "whole segments only");
         let lag = config(&[("min.compaction.lag.ms", "3500")]);
         assert_eq!(survey(&log(), Offset(0), None, Offset(50), &lag, NOW).to, Offset(20));
     }
 
     #[test]
+    fn a_segment_that_is_clean_in_part_counts_as_dirty() {
+        let dirt = survey(&log(), Offset(15), None, Offset(50), &config(&[]), NOW);
+        assert_eq!((dirt.clean_bytes, dirt.cleanable_bytes), (100, 300));
+    }
+
+    #[test]
+    fn a_checkpoint_outside_of_the_log_is_not_believed() {
+        let dirt = |from| survey(&log()[1..], Offset(from), None, Offset(50), &config(&[]), NOW).from;
+        assert_eq!((dirt(3), dirt(51), dirt(20)), (Offset(10), Offset(10), Offset(20)));
+    }
+
+    #[test]
     fn small_neighbours_are_joined() {
-        let sealed = &log()[..4];
-        assert_eq!(groups(sealed, &config(&[("internal.segment.bytes", "250")])), [0..2, 2..4]);
-        assert_eq!(groups(sealed, &config(&[("internal.segment.bytes", "50")])), [0..1, 1..2, 2..3, 3..4]);
-        assert_eq!(groups(sealed, &config(&[])), [0..4]);
-        assert!(groups(&[], &config(&[])).is_empty());
+        let groups = |end, pairs: &[_]| -> Vec<(usize, usize)> {
+            let groups = groups(&log(), Offset(end), &config(pairs));
+            groups.into_iter().map(|group| (group.start, group.end)).collect()
+        };
+        assert_eq!(groups(40, &[("internal.segment.bytes", "250")]), [(0, 2), (2, 4)]);
+        assert_eq!(groups(40, &[("internal.segment.bytes", "50")]), [(0, 1), (1, 2), (2, 3), (3, 4)]);
+        assert_eq!(groups(40, &[]), [(0, 4)]);
+        assert_eq!(groups(11, &[]), [(0, 2)], "the one in which the map ended is cleaned too");
+        assert!(groups(0, &[]).is_empty());
     }
 }

@@ -44,16 +44,20 @@ impl LeaderEpochs {
         self.starts.iter().rev().find(|(_, start)| *start <= offset).map(|(epoch, _)| *epoch)
     }
 
-    /// The largest epoch not above the one asked for, and where it ended. `None`: all epochs here are
-    /// newer, or there are none.
+    /// The largest epoch not above the one asked for, and where it ended: what OffsetForLeaderEpoch
+    /// answers. `None`: it is newer than any that wrote here.
     pub fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
-        let after = self.starts.partition_point(|(known, _)| *known <= epoch);
-        let (known, _) = self.starts.get(after.checked_sub(1)?)?;
-        if after == self.starts.len() {
-            // Newer than any that wrote here.
-            return (epoch == *known).then_some((*known, log_end));
+        if epoch.0 < 0 {
+            return None;
         }
-        Some((*known, self.starts[after].1))
+        let after = self.starts.partition_point(|(known, _)| *known <= epoch);
+        match (after.checked_sub(1).map(|at| self.starts[at].0), self.starts.get(after)) {
+            (Some(known), Some((_, next))) => Some((known, *next)),
+            (Some(latest), None) => (epoch == latest).then_some((latest, log_end)),
+            // What it wrote is gone from the front of the log: nothing before the first is to be had.
+            (None, Some((_, first))) => Some((epoch, *first)),
+            (None, None) => None,
+        }
     }
 
     /// The log now ends here.
@@ -116,6 +120,13 @@ mod tests {
         assert_eq!(end(5), Some((LeaderEpoch(5), Offset(400))));
         assert_eq!(end(6), None);
         assert_eq!(end(-1), None);
+    }
+
+    #[test]
+    fn an_epoch_whose_records_are_gone_ends_where_the_log_starts() {
+        let epochs = epochs(&[(2, 100), (5, 300)]);
+        assert_eq!(epochs.end_of(LeaderEpoch(1), Offset(400)), Some((LeaderEpoch(1), Offset(100))));
+        assert_eq!(LeaderEpochs::default().end_of(LeaderEpoch(0), Offset(400)), None);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! Kafka's rules: a batch that is one of its producer's last five is a duplicate and is answered with
 //! the offsets it was given; any other must follow the last one without a gap. A higher epoch starts
-//! again at 0, a lower one is fenced. A transaction is open from its first batch to its marker.
+//! again at 0, a lower one is fenced. A transaction is open from its first batch to its marker, and a
+//! producer writes nothing else meanwhile. What the broker itself writes for a producer (the offsets of
+//! its transaction) carries no sequence, and none is checked.
 //!
 //! The state is rebuilt from a snapshot (see `snapshot.rs`) and the batches behind it, so [`apply`] must
 //! depend on nothing but the batch.
@@ -11,7 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use flumen_records::{BatchHeader, ControlRecord};
+use flumen_records::{Batch, BatchError, BatchHeader, ControlRecord};
 use flumen_types::{Millis, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use thiserror::Error;
 
@@ -63,6 +65,14 @@ pub enum Verdict {
     },
 }
 
+/// The last thing that the log has of an active producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastOfProducer {
+    /// `None`: a marker, of this epoch.
+    pub last_data_offset: Option<Offset>,
+    pub epoch: ProducerEpoch,
+}
+
 /// A transaction that a marker has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -86,7 +96,8 @@ pub enum ProducerError {
 }
 
 impl ProducerStates {
-    /// Judges a data batch from a client.
+    /// Judges a data batch. One without a sequence is the broker's own (`append::validate` refuses it
+    /// from a client).
     pub fn check(&self, header: &BatchHeader) -> Result<Verdict, ProducerError> {
         let id = header.producer_id;
         if !id.is_some() {
@@ -97,19 +108,16 @@ impl ProducerStates {
         if header.producer_epoch < state.epoch {
             return Err(ProducerError::Fenced { id, found: header.producer_epoch, current: state.epoch });
         }
-        if header.producer_epoch > state.epoch {
-            return match header.base_sequence {
-                Sequence(0) => Ok(Verdict::Append),
-                found => Err(ProducerError::OutOfOrder { id, expected: Sequence(0), found }),
-            };
-        }
-        if let Some(known) = state.find(header) {
-            let base = known.last_offset.plus(-i64::from(known.offset_delta));
-            return Ok(Verdict::Duplicate { base, last: known.last_offset, timestamp: known.timestamp });
-        }
-        let expected = state.next_sequence();
-        if header.base_sequence != expected {
-            return Err(ProducerError::OutOfOrder { id, expected, found: header.base_sequence });
+        if header.base_sequence != Sequence::NONE {
+            let same_epoch = header.producer_epoch == state.epoch;
+            if let Some(known) = state.find(header).filter(|_| same_epoch) {
+                let base = known.last_offset.plus(-i64::from(known.offset_delta));
+                return Ok(Verdict::Duplicate { base, last: known.last_offset, timestamp: known.timestamp });
+            }
+            let expected = if same_epoch { state.next_sequence() } else { Sequence(0) };
+            if header.base_sequence != expected {
+                return Err(ProducerError::OutOfOrder { id, expected, found: header.base_sequence });
+            }
         }
         if state.open_transaction.is_some() && !header.is_transactional() {
             return Err(ProducerError::OutsideTransaction { id });
@@ -174,6 +182,29 @@ impl ProducerStates {
             last_offset: header.last_offset(),
             aborted: matches!(control, ControlRecord::Abort { .. }),
         })
+    }
+
+    /// Takes in a batch that is in the log, of either kind: what a load does. A marker that compaction
+    /// has emptied says nothing any more.
+    pub fn replay(&mut self, batch: &Batch) -> Result<Option<Ended>, BatchError> {
+        let header = batch.header();
+        if !header.is_control() {
+            self.apply(header);
+            return Ok(None);
+        }
+        if header.records_count == 0 {
+            return Ok(None);
+        }
+        Ok(self.apply_marker(header, batch.control()?))
+    }
+
+    /// What compaction must keep of each producer.
+    pub fn last_records(&self) -> HashMap<ProducerId, LastOfProducer> {
+        let last = |state: &ProducerState| LastOfProducer {
+            last_data_offset: state.batches.back().map(|batch| batch.last_offset),
+            epoch: state.epoch,
+        };
+        self.producers.iter().map(|(id, state)| (*id, last(state))).collect()
     }
 
     /// Where the earliest open transaction begins: what `read_committed` may not pass.
@@ -382,6 +413,49 @@ mod tests {
         assert!(matches!(states.check(&batch(1, 0, 2, 1, -1, true)), Err(ProducerError::Fenced { .. })));
         assert!(states.check_marker(ProducerId(1), ProducerEpoch(0), COMMIT).is_err());
         assert_eq!(states.check(&batch(1, 1, 0, 1, -1, true)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn the_brokers_own_batches_carry_no_sequence_but_an_epoch() {
+        let mut states = ProducerStates::default();
+        for offset in 0..3 {
+            let offsets = batch(1, 2, -1, 3, offset * 3, true);
+            assert_eq!(states.check(&offsets), Ok(Verdict::Append));
+            states.apply(&offsets);
+        }
+        assert!(matches!(states.check(&batch(1, 1, -1, 1, -1, true)), Err(ProducerError::Fenced { .. })));
+        assert_eq!(states.first_unstable(), Some(Offset(0)));
+    }
+
+    #[test]
+    fn a_higher_epoch_does_not_write_beside_an_open_transaction() {
+        let mut states = ProducerStates::default();
+        states.apply(&batch(1, 0, 0, 1, 0, true));
+        let beside = states.check(&batch(1, 1, 0, 1, -1, false));
+        assert!(matches!(beside, Err(ProducerError::OutsideTransaction { .. })));
+        assert_eq!(states.check(&batch(1, 1, 0, 1, -1, true)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn a_load_takes_in_data_and_markers_and_passes_over_emptied_ones() {
+        let mut data = BatchBuilder::new(Compression::None)
+            .producer(ProducerId(1), ProducerEpoch(0), Sequence(0))
+            .transactional();
+        data.push(&NewRecord::default());
+        let marker = control_batch(ProducerId(1), ProducerEpoch(0), ABORT, Timestamp(2));
+        let mut emptied = marker.slice(..flumen_records::HEADER_LEN).to_vec();
+        emptied[57..61].copy_from_slice(&[0; 4]);
+        flumen_records::seal(&mut emptied);
+        let [data, marker, emptied] =
+            [data.build().unwrap(), marker, emptied.into()].map(|bytes| Batch::parse(bytes).unwrap());
+
+        let mut states = ProducerStates::default();
+        assert_eq!(states.replay(&data).unwrap(), None);
+        assert_eq!(states.replay(&emptied).unwrap(), None);
+        assert_eq!(states.first_unstable(), Some(Offset(0)));
+        assert!(states.replay(&marker).unwrap().is_some_and(|ended| ended.aborted));
+        let last = LastOfProducer { last_data_offset: Some(Offset(0)), epoch: ProducerEpoch(0) };
+        assert_eq!(states.last_records(), HashMap::from([(ProducerId(1), last)]));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn plan(
         }
         let below_start = segment.next <= start && !active;
         let old = config.cleanup_policy.delete && expired(segment, config, now);
-        let too_much = !active && excess > 0 && excess >= segment.size;
+        let too_much = excess > 0 && excess >= segment.size;
         if !(below_start || old || too_much) {
             break;
         }
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(planned(&[("retention.bytes", "200")], 0, 40), (2, false, 20));
         assert_eq!(planned(&[("retention.bytes", "250")], 0, 40), (1, false, 10));
         assert_eq!(planned(&[("retention.bytes", "350")], 0, 40), (0, false, 0));
-        assert_eq!(planned(&[("retention.bytes", "0")], 0, 40), (3, false, 30));
+        assert_eq!(planned(&[("retention.bytes", "0")], 0, 40), (4, true, 40));
     }
 
     #[test]

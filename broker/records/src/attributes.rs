@@ -125,4 +125,9 @@ impl Attributes {
     pub fn with_delete_horizon(self) -> Self {
         Attributes(self.0 | DELETE_HORIZON)
     }
+
+    #[must_use]
+    pub fn without_delete_horizon(self) -> Self {
+        Attributes(self.0 & !DELETE_HORIZON)
+    }
 }
