@@ -20,7 +20,7 @@ use flumen_records::{
 use flumen_types::{Offset, ProducerId, Timestamp};
 
 use crate::config::TopicConfig;
-use crate::producers::LastOfProducer;
+pub use crate::producers::LastOfProducer;
 
 const DECOMPRESSED_MAX: usize = 1 << 30;
 

@@ -75,10 +75,9 @@ pub fn survey(
 }
 
 /// Runs of neighbouring segments that are rewritten into one each, so that compaction does not leave
-/// ever smaller files. `segments`: oldest first; those that begin before `end` (of the map) are cleaned,
-/// the last of them from there on unchanged. Indexes into `segments`.
-pub fn groups(segments: &[SegmentFacts], end: Offset, config: &TopicConfig) -> Vec<Range<usize>> {
-    let segments = &segments[..segments.partition_point(|segment| segment.base < end)];
+/// ever smaller files. `segments`: oldest first, all that begin before the end of the map; also the one
+/// in which the map ended, or its old values before that end would never be looked at again.
+pub fn groups(segments: &[SegmentFacts], config: &TopicConfig) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let mut start = 0;
     let mut size = 0;
@@ -162,14 +161,13 @@ mod tests {
 
     #[test]
     fn small_neighbours_are_joined() {
-        let groups = |end, pairs: &[_]| -> Vec<(usize, usize)> {
-            let groups = groups(&log(), Offset(end), &config(pairs));
+        let groups = |count, pairs: &[_]| -> Vec<(usize, usize)> {
+            let groups = groups(&log()[..count], &config(pairs));
             groups.into_iter().map(|group| (group.start, group.end)).collect()
         };
-        assert_eq!(groups(40, &[("internal.segment.bytes", "250")]), [(0, 2), (2, 4)]);
-        assert_eq!(groups(40, &[("internal.segment.bytes", "50")]), [(0, 1), (1, 2), (2, 3), (3, 4)]);
-        assert_eq!(groups(40, &[]), [(0, 4)]);
-        assert_eq!(groups(11, &[]), [(0, 2)], "the one in which the map ended is cleaned too");
+        assert_eq!(groups(4, &[("internal.segment.bytes", "250")]), [(0, 2), (2, 4)]);
+        assert_eq!(groups(4, &[("internal.segment.bytes", "50")]), [(0, 1), (1, 2), (2, 3), (3, 4)]);
+        assert_eq!(groups(4, &[]), [(0, 4)]);
         assert!(groups(0, &[]).is_empty());
     }
 }
