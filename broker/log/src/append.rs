@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::config::TopicConfig;
 
 /// How much a batch may grow to when it has to be looked into.
-const DECOMPRESSED_MAX: usize = 512 << 20;
+const DECOMPRESSED_MAX: usize = 128 << 20;
 
 #[derive(Debug, Error)]
 pub enum Invalid {
@@ -52,12 +52,26 @@ pub fn validate(batch: &Batch, config: &TopicConfig, now: Timestamp) -> Result<(
     }
     let codec = header.attributes.compression()?;
     if config.timestamp_type == TimestampType::CreateTime {
-        check_time(header.max_timestamp, config, now)?;
+        check_times(batch, config, now)?;
     }
     if config.cleanup_policy.compact {
         check_keys(batch)?;
     } else if codec == Compression::None {
         check_first(batch)?;
+    }
+    Ok(())
+}
+
+/// The newest is in the header; that none is too old takes a look at all, on topics that have a limit.
+fn check_times(batch: &Batch, config: &TopicConfig, now: Timestamp) -> Result<(), Invalid> {
+    let header = batch.header();
+    check_time(header.max_timestamp, config, now)?;
+    if config.timestamp_before_max.0 == i64::MAX {
+        return Ok(());
+    }
+    for record in &batch.records(DECOMPRESSED_MAX)? {
+        let timestamp = header.base_timestamp.0.saturating_add(record?.timestamp_delta);
+        check_time(Timestamp(timestamp), config, now)?;
     }
     Ok(())
 }
@@ -192,6 +206,12 @@ mod tests {
         let strict = config(&[("message.timestamp.before.max.ms", "5s")]);
         assert!(matches!(validate(&past, &strict, NOW), Err(Invalid::Timestamp { .. })));
         validate(&past, &config(&[]), NOW).unwrap();
+        let mut builder = BatchBuilder::new(Compression::Gzip);
+        for timestamp in [NOW, Timestamp(NOW.0 - 10_000), NOW] {
+            builder.push(&NewRecord { timestamp, ..NewRecord::default() });
+        }
+        let one_old = Batch::parse(builder.build().unwrap()).unwrap();
+        assert!(matches!(validate(&one_old, &strict, NOW), Err(Invalid::Timestamp { .. })));
     }
 
     #[test]

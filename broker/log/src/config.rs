@@ -10,7 +10,7 @@ use crate::keys::{self, KEYS, Key, Kind, Unit};
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
-    #[error("unknown topic key \"{0}\"")]
+    #[error("unknown topic key \"{0}\"{hint}", hint = keys::hint(.0))]
     Unknown(String),
     #[error("{key} = \"{value}\" is not {expected}")]
     Value { key: String, value: String, expected: String },
@@ -73,8 +73,8 @@ impl TopicConfig {
         }
         let text = |name: &str| -> Result<String, ConfigError> {
             let key = keys::find(name).ok_or_else(|| ConfigError::Unknown(name.into()))?;
-            let (value, _) = effective(key, topic, broker);
-            normalise(key, value)
+            let in_force = &synonyms(key, topic, broker)[0];
+            normalise(key, in_force.value).map_err(|error| error.said_of(in_force.name))
         };
         // `normalise` has checked the form of each number.
         let long = |name: &str| text(name).map(|value| value.parse::<i64>().unwrap_or_default());
@@ -86,7 +86,7 @@ impl TopicConfig {
         for key in KEYS {
             text(key.name)?;
         }
-        Ok(TopicConfig {
+        TopicConfig {
             cleanup_policy: policy(&text("cleanup.policy")?),
             compression: text("compression.type")?.replace("uncompressed", "none").parse().ok(),
             delete_retention: millis("delete.retention.ms")?,
@@ -108,19 +108,58 @@ impl TopicConfig {
             segment_index_bytes: long("segment.index.bytes")? as u64,
             segment_jitter: millis("segment.jitter.ms")?,
             segment: millis("segment.ms")?,
-        })
+        }
+        .consistent()
+    }
+
+    fn consistent(self) -> Result<TopicConfig, ConfigError> {
+        if self.min_compaction_lag > self.max_compaction_lag {
+            return Err(ConfigError::Value {
+                key: "min.compaction.lag.ms".into(),
+                value: self.min_compaction_lag.0.to_string(),
+                expected: format!("{} or less, which max.compaction.lag.ms is", self.max_compaction_lag.0),
+            });
+        }
+        Ok(self)
     }
 }
 
+impl ConfigError {
+    /// A value that the broker's file gave is to be mended there.
+    fn said_of(self, name: &str) -> ConfigError {
+        match self {
+            ConfigError::Value { value, expected, .. } => {
+                ConfigError::Value { key: name.into(), value, expected }
+            }
+            unknown => unknown,
+        }
+    }
+}
+
+/// One of the places that can say a key's value, under the name that the key has there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synonym<'a> {
+    pub name: &'a str,
+    /// As it was written.
+    pub value: &'a str,
+    pub origin: Origin,
+}
+
+/// All places that say the key's value, as DescribeConfigs lists them; the first is in force.
+pub fn synonyms<'a>(key: &'a Key, topic: &'a Texts, broker: &'a Texts) -> Vec<Synonym<'a>> {
+    let broker_name = key.broker.unwrap_or(key.name);
+    let of_topic = topic.get(key.name).map(|value| (key.name, value.as_str(), Origin::Topic));
+    let of_broker = key.broker.and_then(|name| broker.get(name));
+    let of_broker = of_broker.map(|value| (broker_name, value.as_str(), Origin::Broker));
+    let default = (broker_name, key.default, Origin::Default);
+    let all = of_topic.into_iter().chain(of_broker).chain([default]);
+    all.map(|(name, value, origin)| Synonym { name, value, origin }).collect()
+}
+
 /// A key's value as it is in force, as it was written, and where it comes from.
-pub fn effective<'a>(key: &Key, topic: &'a Texts, broker: &'a Texts) -> (&'a str, Origin) {
-    if let Some(value) = topic.get(key.name) {
-        return (value, Origin::Topic);
-    }
-    match key.broker.and_then(|name| broker.get(name)) {
-        Some(value) => (value, Origin::Broker),
-        None => (key.default, Origin::Default),
-    }
+pub fn effective<'a>(key: &'a Key, topic: &'a Texts, broker: &'a Texts) -> (&'a str, Origin) {
+    let in_force = synonyms(key, topic, broker)[0];
+    (in_force.value, in_force.origin)
 }
 
 /// The value as Kafka's tools write it ("7d" becomes "604800000"), or what is wrong with it.
@@ -132,17 +171,21 @@ pub fn normalise(key: &Key, value: &str) -> Result<String, ConfigError> {
         expected: expected.into(),
     };
     match (key.kind, key.name) {
+        (Kind::Boolean, "remote.storage.enable") if value.eq_ignore_ascii_case("true") => {
+            Err(wrong("false; there is no second storage to move records to"))
+        }
         (Kind::Boolean, _) => match value.to_ascii_lowercase().as_str() {
             text @ ("true" | "false") => Ok(text.into()),
             _ => Err(wrong("true or false")),
         },
-        (Kind::List, _) => {
+        (Kind::List, "cleanup.policy") => {
             let parts: Vec<&str> = value.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
             if parts.is_empty() || parts.iter().any(|part| !["delete", "compact"].contains(part)) {
                 return Err(wrong("delete, compact, or compact,delete"));
             }
             Ok(parts.join(","))
         }
+        (Kind::List, _) => Ok(value.into()),
         (Kind::Text, "compression.type") => {
             const TYPES: [&str; 6] = ["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
             one_of(value, &TYPES)
@@ -224,12 +267,52 @@ mod tests {
             ("message.timestamp.type", "Never", "CreateTime"),
             ("compression.type", "brotli", "zstd"),
             ("preallocate", "maybe", "true or false"),
+            ("remote.storage.enable", "true", "no second storage"),
         ] {
             let error = TopicConfig::resolve(&texts(&[(key, value)]), &Texts::new()).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(words), "{error}");
         }
         let error = TopicConfig::resolve(&texts(&[("retention", "1")]), &Texts::new()).unwrap_err();
         assert_eq!(error, ConfigError::Unknown("retention".into()));
+        let near = ConfigError::Unknown("retentoin.ms".into()).to_string();
+        assert_eq!(near, "unknown topic key \"retentoin.ms\"; did you mean \"retention.ms\"?");
+    }
+
+    #[test]
+    fn a_wrong_value_is_said_of_the_place_that_gave_it() {
+        let broker = texts(&[("log.retention.ms", "soon")]);
+        let error = TopicConfig::resolve(&Texts::new(), &broker).unwrap_err().to_string();
+        assert!(error.starts_with("log.retention.ms = \"soon\""), "{error}");
+    }
+
+    #[test]
+    fn a_record_cannot_have_to_wait_longer_than_it_may() {
+        let lags = texts(&[("min.compaction.lag.ms", "2h"), ("max.compaction.lag.ms", "1h")]);
+        let error = TopicConfig::resolve(&lags, &Texts::new()).unwrap_err().to_string();
+        assert!(error.contains("max.compaction.lag.ms"), "{error}");
+    }
+
+    #[test]
+    fn all_places_that_say_a_value_are_listed_the_one_in_force_first() {
+        let (topic, broker) = (texts(&[("retention.ms", "1h")]), texts(&[("log.retention.ms", "7d")]));
+        let key = keys::find("retention.ms").unwrap();
+        let all: Vec<_> =
+            synonyms(key, &topic, &broker).iter().map(|s| (s.name, s.value, s.origin)).collect();
+        assert_eq!(
+            all,
+            [
+                ("retention.ms", "1h", Origin::Topic),
+                ("log.retention.ms", "7d", Origin::Broker),
+                ("log.retention.ms", "604800000", Origin::Default),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_default_is_a_value_that_is_taken() {
+        for key in KEYS {
+            assert_eq!(normalise(key, key.default).as_deref(), Ok(key.default), "{}", key.name);
+        }
     }
 
     #[test]

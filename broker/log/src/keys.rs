@@ -42,7 +42,8 @@ const fn key(
     broker: &'static str,
     doc: &'static str,
 ) -> Key {
-    Key { name, kind, unit: Unit::None, default, least: i64::MIN, most: MAX, broker: Some(broker), doc }
+    let broker = if broker.is_empty() { None } else { Some(broker) };
+    Key { name, kind, unit: Unit::None, default, least: i64::MIN, most: MAX, broker, doc }
 }
 
 const fn number(unit: Unit, range: (i64, i64), key: Key) -> Key {
@@ -144,6 +145,13 @@ pub const KEYS: &[Key] = &[
             "Kept for Kafka's tools: every acknowledged record is on the device here",
         ),
     ),
+    key(
+        "follower.replication.throttled.replicas",
+        List,
+        "",
+        "",
+        "Kept for Kafka's tools: there is one replica",
+    ),
     number(
         Unit::Bytes,
         (0, INT),
@@ -153,6 +161,35 @@ pub const KEYS: &[Key] = &[
             "4096",
             "log.index.interval.bytes",
             "An index entry each so many bytes",
+        ),
+    ),
+    key(
+        "leader.replication.throttled.replicas",
+        List,
+        "",
+        "",
+        "Kept for Kafka's tools: there is one replica",
+    ),
+    number(
+        Unit::None,
+        (-2, MAX),
+        key(
+            "local.retention.bytes",
+            Long,
+            "-2",
+            "log.local.retention.bytes",
+            "Kept for Kafka's tools: no record is kept elsewhere",
+        ),
+    ),
+    number(
+        Unit::None,
+        (-2, MAX),
+        key(
+            "local.retention.ms",
+            Long,
+            "-2",
+            "log.local.retention.ms",
+            "Kept for Kafka's tools: no record is kept elsewhere",
         ),
     ),
     number(
@@ -236,6 +273,21 @@ pub const KEYS: &[Key] = &[
         "log.preallocate",
         "Kept for Kafka's tools: files grow as they are written",
     ),
+    key(
+        "remote.log.copy.disable",
+        Boolean,
+        "false",
+        "",
+        "Kept for Kafka's tools: no record is kept elsewhere",
+    ),
+    key(
+        "remote.log.delete.on.disable",
+        Boolean,
+        "false",
+        "",
+        "Kept for Kafka's tools: no record is kept elsewhere",
+    ),
+    key("remote.storage.enable", Boolean, "false", "", "Only false: no record is kept elsewhere"),
     number(
         Unit::Bytes,
         (-1, MAX),
@@ -300,14 +352,11 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Segments smaller than Kafka allows, for tests; not shown and not documented by Kafka either.
-pub const INTERNAL_SEGMENT_BYTES: Key = Key {
-    broker: None,
-    ..number(
-        Unit::Bytes,
-        (14, INT),
-        key("internal.segment.bytes", Int, "", "", "segment.bytes without its least value"),
-    )
-};
+pub const INTERNAL_SEGMENT_BYTES: Key = number(
+    Unit::Bytes,
+    (14, INT),
+    key("internal.segment.bytes", Int, "", "", "segment.bytes without its least value"),
+);
 
 pub fn find(name: &str) -> Option<&'static Key> {
     const HIDDEN: &Key = &INTERNAL_SEGMENT_BYTES;
@@ -315,4 +364,13 @@ pub fn find(name: &str) -> Option<&'static Key> {
         return Some(HIDDEN);
     }
     KEYS.iter().find(|key| key.name == name)
+}
+
+/// `; did you mean "retention.ms"?`, or nothing if no key is near.
+pub(crate) fn hint(name: &str) -> String {
+    let near = KEYS.iter().map(|key| (strsim::jaro_winkler(name, key.name), key.name));
+    match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((likeness, near)) if likeness > 0.85 => format!("; did you mean \"{near}\"?"),
+        _ => String::new(),
+    }
 }
