@@ -13,8 +13,4 @@ pub use logic::HttpSink;
 pub use request::{Answer, Request, Transport};
 
 #[cfg(target_arch = "wasm32")]
-#[cfg(target_arch = "wasm32")]
-type Exported = HttpSink<wasi::Wasi>;
-
-#[cfg(target_arch = "wasm32")]
-flumen_sdk::export_sink!(Exported);
+flumen_sdk::export_sink!(HttpSink<wasi::Wasi>);
