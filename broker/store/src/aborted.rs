@@ -9,63 +9,64 @@
 //! i64 last stable offset when it was written
 //! ```
 
+use flumen_log::cleaner::Aborted;
 use flumen_log::producers::{Ended, ProducerStates};
 use flumen_types::{Offset, ProducerId};
 
 use crate::read::AbortedTxn;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AbortedEntry {
-    pub(crate) producer_id: ProducerId,
-    pub(crate) first: Offset,
-    pub(crate) last: Offset,
-    pub(crate) last_stable: Offset,
-}
-
 const ENTRY_BYTES: usize = 34;
 
-impl AbortedEntry {
-    /// For a transaction that a marker has just ended.
-    pub(crate) fn new(ended: &Ended, after: &ProducerStates) -> AbortedEntry {
-        AbortedEntry {
-            producer_id: ended.producer_id,
-            first: ended.first_offset,
-            last: ended.last_offset,
-            last_stable: after.first_unstable().unwrap_or(ended.last_offset.next()),
-        }
+/// For a transaction that a marker has just ended.
+pub(crate) fn entry(ended: &Ended, after: &ProducerStates) -> Aborted {
+    Aborted {
+        producer_id: ended.producer_id,
+        first_offset: ended.first_offset,
+        last_offset: ended.last_offset,
+        last_stable: after.first_unstable().unwrap_or(ended.last_offset.next()),
     }
+}
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&0i16.to_be_bytes());
-        for field in [self.producer_id.0, self.first.0, self.last.0, self.last_stable.0] {
-            out.extend_from_slice(&field.to_be_bytes());
-        }
+fn encode(entry: &Aborted, out: &mut Vec<u8>) {
+    out.extend_from_slice(&0i16.to_be_bytes());
+    let offsets = [entry.first_offset.0, entry.last_offset.0, entry.last_stable.0];
+    for field in std::iter::once(entry.producer_id.0).chain(offsets) {
+        out.extend_from_slice(&field.to_be_bytes());
     }
+}
 
-    fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<AbortedEntry> {
-        let field = |n: usize| bytes[2 + 8 * n..].first_chunk().map(|eight| i64::from_be_bytes(*eight));
-        let entry = AbortedEntry {
-            producer_id: ProducerId(field(0)?),
-            first: Offset(field(1)?),
-            last: Offset(field(2)?),
-            last_stable: Offset(field(3)?),
-        };
-        (bytes[..2] == [0, 0] && entry.first <= entry.last).then_some(entry)
-    }
+fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<Aborted> {
+    let field = |n: usize| bytes[2 + 8 * n..].first_chunk().map(|eight| i64::from_be_bytes(*eight));
+    let entry = Aborted {
+        producer_id: ProducerId(field(0)?),
+        first_offset: Offset(field(1)?),
+        last_offset: Offset(field(2)?),
+        last_stable: Offset(field(3)?),
+    };
+    (bytes[..2] == [0, 0] && entry.first_offset <= entry.last_offset).then_some(entry)
 }
 
 /// Ascending by marker, as they happen.
 #[derive(Debug, Default)]
-pub(crate) struct AbortedIndex(Vec<AbortedEntry>);
+pub(crate) struct AbortedIndex(Vec<Aborted>);
 
 impl AbortedIndex {
-    pub(crate) fn push(&mut self, entry: AbortedEntry) {
+    /// Of entries in order.
+    pub(crate) fn new(entries: Vec<Aborted>) -> AbortedIndex {
+        AbortedIndex(entries)
+    }
+
+    pub(crate) fn entries(&self) -> &[Aborted] {
+        &self.0
+    }
+
+    pub(crate) fn push(&mut self, entry: Aborted) {
         self.0.push(entry);
     }
 
     /// Those with records in `from..next`, by first offset.
     pub(crate) fn within(&self, from: Offset, next: Offset) -> Vec<AbortedTxn> {
-        let first = self.0.partition_point(|entry| entry.last < from);
+        let first = self.0.partition_point(|entry| entry.last_offset < from);
         let mut found: Vec<AbortedTxn> = self.0[first..]
             .iter()
             // Behind a marker that left nothing open before `next`, no transaction reaches back.
@@ -74,8 +75,8 @@ impl AbortedIndex {
                 *past = entry.last_stable >= next;
                 (!before).then_some(entry)
             })
-            .filter(|entry| entry.first < next)
-            .map(|entry| AbortedTxn { producer_id: entry.producer_id, first_offset: entry.first })
+            .filter(|entry| entry.first_offset < next)
+            .map(|entry| AbortedTxn { producer_id: entry.producer_id, first_offset: entry.first_offset })
             .collect();
         found.sort_by_key(|txn| txn.first_offset);
         found
@@ -83,15 +84,24 @@ impl AbortedIndex {
 
     /// Forgets those whose marker is before the offset.
     pub(crate) fn trim(&mut self, start: Offset) {
-        let keep = self.0.partition_point(|entry| entry.last < start);
+        let keep = self.0.partition_point(|entry| entry.last_offset < start);
         self.0.drain(..keep);
+    }
+
+    /// Those whose markers are in a segment are now these.
+    pub(crate) fn replace(&mut self, base: Offset, next: Option<Offset>, entries: Vec<Aborted>) {
+        let from = self.0.partition_point(|entry| entry.last_offset < base);
+        let to = next.map_or(self.0.len(), |next| self.0.partition_point(|entry| entry.last_offset < next));
+        self.0.splice(from..to.max(from), entries);
     }
 
     /// The content of the `.txnindex` of a segment; empty if it needs none.
     pub(crate) fn encode(&self, base: Offset, end: Option<Offset>) -> Vec<u8> {
         let mut out = Vec::new();
-        for entry in self.0.iter().filter(|e| e.last >= base && end.is_none_or(|end| e.last < end)) {
-            entry.encode(&mut out);
+        for entry in
+            self.0.iter().filter(|e| e.last_offset >= base && end.is_none_or(|end| e.last_offset < end))
+        {
+            encode(entry, &mut out);
         }
         out
     }
@@ -99,7 +109,7 @@ impl AbortedIndex {
     /// Takes in a segment's file; false if it cannot be right.
     pub(crate) fn load(&mut self, content: &[u8]) -> bool {
         let (entries, rest) = content.as_chunks::<ENTRY_BYTES>();
-        let decoded: Option<Vec<AbortedEntry>> = entries.iter().map(AbortedEntry::decode).collect();
+        let decoded: Option<Vec<Aborted>> = entries.iter().map(decode).collect();
         match decoded {
             Some(entries) if rest.is_empty() => {
                 self.0.extend(entries);
@@ -114,11 +124,11 @@ impl AbortedIndex {
 mod tests {
     use super::*;
 
-    fn entry(producer: i64, first: i64, last: i64, last_stable: i64) -> AbortedEntry {
-        AbortedEntry {
+    fn entry(producer: i64, first: i64, last: i64, last_stable: i64) -> Aborted {
+        Aborted {
             producer_id: ProducerId(producer),
-            first: Offset(first),
-            last: Offset(last),
+            first_offset: Offset(first),
+            last_offset: Offset(last),
             last_stable: Offset(last_stable),
         }
     }

@@ -13,7 +13,7 @@ use flumen_log::producers::{Ended, Verdict};
 use flumen_records::{Batch, ControlRecord, TimestampType, assign, control_batch};
 use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
-use crate::aborted::AbortedEntry;
+use crate::aborted;
 use crate::disk::{Disk, write_all_at};
 use crate::durable_file;
 use crate::error::{AppendError, FileError};
@@ -120,7 +120,7 @@ impl Partition {
         writer.end = end;
         let ended = writer.note_producers(incoming, control);
         if let Some(ended) = ended.filter(|ended| ended.aborted) {
-            write(&self.aborted).push(AbortedEntry::new(&ended, &writer.producers));
+            write(&self.aborted).push(aborted::entry(&ended, &writer.producers));
         }
         let start = {
             let mut published = self.published();

@@ -1,4 +1,4 @@
-//! The store's own checkpoint files: offsets of all partitions, in Kafka's text format.
+//! The store's checkpoint files: offsets of all partitions, in Kafka's text format.
 //!
 //! Invariants: each is replaced as a whole. A missing one says nothing; a damaged one is told about
 //! and says nothing, which costs a longer recovery and never data.

@@ -120,6 +120,28 @@ pub enum AppendError {
     Closed,
 }
 
+/// Why a trim was refused.
+#[derive(Debug, Error)]
+pub enum TrimError {
+    /// OFFSET_OUT_OF_RANGE
+    #[error("offset {offset} is above the high watermark {high_watermark}")]
+    OutOfRange { offset: Offset, high_watermark: Offset },
+    /// KAFKA_STORAGE_ERROR
+    #[error(transparent)]
+    Storage(#[from] FileError),
+}
+
+/// Why a compaction pass ended early. What it had swapped by then stays.
+#[derive(Debug, Error)]
+pub(crate) enum CompactError {
+    #[error("the batch at {} byte {position} cannot be read", path.display())]
+    Batch { path: PathBuf, position: u64, source: BatchError },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
 /// Why a read was refused.
 #[derive(Debug, Error)]
 pub enum ReadError {

@@ -17,7 +17,7 @@ use flumen_log::producers::ProducerStates;
 use flumen_records::{Batch, BatchHeader, HEADER_LEN};
 use flumen_types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 
-use crate::aborted::{AbortedEntry, AbortedIndex};
+use crate::aborted::{self, AbortedIndex};
 use crate::durable_file::{self, sync_dir};
 use crate::error::FileError;
 use crate::folder::Folder;
@@ -137,7 +137,8 @@ impl<'a> Loader<'a> {
     /// Reads again what no sync is known to have covered, and cuts off what is broken.
     fn recover(&mut self, known: &Known) -> Result<(), FileError> {
         let point = known.recovery_point.unwrap_or(Offset::ZERO);
-        let trusted = self.segments.iter().skip(1).take_while(|next| next.base() <= point).count();
+        // Strictly: a point right at a base may be older than the indexes of the segment before it.
+        let trusted = self.segments.iter().skip(1).take_while(|next| next.base() < point).count();
         let from = self.segments[trusted].base();
         self.aborted = AbortedIndex::default();
         for base in self.folder.aborted.clone().into_iter().filter(|base| *base < from) {
@@ -150,12 +151,13 @@ impl<'a> Loader<'a> {
         self.replay(replay_from, from)?;
         self.end = from;
         let mut whole = trusted;
-        for segment in self.segments[trusted..].to_vec() {
+        let suspects = self.segments[trusted..].to_vec();
+        for segment in &suspects {
             if segment.base() < self.end {
                 break;
             }
             whole += 1;
-            if !self.recover_segment(&segment)? {
+            if !self.recover_segment(segment)? {
                 break;
             }
         }
@@ -228,7 +230,7 @@ impl<'a> Loader<'a> {
             && ended.aborted
             && note_aborted
         {
-            self.aborted.push(AbortedEntry::new(&ended, &self.producers));
+            self.aborted.push(aborted::entry(&ended, &self.producers));
         }
         true
     }

@@ -9,7 +9,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
 
 use flumen_log::config::TopicConfig;
 use flumen_log::epochs::LeaderEpochs;
@@ -26,6 +27,7 @@ use crate::options::Options;
 use crate::published::Published;
 use crate::reaper::Reaper;
 use crate::segment::Segment;
+use crate::starts::Starts;
 
 pub struct Partition {
     pub(crate) tp: TopicPartition,
@@ -39,6 +41,8 @@ pub struct Partition {
     pub(crate) segments: RwLock<BTreeMap<Offset, Arc<Segment>>>,
     pub(crate) aborted: RwLock<AbortedIndex>,
     pub(crate) published: Mutex<Published>,
+    /// A sync has ended; with `published`.
+    pub(crate) synced: Condvar,
     /// Below: compacted.
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
     pub(crate) turn: Turn,
@@ -52,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<FlushQueue<Partition>>,
     pub(crate) open_files: Arc<OpenFiles>,
     pub(crate) reaper: Reaper,
+    pub(crate) starts: Starts,
 }
 
 /// What the writer alone knows.
@@ -115,6 +120,7 @@ impl Partition {
             segments: RwLock::new(segments),
             aborted: RwLock::new(aborted),
             published: Mutex::new(published),
+            synced: Condvar::new(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
             turn: Turn::default(),
             me: me.clone(),
@@ -160,8 +166,10 @@ impl Partition {
     /// The segment that holds the offset, and the base of the one behind it.
     pub(crate) fn segment_of(&self, offset: Offset) -> Option<(Arc<Segment>, Option<Offset>)> {
         let segments = read(&self.segments);
-        let (_, segment) = segments.range(..=offset).next_back()?;
-        let next = segments.range(offset.next()..).next().map(|(base, _)| *base);
+        // Before the first there may be a gap that compaction has left.
+        let floor = segments.range(..=offset).next_back();
+        let (_, segment) = floor.or_else(|| segments.iter().next())?;
+        let next = segments.range(offset.max(segment.base()).next()..).next().map(|(base, _)| *base);
         Some((segment.clone(), next))
     }
 
@@ -190,6 +198,34 @@ impl Partition {
         let mut writer = self.writer();
         if writer.phase == Phase::Open {
             writer.phase = Phase::Closed;
+        }
+    }
+
+    /// Blocks until everything below an offset is durable; false if that takes longer, or a sync failed.
+    pub fn wait_durable(&self, upto: Offset, timeout: Duration) -> bool {
+        let durable = || self.marks().high_watermark >= upto;
+        self.wait_synced(timeout, durable)
+    }
+
+    /// Waits for syncs until `done`; it is asked without a lock held.
+    pub(crate) fn wait_synced(&self, timeout: Duration, done: impl Fn() -> bool) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let before = self.published();
+            let (failed, syncs) = (before.marks().failed, before.syncs());
+            drop(before);
+            if done() {
+                return true;
+            }
+            let mut published = self.published();
+            while published.syncs() == syncs {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if failed || left.is_zero() {
+                    return false;
+                }
+                published =
+                    self.synced.wait_timeout(published, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
     }
 

@@ -17,13 +17,15 @@ pub(crate) struct Published {
     open: Option<Offset>,
     /// Transactions that have ended: where they begin, and their marker.
     ended: VecDeque<(Offset, Offset)>,
+    /// How many syncs have ended.
+    syncs: u64,
 }
 
 impl Published {
     /// After a load: everything below `end` is durable.
     pub(crate) fn new(start: Offset, end: Offset, epoch: LeaderEpoch, open: Option<Offset>) -> Published {
         let marks = Marks { start, high_watermark: end, last_stable: end, end, epoch, failed: false };
-        let mut published = Published { marks, open, ended: VecDeque::new() };
+        let mut published = Published { marks, open, ended: VecDeque::new(), syncs: 0 };
         published.settle();
         published
     }
@@ -47,20 +49,23 @@ impl Published {
     }
 
     pub(crate) fn synced(&mut self, upto: Offset) {
+        self.syncs += 1;
         self.marks.high_watermark = self.marks.high_watermark.max(upto);
         self.ended.retain(|(_, marker)| *marker >= self.marks.high_watermark);
         self.settle();
     }
 
-    /// Says whether this moved anything.
-    pub(crate) fn trimmed(&mut self, start: Offset) -> bool {
-        let moved = start > self.marks.start;
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    pub(crate) fn trimmed(&mut self, start: Offset) {
         self.marks.start = self.marks.start.max(start);
         self.settle();
-        moved
     }
 
     pub(crate) fn poisoned(&mut self) {
+        self.syncs += 1;
         self.marks.failed = true;
     }
 

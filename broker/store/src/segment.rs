@@ -8,6 +8,7 @@
 //! It lacks all knowledge of offsets' meaning (marks, producers): that is `partition.rs`.
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
@@ -27,6 +28,8 @@ pub(crate) struct Segment {
     dir: Arc<Path>,
     size: AtomicU64,
     live: AtomicBool,
+    /// Its names are about to go: it must not be opened anew.
+    pinned: AtomicBool,
     used: AtomicBool,
     /// Bytes from the front that the page cache was told to drop.
     pub(crate) dropped: AtomicU64,
@@ -106,6 +109,7 @@ impl Segment {
             dir: dir.clone(),
             size: AtomicU64::new(size),
             live: AtomicBool::new(false),
+            pinned: AtomicBool::new(false),
             used: AtomicBool::new(true),
             dropped: AtomicU64::new(0),
             open: Mutex::default(),
@@ -133,6 +137,19 @@ impl Segment {
     pub(crate) fn go_live(&self, index: SegmentIndex) {
         self.live.store(true, Ordering::Release);
         self.lock().index = Some(Arc::new(RwLock::new(index)));
+    }
+
+    /// Whether its index is not on the disk yet: the active segment, and a sealed one until its sync.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Opens file and index and keeps them, so that it can be read on when its files have other names.
+    pub(crate) fn pin(&self) -> Result<(), FileError> {
+        self.pinned.store(true, Ordering::Release);
+        self.file()?;
+        self.index()?;
+        Ok(())
     }
 
     /// Takes in what was just written behind `size`.
@@ -240,13 +257,34 @@ impl Segment {
     /// The largest timestamp of its records.
     pub(crate) fn largest_timestamp(&self) -> Result<Timestamp, FileError> {
         let known = *lock(&self.largest);
-        if let Some(known) = known.filter(|_| !self.live.load(Ordering::Acquire)) {
+        if let Some(known) = known.filter(|_| !self.is_live()) {
             return Ok(known);
         }
-        let index = self.index()?;
-        let largest = read(&index).largest_timestamp();
+        let largest = match self.last_time_entry()? {
+            Some(largest) => largest,
+            None => read(&*self.index()?).largest_timestamp(),
+        };
         *lock(&self.largest) = Some(largest);
         Ok(largest)
+    }
+
+    /// What the `.timeindex` of a sealed segment ends with, without loading the rest.
+    fn last_time_entry(&self) -> Result<Option<Timestamp>, FileError> {
+        const ENTRY_BYTES: u64 = 12;
+        if self.lock().index.is_some() {
+            return Ok(None);
+        }
+        let path = self.path(Part::TimeIndex);
+        let last = || -> std::io::Result<[u8; 8]> {
+            let file = File::open(&path)?;
+            let length = file.metadata()?.len();
+            let mut timestamp = [0; 8];
+            let at = length.checked_sub(ENTRY_BYTES).filter(|_| length.is_multiple_of(ENTRY_BYTES));
+            file.read_exact_at(&mut timestamp, at.ok_or(std::io::ErrorKind::InvalidData)?)?;
+            Ok(timestamp)
+        };
+        // Whatever is the matter with it, loading the index finds out and mends it.
+        Ok(last().ok().map(|timestamp| Timestamp(i64::from_be_bytes(timestamp))))
     }
 
     /// Renames its files so that the next open does not take them for the log's.
@@ -288,6 +326,9 @@ impl Closable for Segment {
     }
 
     fn close(&self) -> bool {
+        if self.pinned.load(Ordering::Acquire) {
+            return false;
+        }
         let mut open = self.lock();
         open.file = None;
         if !self.live.load(Ordering::Acquire) {

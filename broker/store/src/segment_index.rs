@@ -144,7 +144,7 @@ impl SegmentIndex {
         for bytes in time_entries {
             let timestamp = bytes.first_chunk().map(|eight| i64::from_be_bytes(*eight))?;
             let entry = TimeEntry { timestamp, relative: u32_at(bytes, 8)? };
-            if !index.times.last().is_none_or(|last| timestamp > last.timestamp) {
+            if index.times.last().is_some_and(|last| timestamp <= last.timestamp) {
                 return None;
             }
             index.times.push(entry);

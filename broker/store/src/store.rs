@@ -4,16 +4,14 @@
 //! are; a folder that it does not know is renamed to `-stray`, never removed. Only [`Store::close`]
 //! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flumen_log::checkpoint::Offsets;
 use flumen_log::config::TopicConfig;
-use flumen_types::TopicPartition;
+use flumen_types::{Timestamp, TopicPartition};
 
 use crate::catalogue::{Catalogue, TopicRecord};
 use crate::checkpoints;
@@ -24,12 +22,14 @@ use crate::events::Events;
 use crate::flusher::{FlushQueue, Flusher};
 use crate::load::{self, Known};
 use crate::locks::{lock, read, write};
+use crate::maintenance::{self, Maintenance, Partitions, Upkeep};
 use crate::meta::Meta;
 use crate::open_files::OpenFiles;
 use crate::options::Options;
 use crate::partition::{Partition, Shared};
 use crate::partition_folder;
 use crate::reaper::Reaper;
+use crate::starts::Starts;
 
 /// Kafka's mark of a clean stop.
 const CLEAN: &str = ".kafka_cleanshutdown";
@@ -41,7 +41,8 @@ const STRAY: &str = "-stray";
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
     pub(crate) catalogue: Mutex<Catalogue>,
-    pub(crate) partitions: RwLock<HashMap<TopicPartition, Arc<Partition>>>,
+    pub(crate) partitions: Arc<Partitions>,
+    maintenance: Mutex<Option<Maintenance>>,
     flusher: Mutex<Flusher<Partition>>,
     cluster_id: String,
     _lock: DirLock,
@@ -52,7 +53,7 @@ impl Store {
     pub fn open(options: Options, events: Arc<dyn Events>) -> Result<Store, OpenError> {
         let dir = options.dir.clone();
         fs::create_dir_all(&dir).map_err(FileError::at("create", &dir))?;
-        let lock = DirLock::take(&dir)?;
+        let held = DirLock::take(&dir)?;
         let meta = Meta::open(&dir, options.node_id)?;
         let catalogue = match Catalogue::load(&dir)? {
             Some(catalogue) => catalogue,
@@ -65,18 +66,22 @@ impl Store {
         let spawn_failed = |doing| FileError::at(doing, &dir);
         let reaper = Reaper::start().map_err(spawn_failed("start a thread for"))?;
         let open_files = OpenFiles::new(open_files_max(&options));
-        let shared = Arc::new(Shared { options, events, queue: queue.clone(), open_files, reaper });
+        let starts = Starts::load(&dir)?;
+        let shared = Arc::new(Shared { options, events, queue: queue.clone(), open_files, reaper, starts });
         let flusher = Flusher::start(queue, threads, &disk).map_err(spawn_failed("start a thread for"))?;
         let mut store = Store {
             shared,
             catalogue: Mutex::new(catalogue),
-            partitions: RwLock::default(),
+            partitions: Arc::default(),
+            maintenance: Mutex::default(),
             flusher: Mutex::new(flusher),
             cluster_id: meta.cluster_id,
-            _lock: lock,
+            _lock: held,
         };
         store.sweep()?;
         store.load_all(clean)?;
+        let maintenance = Maintenance::start(store.upkeep()).map_err(spawn_failed("start a thread for"))?;
+        *lock(&store.maintenance) = Some(maintenance);
         Ok(store)
     }
 
@@ -140,7 +145,6 @@ impl Store {
     fn load_all(&mut self, clean: bool) -> Result<(), OpenError> {
         let dir = &self.shared.options.dir;
         let points = checkpoints::load(dir, checkpoints::RECOVERY_POINTS)?;
-        let starts = checkpoints::load(dir, checkpoints::STARTS)?;
         let cleaned = checkpoints::load(dir, checkpoints::CLEANED)?;
         let mut all = Vec::new();
         for topic in lock(&self.catalogue).topics.values() {
@@ -150,7 +154,7 @@ impl Store {
             })?;
             for n in 0..topic.partitions {
                 let tp = TopicPartition::new(topic.name.as_str(), n);
-                let (recovery_point, start) = (points.get(&tp).copied(), starts.get(&tp).copied());
+                let (recovery_point, start) = (points.get(&tp).copied(), self.shared.starts.get(&tp));
                 let cleaned_upto = cleaned.get(&tp).copied();
                 let config = config.clone();
                 all.push(Known {
@@ -174,26 +178,34 @@ impl Store {
         TopicConfig::resolve(&topic.configs, broker).map_err(|error| error.to_string())
     }
 
-    /// Notes how far everything is durable, so that a recovery need not look before that.
-    pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
-        let (mut points, mut starts, mut cleaned) = (Offsets::new(), Offsets::new(), Offsets::new());
-        for partition in self.partitions_now() {
-            let marks = partition.marks();
-            points.insert(partition.id().clone(), marks.high_watermark);
-            if marks.start.0 > 0 {
-                starts.insert(partition.id().clone(), marks.start);
-            }
-            cleaned.extend(partition.cleaned_upto().map(|upto| (partition.id().clone(), upto)));
+    fn upkeep(&self) -> Upkeep {
+        Upkeep { shared: self.shared.clone(), partitions: self.partitions.clone() }
+    }
+
+    /// One round of retention and compaction, here and now.
+    pub fn maintain_now(&self) {
+        self.maintain_at(maintenance::now());
+    }
+
+    /// The same as if it were this time.
+    pub fn maintain_at(&self, now: Timestamp) {
+        let upkeep = self.upkeep();
+        upkeep.retain(now);
+        upkeep.compact(now);
+    }
+
+    /// Soon, on the maintenance thread.
+    pub(crate) fn wake_maintenance(&self) {
+        if let Some(maintenance) = &*lock(&self.maintenance) {
+            maintenance.wake();
         }
-        let dir = &self.shared.options.dir;
-        checkpoints::save(dir, checkpoints::STARTS, &starts)?;
-        checkpoints::save(dir, checkpoints::CLEANED, &cleaned)?;
-        checkpoints::save(dir, checkpoints::RECOVERY_POINTS, &points)
     }
 
     /// Ends all appends, syncs, writes the indexes and snapshots, and leaves the mark of a clean stop
-    /// (unless a partition is poisoned: then the next open has to recover).
-    pub fn close(self) -> Result<(), FileError> {
+    /// (unless a partition is poisoned: then the next open has to recover). The directory is free for
+    /// another when the store is dropped.
+    pub fn close(&self) -> Result<(), FileError> {
+        *lock(&self.maintenance) = None;
         let partitions = self.partitions_now();
         for partition in &partitions {
             partition.close();
@@ -210,7 +222,7 @@ impl Store {
             let folder = fs::File::open(&*first.dir).map_err(FileError::at("open", path))?;
             self.shared.options.disk.sync_all(&folder).map_err(FileError::at("sync", path))?;
         }
-        self.checkpoint()?;
+        self.upkeep().checkpoint()?;
         if clean {
             durable_file::replace(&dir.join(CLEAN), CLEAN_CONTENT.as_bytes())?;
         }

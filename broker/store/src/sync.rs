@@ -84,6 +84,7 @@ impl Partition {
             }
             Err(error) => self.poison(&error),
         }
+        self.synced.notify_all();
     }
 
     /// Takes no more appends. Whatever was appended behind the high watermark is decided by the

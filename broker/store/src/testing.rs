@@ -77,6 +77,15 @@ impl Fixture {
         self.open();
     }
 
+    /// What the store's directory holds for `t`, by extension.
+    pub(crate) fn files(&self, extension: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder()).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.ends_with(extension));
+        names.sort();
+        names
+    }
+
     /// The end without a clean stop.
     pub(crate) fn kill(&mut self) {
         self.store = None;

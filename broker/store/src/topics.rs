@@ -83,6 +83,7 @@ impl Store {
                 partition.set_config(config.clone());
             }
         }
+        self.wake_maintenance();
         Ok(record)
     }
 
@@ -108,6 +109,7 @@ impl Store {
         }
         sync_dir(dir)?;
         self.shared.reaper.doom(doomed, Duration::ZERO);
+        self.shared.starts.forget(name)?;
         catalogue.deleting.retain(|topic| topic.id != record.id);
         catalogue.save()?;
         Ok(record)

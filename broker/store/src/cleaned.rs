@@ -1,0 +1,87 @@
+//! A compacted segment while it is written: `X.log.cleaned` and what goes with it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use flumen_log::cleaner::Aborted;
+use flumen_records::Batch;
+use flumen_types::Offset;
+
+use crate::aborted::AbortedIndex;
+use crate::error::FileError;
+use crate::folder::{CLEANED, SWAP};
+use crate::segment::{Part, write_synced};
+use crate::segment_index::SegmentIndex;
+
+pub(crate) struct Cleaned {
+    dir: Arc<Path>,
+    file: File,
+    buffer: Vec<u8>,
+    size: u64,
+    index: SegmentIndex,
+    index_interval_bytes: u64,
+}
+
+/// Whole on the disk, under its `.swap` names.
+pub(crate) struct Swap {
+    pub(crate) size: u64,
+}
+
+const BUFFER: usize = 1 << 20;
+
+impl Cleaned {
+    pub(crate) fn create(
+        dir: &Arc<Path>,
+        base: Offset,
+        index_interval_bytes: u64,
+    ) -> Result<Cleaned, FileError> {
+        let path = Part::Log.path(dir, base, CLEANED);
+        let file = File::create(&path).map_err(FileError::at("create", &path))?;
+        let index = SegmentIndex::new(base);
+        Ok(Cleaned { dir: dir.clone(), file, buffer: Vec::new(), size: 0, index, index_interval_bytes })
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn push(&mut self, batch: &Batch) -> Result<(), FileError> {
+        self.index.note(self.size, batch.header(), self.index_interval_bytes);
+        self.size += batch.bytes().len() as u64;
+        self.buffer.extend_from_slice(batch.bytes());
+        if self.buffer.len() >= BUFFER { self.drain() } else { Ok(()) }
+    }
+
+    fn drain(&mut self) -> Result<(), FileError> {
+        let path = Part::Log.path(&self.dir, self.index.base(), CLEANED);
+        self.file.write_all(&self.buffer).map_err(FileError::at("write", &path))?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Syncs everything and renames it, the `.log` last: that it has its name says that all is there.
+    pub(crate) fn finish(mut self, met: &[Aborted]) -> Result<Swap, FileError> {
+        self.drain()?;
+        let base = self.index.base();
+        let cleaned = |part: Part| part.path(&self.dir, base, CLEANED);
+        self.file.sync_all().map_err(FileError::at("sync", &cleaned(Part::Log)))?;
+        self.index.seal();
+        write_synced(&cleaned(Part::Index), &self.index.encode_offsets())?;
+        write_synced(&cleaned(Part::TimeIndex), &self.index.encode_times())?;
+        let mut parts = vec![Part::Index, Part::TimeIndex];
+        if !met.is_empty() {
+            let content = AbortedIndex::new(met.to_vec()).encode(Offset::ZERO, None);
+            write_synced(&cleaned(Part::TxnIndex), &content)?;
+            parts.push(Part::TxnIndex);
+        }
+        parts.push(Part::Log);
+        for part in parts {
+            let path = cleaned(part);
+            let renamed = fs::rename(&path, part.path(&self.dir, base, SWAP));
+            renamed.map_err(FileError::at("rename", &path))?;
+        }
+        Ok(Swap { size: self.size })
+    }
+}

@@ -1,0 +1,222 @@
+//! Rewrites the sealed segments of a compacted topic, as `flumen_log` plans and filters it.
+//!
+//! Each group of neighbours becomes one segment, in steps that a crash can fall between:
+//!
+//! ```text
+//! 1 write X.*.cleaned, synced            a crash: removed at open, as if nothing had been done
+//! 2 rename to X.*.swap, the .log last    a crash: removed at open, until the .log is renamed
+//! 3 rename the old ones to .deleted      a crash: carried through at open
+//! 4 rename X.*.swap to X.*               the same
+//! ```
+//!
+//! Invariants: offsets never change; nothing at or above the last stable offset, and nothing of the
+//! active segment, is touched. A reader that holds an old segment keeps its file open and reads on in
+//! it. One pass at a time on a partition (`upkeep`).
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Arc;
+
+use flumen_log::cleaner::{Aborted, Cleaner, LastOfProducer, OffsetMap, Outcome, Transactions};
+use flumen_log::compaction::{self, Dirt};
+use flumen_log::config::TopicConfig;
+use flumen_log::retention::SegmentFacts;
+use flumen_records::{Batch, BatchError, BatchHeader};
+use flumen_types::{Offset, ProducerId, Timestamp};
+
+use crate::cleaned::Cleaned;
+use crate::durable_file::sync_dir;
+use crate::error::{CompactError, FileError};
+use crate::folder::SWAP;
+use crate::locks::{lock, read, write};
+use crate::lookup::broken;
+use crate::partition::Partition;
+use crate::scan::Scan;
+use crate::segment::{DELETED, Part, Segment};
+
+type Sealed = (Arc<Segment>, SegmentFacts);
+
+impl Partition {
+    /// One pass if it is due; says whether there was one.
+    pub(crate) fn compact(&self, now: Timestamp) -> Result<bool, CompactError> {
+        let config = self.config();
+        if !config.cleanup_policy.compact {
+            return Ok(false);
+        }
+        let _upkeep = lock(&self.upkeep);
+        let mut segments = self.facts()?;
+        // Until the flusher has saved a sealed segment, it counts as the active one.
+        let sealed = segments.iter().take_while(|(segment, _)| !segment.is_live()).count();
+        segments.truncate(sealed + 1);
+        let dirt = self.dirt(&segments, &config, now)?;
+        if !dirt.due(&config) {
+            return Ok(false);
+        }
+        segments.truncate(sealed);
+        self.pass(&segments, dirt, &config, now)?;
+        Ok(true)
+    }
+
+    fn dirt(&self, segments: &[Sealed], config: &TopicConfig, now: Timestamp) -> Result<Dirt, CompactError> {
+        let marks = self.marks();
+        let first_dirty = self.cleaned_upto().unwrap_or(marks.start).max(marks.start);
+        let first_time = match self.segment_of(first_dirty) {
+            Some((segment, _)) if config.max_compaction_lag.0 < i64::MAX => {
+                first_header(&segment, first_dirty)?
+            }
+            _ => None,
+        };
+        let facts: Vec<SegmentFacts> = segments.iter().map(|(_, facts)| *facts).collect();
+        let first_time = first_time.map(|header| header.max_timestamp);
+        Ok(compaction::survey(&facts, first_dirty, first_time, marks.last_stable, config, now))
+    }
+
+    fn pass(
+        &self,
+        segments: &[Sealed],
+        dirt: Dirt,
+        config: &TopicConfig,
+        now: Timestamp,
+    ) -> Result<(), CompactError> {
+        let aborted = read(&self.aborted).entries().to_vec();
+        let map = self.map_keys(segments, dirt, &aborted)?;
+        let reached = segments.partition_point(|(segment, _)| segment.base() < map.end());
+        let segments = &segments[..reached];
+        let producers = self.last_of_producers();
+        let transactions = Transactions::new(aborted);
+        let mut cleaner = Cleaner { map: &map, transactions, producers: &producers, config, now };
+        let facts: Vec<SegmentFacts> = segments.iter().map(|(_, facts)| *facts).collect();
+        let before: u64 = facts.iter().map(|facts| facts.size).sum();
+        let mut after = 0;
+        for group in compaction::groups(&facts, config) {
+            let old: Vec<Arc<Segment>> = segments[group].iter().map(|(segment, _)| segment.clone()).collect();
+            let cleaned = self.clean_group(&old, &mut cleaner)?;
+            after += cleaned.size();
+            self.swap(&old, cleaned, cleaner.transactions.take_met(), config)?;
+        }
+        *lock(&self.cleaned_upto) = Some(map.end());
+        tracing::info!(partition = %self.tp, upto = %map.end(), keys = map.len(), before, after, "compacted");
+        Ok(())
+    }
+
+    /// The last offset of each key in the dirty part, or in as much of it as fits.
+    fn map_keys(
+        &self,
+        segments: &[Sealed],
+        dirt: Dirt,
+        aborted: &[Aborted],
+    ) -> Result<OffsetMap, CompactError> {
+        let mut map = OffsetMap::new(self.shared.options.compaction_buffer.as_usize());
+        let mut transactions = Transactions::new(aborted.to_vec());
+        for (segment, _) in segments.iter().filter(|(_, facts)| facts.next > dirt.from) {
+            let file = segment.file()?;
+            let size = segment.size();
+            let Some(position) = segment.locate(&file, size, dirt.from)? else { continue };
+            let mut scan = Scan::new(&file, position, size);
+            while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+                let header = batch.header();
+                if header.base_offset >= dirt.to {
+                    return Ok(map);
+                }
+                let discarded = transactions.discards(&batch).map_err(|e| damaged(segment, position, e))?;
+                if discarded || header.is_control() {
+                    map.passed(header.next_offset());
+                } else if !map.read(&batch).map_err(|e| damaged(segment, position, e))? {
+                    return Ok(map);
+                }
+            }
+        }
+        Ok(map)
+    }
+
+    fn last_of_producers(&self) -> HashMap<ProducerId, LastOfProducer> {
+        let writer = self.writer();
+        let last = |offset: Offset| (offset.0 >= 0).then_some(offset);
+        let facts = writer.producers.iter().map(|(id, state)| {
+            (id, LastOfProducer { last_data_offset: last(state.last_offset()), epoch: state.epoch })
+        });
+        facts.collect()
+    }
+
+    /// Step 1.
+    fn clean_group(&self, old: &[Arc<Segment>], cleaner: &mut Cleaner<'_>) -> Result<Cleaned, CompactError> {
+        let mut cleaned = Cleaned::create(&self.dir, old[0].base(), cleaner.config.index_interval_bytes)?;
+        for segment in old {
+            let file = segment.file()?;
+            let mut scan = Scan::new(&file, 0, segment.size());
+            while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+                match cleaner.clean(&batch).map_err(|e| damaged(segment, position, e))? {
+                    Outcome::Keep => cleaned.push(&batch)?,
+                    Outcome::Rewrite(bytes) => {
+                        let batch = Batch::parse(bytes).map_err(|e| damaged(segment, position, e))?;
+                        cleaned.push(&batch)?;
+                    }
+                    Outcome::Drop => {}
+                }
+            }
+        }
+        Ok(cleaned)
+    }
+
+    /// Steps 2 to 4, and the list of segments.
+    fn swap(
+        &self,
+        old: &[Arc<Segment>],
+        cleaned: Cleaned,
+        mut met: Vec<Aborted>,
+        config: &TopicConfig,
+    ) -> Result<(), CompactError> {
+        let base = old[0].base();
+        let next =
+            self.segments_now().into_iter().map(|s| s.base()).find(|next| *next > old[old.len() - 1].base());
+        met.sort_unstable_by_key(|txn| txn.last_offset);
+        let index = cleaned.finish(&met)?;
+        sync_dir(&self.dir)?;
+        for segment in old {
+            segment.pin()?;
+        }
+        let mut doomed = Vec::new();
+        for segment in old {
+            for part in Part::ALL {
+                let to = part.path(&self.dir, segment.base(), DELETED);
+                if rename(&segment.path(part), &to)? {
+                    doomed.push(to);
+                }
+            }
+        }
+        for part in [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log] {
+            rename(&part.path(&self.dir, base, SWAP), &part.path(&self.dir, base, ""))?;
+        }
+        let new = Segment::existing(&self.dir, base, index.size, &self.shared.open_files);
+        {
+            let mut segments = write(&self.segments);
+            segments.retain(|base, _| !old.iter().any(|segment| segment.base() == *base));
+            segments.insert(base, new);
+        }
+        write(&self.aborted).replace(base, next, met);
+        sync_dir(&self.dir)?;
+        self.shared.reaper.doom(doomed, config.file_delete_delay.duration());
+        Ok(())
+    }
+}
+
+/// False if there is no such file.
+fn rename(from: &std::path::Path, to: &std::path::Path) -> Result<bool, FileError> {
+    match fs::rename(from, to) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(FileError::at("rename", from)(error)),
+    }
+}
+
+/// That of the batch that holds an offset, or the next behind it.
+fn first_header(segment: &Segment, offset: Offset) -> Result<Option<BatchHeader>, CompactError> {
+    let file = segment.file()?;
+    let Some(position) = segment.locate(&file, segment.size(), offset)? else { return Ok(None) };
+    let batch = Scan::new(&file, position, segment.size()).next_batch().map_err(|e| broken(segment, e))?;
+    Ok(batch.map(|(_, batch)| batch.header().clone()))
+}
+
+fn damaged(segment: &Segment, position: u64, source: BatchError) -> CompactError {
+    CompactError::Batch { path: segment.path(Part::Log), position, source }
+}

@@ -1,0 +1,182 @@
+//! The thread that retention, compaction and checkpoints run on.
+//!
+//! A trouble with one partition is told and does not keep the others waiting; it is tried again the
+//! next time round.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use flumen_log::checkpoint::Offsets;
+use flumen_types::{Timestamp, TopicPartition};
+
+use crate::checkpoints;
+use crate::error::FileError;
+use crate::locks::{lock, read};
+use crate::partition::{Partition, Shared};
+
+pub(crate) type Partitions = RwLock<HashMap<TopicPartition, Arc<Partition>>>;
+
+/// What upkeep works on.
+pub(crate) struct Upkeep {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) partitions: Arc<Partitions>,
+}
+
+impl Upkeep {
+    fn partitions_now(&self) -> Vec<Arc<Partition>> {
+        read(&self.partitions).values().cloned().collect()
+    }
+
+    /// Drops what is to go, everywhere.
+    pub(crate) fn retain(&self, now: Timestamp) {
+        for partition in self.partitions_now() {
+            if let Err(error) = partition.retain(now) {
+                tracing::warn!(partition = %partition.id(), error = %chain(&error), "retention failed; it is tried again");
+            }
+        }
+    }
+
+    /// Compacts what is due, everywhere.
+    pub(crate) fn compact(&self, now: Timestamp) {
+        for partition in self.partitions_now() {
+            if let Err(error) = partition.compact(now) {
+                tracing::warn!(partition = %partition.id(), error = %chain(&error), "compaction failed; it is tried again");
+            }
+        }
+    }
+
+    /// Notes how far everything is durable, so that a recovery need not look before that.
+    pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
+        let (mut points, mut cleaned) = (Offsets::new(), Offsets::new());
+        for partition in self.partitions_now() {
+            points.insert(partition.id().clone(), partition.marks().high_watermark);
+            cleaned.extend(partition.cleaned_upto().map(|upto| (partition.id().clone(), upto)));
+        }
+        let dir = &self.shared.options.dir;
+        checkpoints::save(dir, checkpoints::CLEANED, &cleaned)?;
+        checkpoints::save(dir, checkpoints::RECOVERY_POINTS, &points)
+    }
+}
+
+/// The thread; drop it to end it after what it is at, and join it.
+pub(crate) struct Maintenance {
+    wake: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Wake {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    /// Settings changed: look at everything now.
+    now: bool,
+}
+
+impl Maintenance {
+    pub(crate) fn start(upkeep: Upkeep) -> std::io::Result<Maintenance> {
+        let wake: Arc<Wake> = Arc::default();
+        let shared = wake.clone();
+        let thread = std::thread::Builder::new().name("log-upkeep".into());
+        let thread = thread.spawn(move || run(&upkeep, &shared))?;
+        Ok(Maintenance { wake, thread: Some(thread) })
+    }
+
+    /// Has everything looked at soon.
+    pub(crate) fn wake(&self) {
+        lock(&self.wake.state).now = true;
+        self.wake.changed.notify_one();
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        lock(&self.wake.state).stopping = true;
+        self.wake.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic in there has been printed; nothing it was at counts before it is whole.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(upkeep: &Upkeep, wake: &Wake) {
+    let options = &upkeep.shared.options;
+    let mut retention = Rounds::new(options.retention_interval);
+    let mut compaction = Rounds::new(options.compaction_interval);
+    let mut checkpoint = Rounds::new(options.checkpoint_interval);
+    loop {
+        let next = retention.next.min(compaction.next).min(checkpoint.next);
+        let Some(all) = wake.wait_until(next) else { return };
+        if retention.due(all) {
+            upkeep.retain(now());
+        }
+        if compaction.due(all) && options.compaction {
+            upkeep.compact(now());
+        }
+        if checkpoint.due(false)
+            && let Err(error) = upkeep.checkpoint()
+        {
+            tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
+        }
+    }
+}
+
+impl Wake {
+    /// `None` when stopping, else whether everything is to be looked at.
+    fn wait_until(&self, next: Instant) -> Option<bool> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.stopping {
+                return None;
+            }
+            let left = next.saturating_duration_since(Instant::now());
+            if state.now || left.is_zero() {
+                return Some(std::mem::take(&mut state.now));
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+struct Rounds {
+    every: Duration,
+    next: Instant,
+}
+
+impl Rounds {
+    fn new(every: Duration) -> Rounds {
+        Rounds { every, next: Instant::now() + every }
+    }
+
+    fn due(&mut self, anyway: bool) -> bool {
+        let due = anyway || self.next <= Instant::now();
+        if due {
+            self.next = Instant::now() + self.every;
+        }
+        due
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// An error with its causes, for a line in the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
