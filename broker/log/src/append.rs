@@ -1,4 +1,9 @@
-//! What a batch must be to be appended, before it is given offsets.
+//! What a batch must be to be appended, before it is given offsets, and when it opens a new segment.
+//!
+//! Records are looked at only where a rule needs it: on a compacted topic for their keys, on one with a
+//! least timestamp for that, and the first of an uncompressed batch because it costs nothing. So what is
+//! in a batch is the producer's word: offsets inside it and the header's largest timestamp are not
+//! recounted.
 
 use flumen_records::{Batch, BatchError, Compression, TimestampType};
 use flumen_types::{Offset, Timestamp};
@@ -23,8 +28,7 @@ pub enum Invalid {
     Timestamp { found: Timestamp, now: Timestamp },
 }
 
-/// Judges one batch that a client has sent. Records are looked at only where a rule needs it: on a
-/// compacted topic, for their keys.
+/// Judges one batch that a client has sent.
 pub fn validate(batch: &Batch, config: &TopicConfig, now: Timestamp) -> Result<(), Invalid> {
     let header = batch.header();
     batch.verify_crc()?;

@@ -192,9 +192,6 @@ impl ProducerStates {
             self.apply(header);
             return Ok(None);
         }
-        if header.records_count == 0 {
-            return Ok(None);
-        }
         Ok(self.apply_marker(header, batch.control()?))
     }
 

@@ -312,6 +312,17 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_that_compaction_emptied_ends_nothing() {
+        let commit = ControlRecord::Commit { coordinator_epoch: 3 };
+        let marker = control_batch(ProducerId(9), ProducerEpoch(2), commit, Timestamp(1));
+        let mut emptied = marker[..HEADER_LEN].to_vec();
+        emptied[57..].copy_from_slice(&[0; 4]);
+        seal(&mut emptied);
+        let emptied = Batch::parse(emptied.into()).unwrap();
+        assert_eq!(emptied.control().unwrap(), ControlRecord::Other(-1));
+    }
+
+    #[test]
     fn markers_come_back() {
         for marker in
             [ControlRecord::Commit { coordinator_epoch: 3 }, ControlRecord::Abort { coordinator_epoch: 0 }]

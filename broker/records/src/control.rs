@@ -20,7 +20,8 @@ pub enum ControlRecord {
     Commit {
         coordinator_epoch: i32,
     },
-    /// One that ends no transaction (Kafka's quorum writes some); by its type.
+    /// One that ends no transaction (Kafka's quorum writes some), by its type; -1 if compaction has
+    /// emptied the batch.
     Other(i16),
 }
 
@@ -36,6 +37,9 @@ impl ControlRecord {
     pub(crate) fn read(batch: &Batch) -> Result<ControlRecord, BatchError> {
         if !batch.header().is_control() {
             return Err(BatchError::Control("its control bit is not set"));
+        }
+        if batch.header().records_count == 0 {
+            return Ok(ControlRecord::Other(-1));
         }
         let records = batch.records(CONTROL_BYTES_MAX)?;
         let record = records.iter().next().ok_or(BatchError::Control("it is empty"))??;
