@@ -76,9 +76,16 @@ impl GroupConsumer {
         }
     }
 
-    /// The partitions of the moment.
-    pub fn assigned(&self) -> Vec<TopicPartition> {
-        self.joined.iter().flat_map(|joined| joined.consumer.positions().keys().cloned()).collect()
+    /// The partitions of the moment, with the next offset of each; `None` before the group has given any.
+    pub fn positions(&self) -> Option<&BTreeMap<TopicPartition, Offset>> {
+        self.joined.as_ref().map(|joined| joined.consumer.positions())
+    }
+
+    /// Counts as returned only what lies before `next`, less than the last poll brought.
+    pub fn returned(&mut self, partition: &TopicPartition, next: Offset) {
+        if let Some(pending) = self.pending.get_mut(partition) {
+            *pending = next.min(*pending);
+        }
     }
 
     /// Waits for records, joining or joining again first if need be. What the last poll returned counts

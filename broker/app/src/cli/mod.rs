@@ -6,12 +6,19 @@
 //! error and returns Ok.
 
 mod completions;
+mod consume;
 mod failure;
+mod format;
+mod kafka;
 mod out;
+mod place;
+mod produce;
+mod topic;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use failure::{Exit, Failure};
 pub(crate) use out::{Out, Tone};
@@ -31,12 +38,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Topic(topic::Args),
+    Produce(produce::Args),
+    Consume(consume::Args),
     Completions(completions::Args),
 }
 
 impl Command {
     fn run(self, out: &Out) -> Outcome {
         match self {
+            Command::Topic(args) => topic::run(args, out),
+            Command::Produce(args) => produce::run(args, out),
+            Command::Consume(args) => consume::run(args, out),
             Command::Completions(args) => completions::run(args, out),
         }
     }
@@ -64,14 +77,33 @@ pub(crate) fn main() -> ExitCode {
 
 /// Runs a command that talks to a network, on one thread; Ctrl-C ends it with exit code 130.
 pub(crate) fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
+    until_interrupted(async |interrupted| {
+        tokio::select! {
+            outcome = work => outcome,
+            () = interrupted.cancelled() => Err(Failure::silent(Exit::Interrupted)),
+        }
+    })
+}
+
+/// The same for a command that has something to finish when it is interrupted.
+pub(crate) fn until_interrupted(work: impl AsyncFnOnce(CancellationToken) -> Outcome) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure::new("cannot start the async runtime").because(e))?;
-    runtime.block_on(async {
+        .map_err(|error| Failure::new("cannot start the async runtime").because(error))?;
+    let outcome = runtime.block_on(async {
+        let interrupted = CancellationToken::new();
+        let mut work = std::pin::pin!(work(interrupted.clone()));
+        tokio::select! {
+            outcome = &mut work => return outcome,
+            _ = tokio::signal::ctrl_c() => interrupted.cancel(),
+        }
         tokio::select! {
             outcome = work => outcome,
             _ = tokio::signal::ctrl_c() => Err(Failure::silent(Exit::Interrupted)),
         }
-    })
+    });
+    // A thread that waits for standard input would be waited for in turn.
+    runtime.shutdown_background();
+    outcome
 }

@@ -1,0 +1,80 @@
+//! What every command that speaks Kafka has in common: where the broker is, how long to wait for it,
+//! and what its errors are to a person.
+
+use std::time::Duration;
+
+use flumen_client::{Client, Error, Options, Topic};
+use flumen_protocol::ErrorCode;
+use flumen_types::{Millis, TopicPartition};
+
+use super::{Exit, Failure};
+
+/// Which cluster to talk to.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Broker {
+    /// Broker addresses, host:port, separated by commas
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "FLUMEN_BOOTSTRAP",
+        default_value = "127.0.0.1:9092",
+        display_order = 800
+    )]
+    bootstrap: String,
+    /// How long to try, such as 30s
+    #[arg(long, global = true, default_value = "30s", value_name = "TIME", display_order = 801)]
+    timeout: Millis,
+}
+
+impl Broker {
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        let mut options = Options::new(&self.bootstrap);
+        let patience = self.timeout.duration().max(Duration::from_millis(1));
+        options.operation_timeout = patience;
+        options.request_timeout = options.request_timeout.min(patience);
+        options.connect_timeout = options.connect_timeout.min(patience);
+        Client::connect(options).await.map_err(failed("cannot reach the broker"))
+    }
+}
+
+/// A client's error under the words of the command.
+pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(Error) -> Failure {
+    move |error| {
+        let unreachable = error.is_unreachable();
+        let usage = matches!(error, Error::Address { .. });
+        let failure = Failure::new(what).because(error);
+        match (unreachable, usage) {
+            (true, _) => failure
+                .exit(Exit::Unreachable)
+                .todo("start the broker with `flumen run`, or name another with --bootstrap"),
+            (_, true) => failure.exit(Exit::Usage),
+            _ => failure,
+        }
+    }
+}
+
+/// A topic that must be there.
+pub(crate) async fn topic(client: &Client, name: &str) -> Result<Topic, Failure> {
+    client.topic(name).await.map_err(|error| {
+        let missing = error.code().is_some();
+        let failure = failed(format!("cannot find topic \"{name}\""))(error);
+        if missing { failure.todo("`flumen topic list` shows the topics there are") } else { failure }
+    })
+}
+
+/// Its partitions, or those of them that were asked for.
+pub(crate) fn partitions(topic: &Topic, wanted: &[i32]) -> Result<Vec<TopicPartition>, Failure> {
+    let all: Vec<i32> = topic.partitions.iter().map(|partition| partition.id.0).collect();
+    if let Some(missing) = wanted.iter().find(|partition| !all.contains(partition)) {
+        let what = format!("topic \"{}\" has no partition {missing}; it has {}", topic.name, all.len());
+        return Err(Failure::new(what));
+    }
+    let chosen = if wanted.is_empty() { all } else { wanted.to_vec() };
+    Ok(chosen.into_iter().map(|partition| TopicPartition::new(topic.name.clone(), partition)).collect())
+}
+
+/// The broker has such a topic already.
+pub(crate) fn says_exists(error: &Error) -> bool {
+    error.code() == Some(ErrorCode::TopicAlreadyExists)
+}
