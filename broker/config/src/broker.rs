@@ -1,0 +1,221 @@
+//! `[broker]`: Kafka's broker keys under Kafka's names and with Kafka's defaults, and the few that Kafka
+//! has no name for (`data.dir`, `http`, `http.token`, `shutdown.drain.ms`).
+//!
+//! Lacks keys of what this broker does not do: replication, ZooKeeper, KRaft, TLS, SASL, quotas.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use flumen_types::{ByteSize, Millis};
+
+use crate::field::FilePath;
+use crate::listener::{HttpAddress, Listener};
+use crate::secret::Secret;
+use crate::section::{Habits, Section, ShortForm, defaults, section};
+use crate::topic::{self, CleanupPolicy, CompressionType, TimestampType};
+
+section! {
+    /// The broker itself. Each key needs a restart to change.
+    pub struct Broker {
+        /// Where topics are kept. One process at a time uses it.
+        pub data_dir: FilePath = ["data.dir", "data"],
+        /// The broker's number in Kafka's metadata. Fixed once the data folder exists.
+        pub broker_id: u32 = ["broker.id", 1],
+        /// Where Kafka clients connect. An empty host is every address of the machine.
+        pub listeners: Vec<Listener> = ["listeners", ["PLAINTEXT://127.0.0.1:9092"]],
+        /// What clients are told to connect to, where it differs from `listeners` (behind NAT, in a container).
+        pub advertised_listeners: Option<Vec<Listener>> = ["advertised.listeners", null],
+        /// Admin API, metrics and console; `http = "..."` for short. `""` turns it off. An address that other machines reach needs `http.token`.
+        pub http: HttpAddress = ["http.address", "127.0.0.1:8090"],
+        /// What callers of the admin API must show as `Authorization: Bearer ...`; at least 16 characters. Beside the short form `http = "..."` it is written quoted: `"http.token" = "${env:TOKEN}"`.
+        pub http_token: Option<Secret> = ["http.token", null],
+        /// How long a graceful stop waits for open requests and for plugins to finish their transaction.
+        pub shutdown_drain: Millis = ["shutdown.drain.ms", "30s"; min 0],
+
+        /// A topic that a client or a plugin names comes to be.
+        pub auto_create_topics: bool = ["auto.create.topics.enable", true],
+        /// Partitions of a topic that does not say.
+        pub num_partitions: NonZeroU32 = ["num.partitions", 1],
+
+        /// Default of a topic's `cleanup.policy`.
+        pub log_cleanup_policy: CleanupPolicy = ["log.cleanup.policy", "delete"],
+        /// Default of a topic's `retention.ms`; -1 keeps everything.
+        pub log_retention: Millis = ["log.retention.ms", "7d"],
+        /// Default of a topic's `retention.bytes`, for each partition; -1 keeps everything.
+        pub log_retention_bytes: ByteSize = ["log.retention.bytes", "-1"],
+        /// Default of a topic's `segment.bytes`.
+        pub log_segment_bytes: ByteSize = ["log.segment.bytes", "1GiB"; min 1_048_576],
+        /// Default of a topic's `segment.ms`.
+        pub log_roll: Millis = ["log.roll.ms", "7d"; min 1],
+        /// Default of a topic's `segment.jitter.ms`.
+        pub log_roll_jitter: Millis = ["log.roll.jitter.ms", 0; min 0],
+        /// Default of a topic's `segment.index.bytes`.
+        pub log_index_size_max: ByteSize = ["log.index.size.max.bytes", "10MiB"; min 12],
+        /// Default of a topic's `index.interval.bytes`.
+        pub log_index_interval: ByteSize = ["log.index.interval.bytes", "4KiB"; min 0],
+        /// Default of a topic's `file.delete.delay.ms`.
+        pub log_segment_delete_delay: Millis = ["log.segment.delete.delay.ms", "1m"; min 0],
+        /// Default of a topic's `max.message.bytes`: the largest record batch.
+        pub message_max: ByteSize = ["message.max.bytes", 1_048_588; min 0],
+        /// Default of a topic's `compression.type`.
+        pub compression_type: CompressionType = ["compression.type", "producer"],
+        /// Default of a topic's `message.timestamp.type`.
+        pub log_message_timestamp_type: TimestampType = ["log.message.timestamp.type", "CreateTime"],
+        /// Default of a topic's `message.timestamp.before.max.ms`.
+        pub log_message_timestamp_before_max: Millis = ["log.message.timestamp.before.max.ms", 9_223_372_036_854_775_807_i64; min 0],
+        /// Default of a topic's `message.timestamp.after.max.ms`.
+        pub log_message_timestamp_after_max: Millis = ["log.message.timestamp.after.max.ms", "1h"; min 0],
+        /// How often old segments are looked for.
+        pub log_retention_check_interval: Millis = ["log.retention.check.interval.ms", "5m"; min 1],
+
+        /// Compact topics whose `cleanup.policy` asks for it.
+        pub log_cleaner_enable: bool = ["log.cleaner.enable", true],
+        /// How often compaction looks for work.
+        pub log_cleaner_backoff: Millis = ["log.cleaner.backoff.ms", "15s"; min 1],
+        /// Memory for the map of keys while compacting.
+        pub log_cleaner_dedupe_buffer: ByteSize = ["log.cleaner.dedupe.buffer.size", "128MiB"; min 1_048_576],
+        /// Default of a topic's `delete.retention.ms`.
+        pub log_cleaner_delete_retention: Millis = ["log.cleaner.delete.retention.ms", "1d"; min 0],
+        /// Default of a topic's `min.compaction.lag.ms`.
+        pub log_cleaner_min_compaction_lag: Millis = ["log.cleaner.min.compaction.lag.ms", 0; min 0],
+        /// Default of a topic's `max.compaction.lag.ms`.
+        pub log_cleaner_max_compaction_lag: Millis = ["log.cleaner.max.compaction.lag.ms", 9_223_372_036_854_775_807_i64; min 1],
+        /// Default of a topic's `min.cleanable.dirty.ratio`.
+        pub log_cleaner_min_cleanable_ratio: f64 = ["log.cleaner.min.cleanable.ratio", 0.5],
+
+        /// How often recovery points are written down; a shorter time makes recovery after a crash shorter.
+        pub log_flush_checkpoint_interval: Millis = ["log.flush.offset.checkpoint.interval.ms", "1m"; min 1],
+        /// Threads that read partitions at start.
+        pub num_recovery_threads: NonZeroU32 = ["num.recovery.threads.per.data.dir", 2],
+
+        /// The largest request; a larger one closes its connection.
+        pub socket_request_max: ByteSize = ["socket.request.max.bytes", "100MiB"; min 1024],
+        /// Memory for requests that are being read or handled, over all connections.
+        pub queued_max_request: ByteSize = ["queued.max.request.bytes", "256MiB"; min 1024],
+        /// Connections at once.
+        pub max_connections: NonZeroU32 = ["max.connections", 10_000],
+        /// A connection without a request for so long is closed.
+        pub connections_max_idle: Millis = ["connections.max.idle.ms", "10m"; min 1],
+        /// The most bytes that one fetch answers with.
+        pub fetch_max: ByteSize = ["fetch.max.bytes", "55MiB"; min 1024],
+        /// Fetch sessions that are remembered.
+        pub fetch_session_slots: u32 = ["max.incremental.fetch.session.cache.slots", 1000],
+
+        /// Partitions of `__consumer_offsets`. Fixed once the topic exists.
+        pub offsets_topic_num_partitions: NonZeroU32 = ["offsets.topic.num.partitions", 4],
+        /// Minutes after which the offsets of an empty group are forgotten.
+        pub offsets_retention_minutes: NonZeroU32 = ["offsets.retention.minutes", 10_080],
+        /// How long a new group waits for more members before its first assignment.
+        pub group_initial_rebalance_delay: Millis = ["group.initial.rebalance.delay.ms", "3s"; min 0],
+        /// The shortest session time-out that a member may ask for.
+        pub group_min_session_timeout: Millis = ["group.min.session.timeout.ms", "6s"; min 1],
+        /// The longest session time-out that a member may ask for.
+        pub group_max_session_timeout: Millis = ["group.max.session.timeout.ms", "30m"; min 1],
+        /// Members of one group.
+        pub group_max_size: NonZeroU32 = ["group.max.size", 2_147_483_647],
+
+        /// Partitions of `__transaction_state`. Fixed once the topic exists.
+        pub transaction_state_num_partitions: NonZeroU32 = ["transaction.state.log.num.partitions", 4],
+        /// The longest transaction time-out that a producer may ask for.
+        pub transaction_max_timeout: Millis = ["transaction.max.timeout.ms", "15m"; min 1],
+        /// A transactional id without a transaction for so long is forgotten.
+        pub transactional_id_expiration: Millis = ["transactional.id.expiration.ms", "7d"; min 1],
+        /// An idempotent producer that wrote nothing for so long is forgotten.
+        pub producer_id_expiration: Millis = ["producer.id.expiration.ms", "1d"; min 1],
+    }
+}
+
+pub(crate) const SHORT_FORMS: &[ShortForm] = &[("http", "http.address")];
+
+pub(crate) const HABITS: Habits = Habits { short: SHORT_FORMS, elsewhere, judge };
+
+/// The log's own judgement of the topics' defaults.
+fn judge(key: &str, kafka: &str) -> Option<String> {
+    let (topic_key, _) = TOPIC_DEFAULTS.iter().find(|(_, broker_key)| *broker_key == key)?;
+    topic::judge(topic_key, kafka)
+}
+
+/// A topic's key, and the broker's key that holds its default.
+const TOPIC_DEFAULTS: &[(&str, &str)] = &[
+    ("cleanup.policy", "log.cleanup.policy"),
+    ("retention.ms", "log.retention.ms"),
+    ("retention.bytes", "log.retention.bytes"),
+    ("segment.bytes", "log.segment.bytes"),
+    ("segment.ms", "log.roll.ms"),
+    ("segment.jitter.ms", "log.roll.jitter.ms"),
+    ("segment.index.bytes", "log.index.size.max.bytes"),
+    ("index.interval.bytes", "log.index.interval.bytes"),
+    ("file.delete.delay.ms", "log.segment.delete.delay.ms"),
+    ("max.message.bytes", "message.max.bytes"),
+    ("compression.type", "compression.type"),
+    ("message.timestamp.type", "log.message.timestamp.type"),
+    ("message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms"),
+    ("message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms"),
+    ("delete.retention.ms", "log.cleaner.delete.retention.ms"),
+    ("min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms"),
+    ("max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"),
+    ("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio"),
+];
+
+/// A file without `[broker]`, in the current folder.
+impl Default for Broker {
+    fn default() -> Broker {
+        defaults().expect("every key of [broker] has a default that reads")
+    }
+}
+
+impl Broker {
+    /// What holds for a topic that sets nothing, under Kafka's topic keys and in Kafka's notation.
+    pub fn topic_defaults(&self) -> BTreeMap<String, String> {
+        let entries = self.entries();
+        let default = |broker_key: &str| entries.iter().find(|entry| entry.key == broker_key)?.kafka.clone();
+        TOPIC_DEFAULTS
+            .iter()
+            .filter_map(|(topic_key, broker_key)| Some((topic_key.to_string(), default(broker_key)?)))
+            .collect()
+    }
+
+    /// What differs from Kafka's defaults, under Kafka's broker keys and in Kafka's notation.
+    pub fn configs(&self) -> BTreeMap<String, String> {
+        let defaults = Broker::default().entries();
+        let set = self.entries().into_iter().filter(|entry| !defaults.contains(entry));
+        set.filter_map(|entry| Some((entry.key.to_string(), entry.kafka?))).collect()
+    }
+
+    /// What clients are told to connect to.
+    pub fn advertised(&self) -> &[Listener] {
+        self.advertised_listeners.as_deref().unwrap_or(&self.listeners)
+    }
+}
+
+/// The broker's key that holds the default of a topic's key.
+pub(crate) fn default_of_topic_key(topic_key: &str) -> Option<&'static str> {
+    TOPIC_DEFAULTS.iter().find(|(known, _)| *known == topic_key).map(|(_, broker_key)| *broker_key)
+}
+
+/// Keys of Kafka's server.properties that have another name, or no meaning, here.
+fn elsewhere(key: &str) -> Option<String> {
+    let hint = match key {
+        "log.dir" | "log.dirs" => "the folder is \"data.dir\"",
+        "node.id" => "the number is \"broker.id\"",
+        "log.retention.hours" | "log.retention.minutes" => "write log.retention.ms = \"7d\"",
+        "log.roll.hours" => "write log.roll.ms = \"7d\"",
+        "log.flush.interval.messages" | "log.flush.interval.ms" => {
+            "every acknowledged record is on the disk already; leave it out"
+        }
+        "default.replication.factor"
+        | "offsets.topic.replication.factor"
+        | "transaction.state.log.replication.factor"
+        | "transaction.state.log.min.isr"
+        | "min.insync.replicas" => "one broker keeps one copy; leave it out",
+        "num.network.threads" | "num.io.threads" => "threads follow the machine's cores; leave it out",
+        "process.roles"
+        | "controller.quorum.voters"
+        | "controller.listener.names"
+        | "zookeeper.connect"
+        | "listener.security.protocol.map"
+        | "inter.broker.listener.name" => "there is no cluster; leave it out",
+        _ => return None,
+    };
+    Some(hint.to_string())
+}
