@@ -1,1 +1,36 @@
-//! Sockets, dispatch, one handler file per API, partition handles, coordinators
+//! Sockets, dispatch, one handler file per API, partition handles, coordinators.
+//!
+//! The way of a request: `listener` accepts -> `connection` reads frames and writes answers in their
+//! order -> `dispatch` picks the handler -> `handlers/<api>` -> a [`PartitionLog`] or a coordinator.
+//!
+//! Invariants: above [`PartitionLog`] nothing knows where bytes live (`local_log` and `topics` alone
+//! name the store). Nothing that a peer sends ends more than its own connection.
+
+mod budget;
+mod clock;
+mod connection;
+pub mod coordinator;
+mod ctx;
+mod dispatch;
+mod fetch_sessions;
+mod frame_reader;
+mod handlers;
+mod internal_topics;
+mod listener;
+mod local_log;
+mod options;
+mod partition_log;
+mod reply;
+mod topics;
+mod watches;
+
+mod broker;
+
+pub use broker::{Broker, StartError};
+pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, TRANSACTION_STATE};
+pub use options::{Advertised, Options};
+pub use partition_log::{
+    AbortedTxn, AppendError, Appended, Bound, Marks, Origin, PartitionLog, Read, ReadError, TimeQuery,
+    TimedOffset, TrimError, durable,
+};
+pub use topics::{Topic, TopicError, TopicRecord, Topics};

@@ -1,0 +1,165 @@
+//! The broker: its store, topics and coordinators under one handle.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use std::{collections::BTreeMap, sync::Mutex};
+
+use flumen_store::{FileError, OpenError, Store};
+use flumen_types::TopicPartition;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::budget::Budget;
+use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
+use crate::fetch_sessions::FetchSessions;
+use crate::listener;
+use crate::options::Options;
+use crate::partition_log::PartitionLog;
+use crate::topics::{Topic, TopicError, TopicRecord, Topics};
+use crate::watches::Watches;
+
+/// Why a broker does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+}
+
+/// A running broker; cheap to clone.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    options: Arc<Options>,
+    cluster_id: String,
+    topics: Arc<Topics>,
+    groups: GroupCoordinator,
+    transactions: TransactionCoordinator,
+    sessions: Mutex<FetchSessions>,
+    budget: Budget,
+    /// Ends listeners and connections.
+    stop: CancellationToken,
+    listeners: TaskTracker,
+}
+
+impl Broker {
+    /// Opens the data directory and brings back what is in it. Nothing listens yet.
+    pub async fn start(options: Options) -> Result<Broker, StartError> {
+        let options = Arc::new(options);
+        let watches = Arc::new(Watches::default());
+        let (store, watches) = {
+            let (options, watches) = (options.clone(), watches.clone());
+            let opened =
+                tokio::task::spawn_blocking(move || open(&options, watches.clone()).map(|s| (s, watches)));
+            match opened.await {
+                Ok(opened) => opened?,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            }
+        };
+        let cluster_id = store.cluster_id().to_string();
+        let topics = Arc::new(Topics::new(store, watches, options.clone())?);
+        let groups = GroupCoordinator::start(topics.clone(), options.clone()).await?;
+        let transactions =
+            TransactionCoordinator::start(topics.clone(), groups.clone(), options.clone()).await?;
+        Ok(Broker(Arc::new(Inner {
+            cluster_id,
+            topics,
+            groups,
+            transactions,
+            sessions: Mutex::new(FetchSessions::new(options.fetch_sessions_max)),
+            budget: Budget::new(options.request_bytes_total),
+            stop: CancellationToken::new(),
+            listeners: TaskTracker::new(),
+            options,
+        })))
+    }
+
+    /// Serves clients on a listener until `cancel`, or until the broker shuts down.
+    pub async fn serve(&self, listener: TcpListener, cancel: CancellationToken) {
+        let stop = self.0.stop.child_token();
+        let serving = self.0.listeners.track_future(listener::serve(self.clone(), listener, stop.clone()));
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            () = &mut serving => return,
+            () = cancel.cancelled() => stop.cancel(),
+        }
+        serving.await;
+    }
+
+    /// Ends connections, lets the coordinators finish, and closes the store cleanly. Connections that
+    /// are not done after `drain` are left to their end.
+    pub async fn shutdown(self, drain: Duration) -> Result<(), FileError> {
+        let inner = &self.0;
+        inner.stop.cancel();
+        inner.listeners.close();
+        if tokio::time::timeout(drain, inner.listeners.wait()).await.is_err() {
+            tracing::warn!(?drain, "connections did not end in time");
+        }
+        inner.groups.stop().await;
+        inner.transactions.stop().await;
+        let Some(store) = inner.topics.close().await else { return Ok(()) };
+        match tokio::task::spawn_blocking(move || store.close()).await {
+            Ok(closed) => closed,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+
+    /// The topic; made if it is missing.
+    pub async fn ensure_topic(
+        &self,
+        name: &str,
+        partitions: Option<i32>,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<TopicRecord, TopicError> {
+        self.0.topics.ensure(name, partitions, configs).await.map(|topic| topic.record.clone())
+    }
+
+    pub fn topics(&self) -> &Arc<Topics> {
+        &self.0.topics
+    }
+
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.0.topics.get(name)
+    }
+
+    pub fn partition(&self, tp: &TopicPartition) -> Option<Arc<dyn PartitionLog>> {
+        self.0.topics.partition(tp)
+    }
+
+    pub fn groups(&self) -> &GroupCoordinator {
+        &self.0.groups
+    }
+
+    pub fn transactions(&self) -> &TransactionCoordinator {
+        &self.0.transactions
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// As it is in the data directory's `meta.properties`.
+    pub fn cluster_id(&self) -> &str {
+        &self.0.cluster_id
+    }
+
+    pub(crate) fn sessions(&self) -> std::sync::MutexGuard<'_, FetchSessions> {
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+}
+
+fn open(options: &Options, watches: Arc<Watches>) -> Result<Store, OpenError> {
+    let mut store = flumen_store::Options::new(&options.dir);
+    store.node_id = options.node_id;
+    store.broker_configs = options.broker_configs.clone();
+    store.flush_threads = options.flush_threads;
+    Store::open(store, watches)
+}

@@ -1,0 +1,231 @@
+//! One client's connection: frames in, answers out in the order of their requests.
+//!
+//! One task does it all. A request is handled to its end before the next is read, but for Produce: its
+//! batches are appended at once, in order, and only the wait for the disk is put off, so that the next
+//! one is appended while the disk works.
+//!
+//! ```text
+//! socket -> frames -> dispatch -> pending: [ produce, waiting | produce, waiting | fetch ] -> socket
+//! ```
+//!
+//! Invariants: answers leave in order. At most `PENDING_MAX` requests wait. What a peer sends can end
+//! this connection and nothing else; why is said in one line of the log.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use flumen_protocol::RequestHead;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
+use crate::ctx::Ctx;
+use crate::dispatch::{self, Order};
+use crate::frame_reader::{Frame, FrameReader};
+use crate::reply::Reply;
+
+/// Requests whose answers are waited for; more are not read.
+const PENDING_MAX: usize = 128;
+/// How often a connection looks whether it has fallen silent.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// A body that has begun, or an answer that is being taken, has to move on within this.
+const STALL_MAX: Duration = Duration::from_secs(60);
+const SLICES_MAX: usize = 64;
+
+/// A request that was read, on its way to an answer.
+pub(crate) struct Pending {
+    pub(crate) reply: BoxFuture<'static, Reply>,
+    /// Whether the next request may be read before this one is done.
+    pub(crate) order: Order,
+}
+
+pub(crate) struct Connection {
+    socket: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    broker: Broker,
+    frames: FrameReader,
+    pending: VecDeque<Pending>,
+    quiet: Quiet,
+}
+
+/// Since when nothing has come or gone.
+struct Quiet {
+    received: u64,
+    since: Instant,
+}
+
+/// Why a connection ends, where it is worth a line in the log.
+type Ended = Result<(), String>;
+
+impl Connection {
+    pub(crate) fn new(socket: TcpStream, peer: SocketAddr, broker: Broker) -> io::Result<Connection> {
+        socket.set_nodelay(true)?;
+        let local = socket.local_addr()?;
+        let frames = FrameReader::new(broker.budget().clone(), broker.options().request_bytes_max);
+        let quiet = Quiet { received: 0, since: Instant::now() };
+        Ok(Connection { socket, peer, local, broker, frames, pending: VecDeque::new(), quiet })
+    }
+
+    /// Serves until the peer leaves, misbehaves or falls silent, or until the broker stops.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let peer = self.peer;
+        match self.serve(stop).await {
+            Ok(()) => tracing::debug!(%peer, "connection ended"),
+            Err(reason) => tracing::warn!(%peer, reason, "closed a connection"),
+        }
+    }
+
+    async fn serve(&mut self, stop: CancellationToken) -> Ended {
+        let mut check = interval(CHECK_INTERVAL);
+        check.reset();
+        loop {
+            let may_read = self.may_read();
+            tokio::select! {
+                biased;
+                reply = first(&mut self.pending), if !self.pending.is_empty() => {
+                    self.pending.pop_front();
+                    self.answer(reply).await?;
+                }
+                () = stop.cancelled() => return self.finish().await,
+                frame = self.frames.next(&mut self.socket), if may_read => match frame {
+                    Ok(Some(frame)) => self.take(frame)?,
+                    Ok(None) => return Ok(()),
+                    Err(error) if is_ordinary(&error) => return Ok(()),
+                    Err(error) => return Err(error.to_string()),
+                },
+                _ = check.tick() => self.check_silence()?,
+            }
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        let held = self.pending.back().is_some_and(|last| last.order == Order::Alone);
+        !held && self.pending.len() < PENDING_MAX
+    }
+
+    fn take(&mut self, frame: Frame) -> Ended {
+        let (head, body) =
+            RequestHead::split(frame.bytes).map_err(|error| format!("a request's header: {error}"))?;
+        let ctx = Ctx {
+            broker: self.broker.clone(),
+            peer: self.peer,
+            local: self.local,
+            client_id: head.client_id.clone(),
+        };
+        self.pending.push_back(dispatch::begin(ctx, head, body, frame.share)?);
+        Ok(())
+    }
+
+    /// Writes an answer, and with it those behind it that are ready too.
+    async fn answer(&mut self, first: Reply) -> Ended {
+        let mut pieces = VecDeque::new();
+        let mut reply = first;
+        loop {
+            match reply {
+                Reply::Frame(frame) => pieces.extend(frame),
+                Reply::Nothing => {}
+                Reply::Close(reason) => {
+                    self.write(pieces).await?;
+                    return Err(reason);
+                }
+            }
+            let Some(ready) = self.pending.front_mut().and_then(|next| (&mut next.reply).now_or_never())
+            else {
+                break;
+            };
+            self.pending.pop_front();
+            reply = ready;
+        }
+        self.write(pieces).await
+    }
+
+    async fn write(&mut self, mut pieces: VecDeque<Bytes>) -> Ended {
+        self.quiet.since = Instant::now();
+        while !pieces.is_empty() {
+            let written = {
+                let slices: Vec<_> =
+                    pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
+                match self.socket.try_write_vectored(&slices) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        match timeout(STALL_MAX, self.socket.write_vectored(&slices)).await {
+                            Ok(written) => written,
+                            Err(_) => return Err("the peer does not take its answers".into()),
+                        }
+                    }
+                    written => written,
+                }
+            };
+            match written {
+                Ok(0) | Err(_) => return Err("the peer left before it had its answer".into()),
+                Ok(written) => consume(&mut pieces, written),
+            }
+        }
+        Ok(())
+    }
+
+    /// The broker stops: what was acknowledged by the disk is still told, within the drain time.
+    async fn finish(&mut self) -> Ended {
+        while self.pending.front().is_some_and(|next| next.order == Order::Pipelined) {
+            let reply = first(&mut self.pending).await;
+            self.pending.pop_front();
+            self.answer(reply).await?;
+        }
+        Ok(())
+    }
+
+    fn check_silence(&mut self) -> Ended {
+        if self.frames.received() != self.quiet.received || !self.pending.is_empty() {
+            self.quiet = Quiet { received: self.frames.received(), since: Instant::now() };
+            return Ok(());
+        }
+        let silent = self.quiet.since.elapsed();
+        if self.frames.is_inside_frame() && silent > STALL_MAX {
+            return Err("the peer stopped inside a request".into());
+        }
+        if silent > self.broker.options().idle_max {
+            return Err("the peer was silent for too long".into());
+        }
+        self.frames.shrink();
+        Ok(())
+    }
+}
+
+/// The oldest answer; the others behind it wait for it.
+async fn first(pending: &mut VecDeque<Pending>) -> Reply {
+    poll_fn(|cx| match pending.front_mut() {
+        Some(next) => next.reply.as_mut().poll(cx),
+        None => std::task::Poll::Pending,
+    })
+    .await
+}
+
+fn consume(pieces: &mut VecDeque<Bytes>, mut written: usize) {
+    while let Some(front) = pieces.front_mut() {
+        if written < front.len() {
+            front.advance(written);
+            return;
+        }
+        written -= front.len();
+        pieces.pop_front();
+    }
+}
+
+/// Clients leave without a word all the time; that is no news.
+fn is_ordinary(error: &crate::frame_reader::FrameError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    match error {
+        crate::frame_reader::FrameError::Io(error) => {
+            matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe)
+        }
+        _ => false,
+    }
+}

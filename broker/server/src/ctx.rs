@@ -1,0 +1,33 @@
+//! What a handler is given beside its request.
+
+use std::net::SocketAddr;
+
+use flumen_protocol::messages::StrBytes;
+
+use crate::broker::Broker;
+use crate::options::Advertised;
+
+/// One request's surroundings.
+#[derive(Clone)]
+pub(crate) struct Ctx {
+    pub(crate) broker: Broker,
+    /// Who asks.
+    pub(crate) peer: SocketAddr,
+    /// The address at which the peer has reached the broker.
+    pub(crate) local: SocketAddr,
+    pub(crate) client_id: Option<StrBytes>,
+}
+
+impl Ctx {
+    /// Where this client is told to find the only node.
+    pub(crate) fn advertised(&self) -> Advertised {
+        match &self.broker.options().advertised {
+            Some(advertised) => advertised.clone(),
+            None => Advertised { host: self.local.ip().to_canonical().to_string(), port: self.local.port() },
+        }
+    }
+
+    pub(crate) fn node_id(&self) -> i32 {
+        self.broker.options().node_id
+    }
+}

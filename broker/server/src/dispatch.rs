@@ -1,0 +1,93 @@
+//! From a request's header to its handler, and from the handler's answer to bytes.
+
+use bytes::Bytes;
+use flumen_protocol::messages::{EncodeError, KafkaResponse};
+use flumen_protocol::{Api, ApiKey, Request, RequestHead, encode_fetch_response, encode_response};
+use futures::FutureExt;
+
+use crate::budget::Share;
+use crate::connection::Pending;
+use crate::ctx::Ctx;
+use crate::handlers;
+use crate::reply::Reply;
+
+/// Whether requests behind this one may be begun before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Alone,
+    Pipelined,
+}
+
+/// Begins a request. An error is the reason to close the connection.
+///
+/// A produce is in the log when this returns, and needs its share of the budget no more; any other
+/// request holds it to the end.
+pub(crate) fn begin(
+    ctx: Ctx,
+    head: RequestHead,
+    body: Bytes,
+    share: Option<Share>,
+) -> Result<Pending, String> {
+    let Some(api) = Api::find(head.api_key).filter(|api| api.serves(head.version)) else {
+        return unsupported(ctx, &head);
+    };
+    let request = Request::decode(api.key, head.version, body)
+        .map_err(|error| format!("{} version {}: {error}", api.key, head.version))?;
+    Ok(match request {
+        Request::Produce(request) => {
+            let appended = handlers::produce::append(&ctx, request, head.version);
+            let reply = async move { appended.reply(head.correlation, head.version).await };
+            Pending { reply: reply.boxed(), order: Order::Pipelined }
+        }
+        request => {
+            let reply =
+                async move { answer(&ctx, &head, request).await.unwrap_or_else(|e| unsent(&head, &e)) };
+            Pending { reply: reply.boxed(), order: Order::Alone }
+        }
+    })
+}
+
+/// ApiVersions is answered whatever its version, in the layout that every client knows.
+fn unsupported(ctx: Ctx, head: &RequestHead) -> Result<Pending, String> {
+    if head.api_key == ApiKey::ApiVersions as i16 {
+        let response = handlers::api_versions::unsupported();
+        let reply = sent(head, 0, &response).unwrap_or_else(|error| unsent(head, &error));
+        return Ok(Pending { reply: async move { reply }.boxed(), order: Order::Alone });
+    }
+    let client = ctx.client_id.as_deref().unwrap_or("without a name").to_owned();
+    Err(match Api::find(head.api_key) {
+        Some(api) => format!(
+            "client {client} asked for {} version {}; versions {} to {} are served",
+            api.key, head.version, api.min, api.max
+        ),
+        None => format!("client {client} asked for api {}, which is not served", head.api_key),
+    })
+}
+
+async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply, EncodeError> {
+    let version = head.version;
+    macro_rules! by {
+        ($handler:ident, $request:ident) => {
+            sent(head, version, &handlers::$handler::handle(ctx, $request, version).await)
+        };
+    }
+    match request {
+        Request::ApiVersions(request) => by!(api_versions, request),
+        Request::Metadata(request) => by!(metadata, request),
+        Request::Fetch(request) => {
+            let response = handlers::fetch::handle(ctx, request, version).await;
+            encode_fetch_response(head.correlation, response, version).map(Reply::Frame)
+        }
+        other => Ok(Reply::Close(format!("{other:?} is not served"))),
+    }
+}
+
+fn sent<R: KafkaResponse>(head: &RequestHead, version: i16, response: &R) -> Result<Reply, EncodeError> {
+    encode_response(head.correlation, response, version).map(Reply::from)
+}
+
+/// A handler put something in its answer that the version cannot say: our bug, and this client's loss.
+fn unsent(head: &RequestHead, error: &EncodeError) -> Reply {
+    tracing::error!(api = head.api_key, version = head.version, %error, "an answer cannot be encoded");
+    Reply::Close(format!("an answer to api {} cannot be encoded", head.api_key))
+}

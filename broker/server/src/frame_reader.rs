@@ -1,0 +1,189 @@
+//! Takes request frames off a socket, each as one piece of memory.
+//!
+//! Invariants: no length is believed before it is checked; a body gets its share of the budget before
+//! room is made for it. [`FrameReader::next`] may be dropped at any await: nothing that was read is
+//! lost.
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::budget::{Budget, Share};
+
+/// Read at a time while no large body is expected. Frames that fit need no share of the budget.
+const CHUNK: usize = 16 * 1024;
+/// Api key, version and correlation id.
+const HEAD: usize = 8;
+/// Only records need more than this; a lie about counts gets less far in a smaller frame.
+const OTHER_BYTES_MAX: usize = 16 << 20;
+const PRODUCE: [u8; 2] = [0, 0];
+/// A connection that has grown more than this gives it back when it falls silent.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Debug, Error)]
+pub(crate) enum FrameError {
+    #[error("a frame of {0} bytes cannot be a request")]
+    TooShort(i32),
+    #[error("a frame of {length} bytes is over the limit of {max}{hint}")]
+    TooLong { length: i32, max: usize, hint: &'static str },
+    #[error("the connection ended inside a frame, after {have} of {of} bytes")]
+    Truncated { have: usize, of: usize },
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A request without its length, and its share of the budget.
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    pub(crate) share: Option<Share>,
+}
+
+pub(crate) struct FrameReader {
+    buffer: BytesMut,
+    share: Option<Share>,
+    budget: Budget,
+    bytes_max: usize,
+    /// All that was ever read, so that silence can be told.
+    received: u64,
+}
+
+impl FrameReader {
+    pub(crate) fn new(budget: Budget, bytes_max: usize) -> FrameReader {
+        FrameReader { buffer: BytesMut::new(), share: None, budget, bytes_max, received: 0 }
+    }
+
+    /// The next frame; `None` if the peer has ended the connection between two.
+    pub(crate) async fn next(
+        &mut self,
+        socket: &mut (impl AsyncRead + Unpin),
+    ) -> Result<Option<Frame>, FrameError> {
+        loop {
+            match self.expected()? {
+                Some(length) if self.buffer.len() >= 4 + length => {
+                    let mut bytes = self.buffer.split_to(4 + length).freeze();
+                    bytes = bytes.slice(4..);
+                    return Ok(Some(Frame { bytes, share: self.share.take() }));
+                }
+                Some(length) if length > CHUNK => {
+                    if self.share.is_none() {
+                        self.share = self.budget.take(length).await;
+                    }
+                    self.buffer.reserve(4 + length - self.buffer.len());
+                }
+                _ => self.buffer.reserve(CHUNK),
+            }
+            let read = socket.read_buf(&mut self.buffer).await?;
+            self.received += read as u64;
+            if read == 0 {
+                return self.ended();
+            }
+        }
+    }
+
+    /// Bytes received since the connection began.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether a frame has begun and is not yet whole.
+    pub(crate) fn is_inside_frame(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Gives memory back that a silent connection does not need.
+    pub(crate) fn shrink(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
+            self.buffer = BytesMut::new();
+        }
+    }
+
+    /// The length of the frame that has begun, once it is known to be acceptable.
+    fn expected(&self) -> Result<Option<usize>, FrameError> {
+        let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+        let length = i32::from_be_bytes(*prefix);
+        let size = match usize::try_from(length) {
+            Ok(size) if size >= HEAD => size,
+            _ => return Err(FrameError::TooShort(length)),
+        };
+        if size > self.bytes_max {
+            return Err(FrameError::TooLong { length, max: self.bytes_max, hint: hint(prefix) });
+        }
+        if size > OTHER_BYTES_MAX {
+            let Some(api) = self.buffer.get(4..6) else { return Ok(None) };
+            if api != PRODUCE {
+                return Err(FrameError::TooLong { length, max: OTHER_BYTES_MAX, hint: "" });
+            }
+        }
+        Ok(Some(size))
+    }
+
+    fn ended(&self) -> Result<Option<Frame>, FrameError> {
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        let of = self.expected()?.map_or(4, |length| 4 + length);
+        Err(FrameError::Truncated { have: self.buffer.len(), of })
+    }
+}
+
+/// What a first "length" often is instead.
+fn hint(prefix: &[u8; 4]) -> &'static str {
+    match prefix {
+        b"GET " | b"POST" | b"HEAD" | b"PUT " => " (this looks like HTTP: the admin API has its own port)",
+        [0x16, 0x03, ..] => " (this looks like TLS, which this listener does not speak)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader() -> FrameReader {
+        FrameReader::new(Budget::new(1 << 20), 32 << 20)
+    }
+
+    fn frame(body: &[u8]) -> Vec<u8> {
+        [&(body.len() as i32).to_be_bytes()[..], body].concat()
+    }
+
+    async fn refused(bytes: &[u8]) -> String {
+        match reader().next(&mut &*bytes).await {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("{bytes:?} was taken"),
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_as_they_went_in() {
+        let bodies = [vec![1; 8], vec![2; 20_000], vec![0; 3_000_000], vec![3; 9]];
+        let stream = bodies.iter().flat_map(|body| frame(body)).collect::<Vec<_>>();
+        let (mut socket, mut reader) = (&stream[..], reader());
+        for body in &bodies {
+            let got = reader.next(&mut socket).await.unwrap().unwrap();
+            assert_eq!(got.bytes, body[..]);
+            assert_eq!(got.share.is_some(), body.len() > CHUNK);
+        }
+        assert!(reader.next(&mut socket).await.unwrap().is_none());
+        reader.shrink();
+        assert_eq!(reader.buffer.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn lengths_that_cannot_be_are_refused() {
+        assert!(refused(&[0xff; 8]).await.contains("-1"));
+        assert!(refused(&[0, 0, 0, 3, 1, 2, 3]).await.contains("3 bytes"));
+        assert!(refused(&[0x7f, 0xff, 0xff, 0xff]).await.contains("over the limit"));
+        assert!(refused(b"GET / HTTP/1.1\r\n").await.contains("HTTP"));
+        assert!(refused(&[0x16, 3, 1, 2, 0]).await.contains("TLS"));
+        // 20 MiB of Metadata.
+        assert!(refused(&[0x01, 0x40, 0, 0, 0, 3]).await.contains("over the limit"));
+    }
+
+    #[tokio::test]
+    async fn an_end_inside_a_frame_is_told_from_one_between() {
+        assert!(refused(&frame(&[1; 20])[..10]).await.contains("10 of 24"));
+        assert!(refused(&[0, 0]).await.contains("2 of 4"));
+        assert!(reader().next(&mut &[][..]).await.unwrap().is_none());
+    }
+}

@@ -1,0 +1,95 @@
+//! Metadata (3): the only node, and the topics, which may be made on the way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
+use flumen_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use flumen_protocol::messages::{MetadataRequest, MetadataResponse, topic_id, wire_id};
+use flumen_protocol::{ErrorCode, message};
+
+use super::topic_errors;
+use crate::ctx::Ctx;
+use crate::internal_topics::is_internal;
+use crate::topics::Topic;
+
+pub(crate) async fn handle(ctx: &Ctx, request: MetadataRequest, version: i16) -> MetadataResponse {
+    let advertised = ctx.advertised();
+    let broker = message!(MetadataResponseBroker {
+        node_id: ctx.node_id(),
+        host: advertised.host.into(),
+        port: i32::from(advertised.port),
+    });
+    let may_make = request.allow_auto_topic_creation && ctx.broker.options().auto_create_topics;
+    let topics = match request.topics {
+        // Version 0 cannot say "all" in another way.
+        Some(wanted) if version > 0 || !wanted.is_empty() => some(ctx, wanted, may_make).await,
+        _ => ctx.broker.topics().all().iter().map(|topic| describe(ctx, topic)).collect(),
+    };
+    message!(MetadataResponse {
+        brokers: vec![broker],
+        cluster_id: Some(ctx.broker.cluster_id().into()),
+        controller_id: ctx.node_id(),
+        topics,
+    })
+}
+
+async fn some(ctx: &Ctx, wanted: Vec<MetadataRequestTopic>, may_make: bool) -> Vec<MetadataResponseTopic> {
+    let mut topics = Vec::with_capacity(wanted.len());
+    for topic in wanted {
+        topics.push(one(ctx, topic, may_make).await);
+    }
+    topics
+}
+
+async fn one(ctx: &Ctx, wanted: MetadataRequestTopic, may_make: bool) -> MetadataResponseTopic {
+    let refused = |error: ErrorCode| {
+        let internal = wanted.name.as_deref().is_some_and(is_internal);
+        message!(MetadataResponseTopic {
+            error_code: error.code(),
+            name: wanted.name.clone(),
+            topic_id: wanted.topic_id,
+            is_internal: internal,
+        })
+    };
+    let Some(name) = &wanted.name else {
+        return match ctx.broker.topics().by_id(topic_id(wanted.topic_id)) {
+            Some(topic) => describe(ctx, &topic),
+            None => refused(ErrorCode::UnknownTopicId),
+        };
+    };
+    if let Some(topic) = ctx.broker.topic(name) {
+        return describe(ctx, &topic);
+    }
+    if !may_make && flumen_store::is_topic_name(name) {
+        return refused(ErrorCode::UnknownTopicOrPartition);
+    }
+    match ctx.broker.topics().ensure(name, None, &BTreeMap::new()).await {
+        Ok(topic) => describe(ctx, &topic),
+        Err(error) => {
+            tracing::debug!(topic = %name, %error, "a topic that was asked for is not made");
+            refused(topic_errors::code(&error))
+        }
+    }
+}
+
+fn describe(ctx: &Ctx, topic: &Arc<Topic>) -> MetadataResponseTopic {
+    let node = ctx.node_id();
+    let partitions = topic.partitions.iter().enumerate().map(|(n, log)| {
+        message!(MetadataResponsePartition {
+            partition_index: n as i32,
+            leader_id: node,
+            leader_epoch: log.watch().borrow().epoch.0.max(0),
+            replica_nodes: vec![node],
+            isr_nodes: vec![node],
+        })
+    });
+    message!(MetadataResponseTopic {
+        name: Some((&*topic.name).into()),
+        topic_id: wire_id(topic.id()),
+        is_internal: is_internal(&topic.name),
+        partitions: partitions.collect(),
+    })
+}

@@ -1,0 +1,182 @@
+//! Produce (0): appended at once and in order; answered when the disk has it.
+//!
+//! Invariants: an answer without an error means that the records survive a power cut, with acks=1 as
+//! with acks=all. Nothing of a record is decoded here.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use flumen_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
+use flumen_protocol::{ErrorCode, encode_response, message};
+use flumen_types::{Offset, PartitionId, Timestamp};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock;
+use crate::ctx::Ctx;
+use crate::internal_topics::is_internal;
+use crate::partition_log::{AppendError, Marks, Origin, durable};
+use crate::reply::Reply;
+use crate::topics::Topic;
+
+/// What was appended, and what it waits for.
+pub(crate) struct Produced {
+    response: ProduceResponse,
+    waits: Vec<Wait>,
+    acks: i16,
+    timeout: Duration,
+}
+
+/// A partition of the answer that may not be given yet.
+struct Wait {
+    topic: usize,
+    partition: usize,
+    marks: watch::Receiver<Marks>,
+    last: Offset,
+}
+
+/// A refusal, with words where Kafka has some.
+type Refused = (ErrorCode, Option<String>);
+
+/// Appends all batches of a request; does not wait.
+pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produced {
+    let mut produced = Produced {
+        response: ProduceResponse::default(),
+        waits: Vec::new(),
+        acks: request.acks,
+        timeout: Duration::from_millis(request.timeout_ms.max(0) as u64),
+    };
+    let now = clock::now();
+    let acks = matches!(request.acks, -1..=1).then_some(()).ok_or((ErrorCode::InvalidRequiredAcks, None));
+    for topic in request.topic_data {
+        let found = acks.clone().and_then(|()| find(ctx, &topic, version));
+        produced.topic(topic, found, now);
+    }
+    produced
+}
+
+fn find(ctx: &Ctx, wanted: &TopicProduceData, version: i16) -> Result<std::sync::Arc<Topic>, Refused> {
+    let topic = match version {
+        ..13 => ctx.broker.topic(&wanted.name).ok_or((ErrorCode::UnknownTopicOrPartition, None))?,
+        _ => {
+            let id = topic_id(wanted.topic_id);
+            ctx.broker.topics().by_id(id).ok_or((ErrorCode::UnknownTopicId, None))?
+        }
+    };
+    match is_internal(&topic.name) {
+        true => Err((ErrorCode::InvalidTopicException, Some(format!("{} is the broker's own", topic.name)))),
+        false => Ok(topic),
+    }
+}
+
+impl Produced {
+    fn topic(
+        &mut self,
+        wanted: TopicProduceData,
+        found: Result<std::sync::Arc<Topic>, Refused>,
+        now: Timestamp,
+    ) {
+        let at = self.response.responses.len();
+        let mut answers = Vec::with_capacity(wanted.partition_data.len());
+        for (n, data) in wanted.partition_data.into_iter().enumerate() {
+            let index = data.index;
+            let appended = found.clone().and_then(|topic| append_one(&topic, data, now));
+            answers.push(match appended {
+                Ok((answer, marks, last)) => {
+                    self.waits.push(Wait { topic: at, partition: n, marks, last });
+                    answer
+                }
+                Err(refused) => refusal(index, refused),
+            });
+        }
+        self.response.responses.push(message!(TopicProduceResponse {
+            name: wanted.name,
+            topic_id: wanted.topic_id,
+            partition_responses: answers,
+        }));
+    }
+
+    /// The answer, once everything in it is durable or known to have failed.
+    pub(crate) async fn reply(mut self, correlation: i32, version: i16) -> Reply {
+        if self.acks == 0 {
+            return self.unanswered();
+        }
+        let deadline = Instant::now() + self.timeout;
+        for wait in std::mem::take(&mut self.waits) {
+            let error = match timeout_at(deadline, durable(wait.marks, wait.last)).await {
+                Ok(true) => continue,
+                Ok(false) => ErrorCode::KafkaStorageError,
+                Err(_) => ErrorCode::RequestTimedOut,
+            };
+            let answer = &mut self.response.responses[wait.topic].partition_responses[wait.partition];
+            *answer = refusal(answer.index, (error, None));
+        }
+        match encode_response(correlation, &self.response, version) {
+            Ok(frame) => frame.into(),
+            Err(error) => Reply::Close(format!("the answer to a produce cannot be encoded: {error}")),
+        }
+    }
+
+    /// With acks=0 the end of the connection is the only way to say that something was refused.
+    fn unanswered(self) -> Reply {
+        let partitions = self.response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        match partitions.map(|p| ErrorCode::from(p.error_code)).find(|code| !code.is_none()) {
+            None => Reply::Nothing,
+            Some(code) => Reply::Close(format!("a produce with acks=0 was refused: {code}")),
+        }
+    }
+}
+
+type Appended = (PartitionProduceResponse, watch::Receiver<Marks>, Offset);
+
+fn append_one(topic: &Topic, data: PartitionProduceData, now: Timestamp) -> Result<Appended, Refused> {
+    let log = topic.partition(PartitionId(data.index)).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
+    let records = data.records.filter(|records: &Bytes| !records.is_empty());
+    let Some(records) = records else {
+        return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())));
+    };
+    let appended = log.append(records, Origin::Client, now).map_err(|error| {
+        if let AppendError::Storage(error) = &error {
+            tracing::error!(partition = %log.id(), error = error as &dyn std::error::Error, "an append failed");
+        }
+        (append_code(&error), Some(error.to_string()))
+    })?;
+    let answer = message!(PartitionProduceResponse {
+        index: data.index,
+        base_offset: appended.base.0,
+        log_append_time_ms: appended.append_time.unwrap_or(Timestamp::NONE).0,
+        log_start_offset: appended.start.0,
+    });
+    Ok((answer, log.watch(), appended.last))
+}
+
+fn refusal(index: i32, (error, words): Refused) -> PartitionProduceResponse {
+    message!(PartitionProduceResponse {
+        index,
+        error_code: error.code(),
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        error_message: words.map(StrBytes::from),
+    })
+}
+
+/// Which of Kafka's codes says why an append was refused.
+pub(crate) fn append_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Corrupt(_) => ErrorCode::CorruptMessage,
+        AppendError::InvalidRecord(_) => ErrorCode::InvalidRecord,
+        AppendError::UnsupportedMagic(_) => ErrorCode::UnsupportedForMessageFormat,
+        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        AppendError::ListTooLarge { .. } => ErrorCode::RecordListTooLarge,
+        AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+        AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+        AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+        AppendError::Storage(_) | AppendError::Poisoned => ErrorCode::KafkaStorageError,
+        AppendError::Closed => ErrorCode::NotLeaderOrFollower,
+    }
+}

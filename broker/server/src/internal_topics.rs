@@ -1,0 +1,30 @@
+//! The topics that the broker itself keeps, made when they are first needed, with Kafka's settings.
+
+use std::collections::BTreeMap;
+
+use crate::options::Options;
+
+/// Groups and their offsets, in Kafka's own format.
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+/// Transactions, in Kafka's own format.
+pub const TRANSACTION_STATE: &str = "__transaction_state";
+/// Where each source stands.
+pub const CURSORS: &str = "__flumen_cursors";
+
+const ALL: [&str; 3] = [CONSUMER_OFFSETS, TRANSACTION_STATE, CURSORS];
+
+pub(crate) fn is_internal(name: &str) -> bool {
+    ALL.contains(&name)
+}
+
+/// How many partitions an internal topic has, and its settings.
+pub(crate) fn shape(name: &str, options: &Options) -> (i32, BTreeMap<String, String>) {
+    let partitions = match name {
+        CONSUMER_OFFSETS => options.offsets_partitions,
+        TRANSACTION_STATE => options.transactions_partitions,
+        _ => 1,
+    };
+    let settings =
+        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")];
+    (partitions, settings.map(|(key, value)| (key.into(), value.into())).into())
+}

@@ -1,0 +1,102 @@
+//! The log on a local disk behind the seam: a partition of the store, and its watch.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flumen_records::ControlRecord;
+use flumen_store::Partition;
+use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
+use tokio::sync::watch;
+
+use crate::partition_log::{
+    AppendError, Appended, Bound, Marks, Origin, PartitionLog, Read, ReadError, TimeQuery, TimedOffset,
+    TrimError,
+};
+use crate::watches::Watches;
+
+/// Reads up to so much are done at once; a hop to another thread costs more than they do.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+/// How far behind the end a reader still reads from the page cache (the store keeps that much there).
+const HOT_RECORDS: i64 = 1_000_000;
+
+pub(crate) struct LocalLog {
+    partition: Arc<Partition>,
+    marks: watch::Receiver<Marks>,
+}
+
+impl LocalLog {
+    pub(crate) fn new(partition: Arc<Partition>, watches: &Watches) -> LocalLog {
+        let marks = watches.open(partition.id(), || partition.marks());
+        LocalLog { partition, marks }
+    }
+
+    fn is_hot(&self, from: Offset) -> bool {
+        self.marks.borrow().end.since(from) < HOT_RECORDS
+    }
+
+    /// Runs what may wait for the disk where waiting does no harm.
+    async fn off_the_runtime<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Partition) -> T + Send + 'static,
+    ) -> T {
+        let partition = self.partition.clone();
+        match tokio::task::spawn_blocking(move || work(&partition)).await {
+            Ok(done) => done,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+}
+
+#[async_trait]
+impl PartitionLog for LocalLog {
+    fn id(&self) -> &TopicPartition {
+        self.partition.id()
+    }
+
+    fn append(&self, batches: Bytes, origin: Origin, now: Timestamp) -> Result<Appended, AppendError> {
+        self.partition.append(batches, origin, now)
+    }
+
+    fn append_marker(
+        &self,
+        (id, epoch): (ProducerId, ProducerEpoch),
+        control: ControlRecord,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        self.partition.append_marker(id, epoch, control, now)
+    }
+
+    async fn read(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        bound: Bound,
+        min_one: bool,
+    ) -> Result<Read, ReadError> {
+        if bytes_max <= INLINE_BYTES_MAX || self.is_hot(from) {
+            return self.partition.read(from, bytes_max, bound, min_one);
+        }
+        self.off_the_runtime(move |partition| partition.read(from, bytes_max, bound, min_one)).await
+    }
+
+    fn watch(&self) -> watch::Receiver<Marks> {
+        self.marks.clone()
+    }
+
+    async fn find(&self, time: TimeQuery) -> Result<Option<TimedOffset>, ReadError> {
+        self.off_the_runtime(move |partition| match time {
+            TimeQuery::AtOrAfter(time) => partition.offset_for_time(time),
+            TimeQuery::Latest => partition.max_timestamp(),
+        })
+        .await
+    }
+
+    async fn offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.partition.offset_for_epoch(epoch)
+    }
+
+    async fn trim(&self, to: Offset) -> Result<Offset, TrimError> {
+        self.off_the_runtime(move |partition| partition.trim(to)).await
+    }
+}

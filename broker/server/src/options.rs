@@ -1,0 +1,87 @@
+//! What a broker is told when it starts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flumen_protocol::FRAME_BYTES_MAX;
+
+/// Where clients are told to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    pub host: String,
+    pub port: u16,
+}
+
+/// Everything but the directory has a default. Kafka's name of a setting is in its comment.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `log.dirs`: one directory.
+    pub dir: PathBuf,
+    /// `broker.id`
+    pub node_id: i32,
+    /// `advertised.listeners`; `None`: the address at which a client has reached the broker.
+    pub advertised: Option<Advertised>,
+    /// `auto.create.topics.enable`
+    pub auto_create_topics: bool,
+    /// `num.partitions`
+    pub partitions: i32,
+    /// `offsets.topic.num.partitions`
+    pub offsets_partitions: i32,
+    /// `transaction.state.log.num.partitions`
+    pub transactions_partitions: i32,
+    /// `group.initial.rebalance.delay.ms`
+    pub group_rebalance_delay: Duration,
+    /// `group.min.session.timeout.ms`
+    pub group_session_timeout_min: Duration,
+    /// `group.max.session.timeout.ms`
+    pub group_session_timeout_max: Duration,
+    /// `offsets.retention.minutes`
+    pub offsets_retention: Duration,
+    /// `transaction.max.timeout.ms`
+    pub transaction_timeout_max: Duration,
+    /// `transactional.id.expiration.ms`
+    pub transactional_id_expiration: Duration,
+    /// `socket.request.max.bytes`: a longer frame closes its connection.
+    pub request_bytes_max: usize,
+    /// `queued.max.request.bytes`: what all connections together may be receiving.
+    pub request_bytes_total: usize,
+    /// `fetch.max.bytes`: the largest answer to a fetch, but for a single larger batch.
+    pub fetch_bytes_max: usize,
+    /// `max.incremental.fetch.session.cache.slots`
+    pub fetch_sessions_max: usize,
+    /// `connections.max.idle.ms`
+    pub idle_max: Duration,
+    /// Threads of the store that sync.
+    pub flush_threads: usize,
+    /// All broker keys as they were written, for the log's defaults (`log.retention.ms`) and for
+    /// DescribeConfigs.
+    pub broker_configs: BTreeMap<String, String>,
+}
+
+impl Options {
+    pub fn new(dir: impl Into<PathBuf>) -> Options {
+        Options {
+            dir: dir.into(),
+            node_id: 1,
+            advertised: None,
+            auto_create_topics: true,
+            partitions: 1,
+            offsets_partitions: 4,
+            transactions_partitions: 4,
+            group_rebalance_delay: Duration::from_secs(3),
+            group_session_timeout_min: Duration::from_secs(6),
+            group_session_timeout_max: Duration::from_secs(30 * 60),
+            offsets_retention: Duration::from_secs(7 * 24 * 3600),
+            transaction_timeout_max: Duration::from_secs(15 * 60),
+            transactional_id_expiration: Duration::from_secs(7 * 24 * 3600),
+            request_bytes_max: FRAME_BYTES_MAX,
+            request_bytes_total: 64 << 20,
+            fetch_bytes_max: 55 << 20,
+            fetch_sessions_max: 1000,
+            idle_max: Duration::from_secs(600),
+            flush_threads: 4,
+            broker_configs: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The topics there are, and the handles of their partitions.
+//!
+//! Invariants: changes are made one at a time, durable in the store before anybody sees them here; a
+//! reader takes a short lock and holds an [`Arc`] that stays whole while the topic changes or goes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use flumen_log::config::TopicConfig;
+use flumen_store::Store;
+use flumen_types::{PartitionId, TopicId, TopicPartition};
+use thiserror::Error;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+pub use flumen_store::TopicRecord;
+
+use crate::internal_topics;
+use crate::local_log::LocalLog;
+use crate::options::Options;
+use crate::partition_log::PartitionLog;
+use crate::watches::Watches;
+
+/// A topic as it is at one moment.
+pub struct Topic {
+    pub name: Arc<str>,
+    pub record: TopicRecord,
+    pub config: TopicConfig,
+    pub partitions: Vec<Arc<dyn PartitionLog>>,
+}
+
+impl Topic {
+    pub fn id(&self) -> TopicId {
+        self.record.id
+    }
+
+    pub fn partition(&self, partition: PartitionId) -> Option<&Arc<dyn PartitionLog>> {
+        self.partitions.get(usize::try_from(partition.0).ok()?)
+    }
+}
+
+/// Why a topic cannot be made or changed.
+#[derive(Debug, Error)]
+pub enum TopicError {
+    #[error(transparent)]
+    Store(#[from] flumen_store::TopicError),
+    /// Kafka's metrics cannot tell `a.b` from `a_b`.
+    #[error("topic \"{name}\" collides with \"{existing}\": they differ only in '.' and '_'")]
+    Collides { name: String, existing: String },
+    #[error("topic \"{0}\" is the broker's own")]
+    Internal(String),
+    #[error("the broker is stopping")]
+    Stopping,
+}
+
+/// All topics of a broker.
+pub struct Topics {
+    maps: RwLock<Maps>,
+    /// `None` once the broker has stopped.
+    store: Mutex<Option<Arc<Store>>>,
+    watches: Arc<Watches>,
+    options: Arc<Options>,
+}
+
+#[derive(Default)]
+struct Maps {
+    by_name: HashMap<Arc<str>, Arc<Topic>>,
+    by_id: HashMap<TopicId, Arc<Topic>>,
+}
+
+impl Topics {
+    pub(crate) fn new(
+        store: Store,
+        watches: Arc<Watches>,
+        options: Arc<Options>,
+    ) -> Result<Topics, TopicError> {
+        let mut maps = Maps::default();
+        for record in store.topics() {
+            maps.put(describe(&store, &watches, &options, record)?);
+        }
+        Ok(Topics { maps: RwLock::new(maps), store: Mutex::new(Some(Arc::new(store))), watches, options })
+    }
+
+    pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.maps().by_name.get(name).cloned()
+    }
+
+    pub fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.maps().by_id.get(&id).cloned()
+    }
+
+    /// Sorted by name.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        let mut all: Vec<_> = self.maps().by_name.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    pub fn partition(&self, tp: &TopicPartition) -> Option<Arc<dyn PartitionLog>> {
+        self.get(&tp.topic)?.partition(tp.partition).cloned()
+    }
+
+    /// The topic; it is made if it is missing, with `partitions` or the broker's default. An internal
+    /// one gets the shape that it has to have.
+    pub async fn ensure(
+        &self,
+        name: &str,
+        partitions: Option<i32>,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, TopicError> {
+        if let Some(topic) = self.get(name) {
+            return Ok(topic);
+        }
+        let made = if internal_topics::is_internal(name) {
+            let (partitions, configs) = internal_topics::shape(name, &self.options);
+            self.create(name, partitions, configs).await
+        } else {
+            self.create(name, partitions.unwrap_or(self.options.partitions), configs.clone()).await
+        };
+        match made {
+            // Somebody else was first.
+            Err(TopicError::Store(flumen_store::TopicError::Exists(name))) => {
+                self.get(&name).ok_or(TopicError::Store(flumen_store::TopicError::Unknown(name)))
+            }
+            made => made,
+        }
+    }
+
+    pub async fn create(
+        &self,
+        name: &str,
+        partitions: i32,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, TopicError> {
+        self.check_new(name)?;
+        let id = TopicId(Uuid::new_v4());
+        let name = name.to_string();
+        self.change(move |store| store.create_topic(&name, id, partitions, configs)).await
+    }
+
+    /// Whether the name may be given to a new topic.
+    pub fn check_new(&self, name: &str) -> Result<(), TopicError> {
+        let known = |error| Err(TopicError::Store(error));
+        let maps = self.maps();
+        if maps.by_name.contains_key(name) {
+            return known(flumen_store::TopicError::Exists(name.into()));
+        }
+        if !flumen_store::is_topic_name(name) {
+            return known(flumen_store::TopicError::BadName(name.into()));
+        }
+        let plain = name.replace('.', "_");
+        match maps.by_name.keys().find(|other| other.len() == name.len() && other.replace('.', "_") == plain)
+        {
+            Some(existing) if name.contains(['.', '_']) => {
+                Err(TopicError::Collides { name: name.into(), existing: existing.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds partitions, up to `partitions`.
+    pub async fn grow(&self, name: &str, partitions: i32) -> Result<Arc<Topic>, TopicError> {
+        let name = name.to_string();
+        self.change(move |store| store.grow_topic(&name, partitions)).await
+    }
+
+    /// Replaces what is set on a topic.
+    pub async fn configure(
+        &self,
+        name: &str,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let name = name.to_string();
+        self.change(move |store| store.set_topic_configs(&name, configs)).await
+    }
+
+    pub async fn delete(&self, name: &str) -> Result<(), TopicError> {
+        if internal_topics::is_internal(name) {
+            return Err(TopicError::Internal(name.into()));
+        }
+        let holder = self.store.lock().await;
+        let store = holder.clone().ok_or(TopicError::Stopping)?;
+        let owned = name.to_string();
+        let gone = blocking(move || store.delete_topic(&owned)).await?;
+        let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
+        maps.by_name.remove(name);
+        maps.by_id.remove(&gone.id);
+        drop(maps);
+        for n in 0..gone.partitions {
+            self.watches.close(&TopicPartition::new(name, n));
+        }
+        Ok(())
+    }
+
+    /// Makes a change in the store and then shows it here.
+    async fn change(
+        &self,
+        change: impl FnOnce(&Store) -> Result<TopicRecord, flumen_store::TopicError> + Send + 'static,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let holder = self.store.lock().await;
+        let store = holder.clone().ok_or(TopicError::Stopping)?;
+        let (watches, options) = (self.watches.clone(), self.options.clone());
+        let topic = blocking(move || {
+            let record = change(&store)?;
+            describe(&store, &watches, &options, record)
+        })
+        .await?;
+        self.maps.write().unwrap_or_else(PoisonError::into_inner).put(topic.clone());
+        Ok(topic)
+    }
+
+    /// Ends all changes and hands the store back to be closed. Handles that are still held refuse
+    /// appends from then on.
+    pub(crate) async fn close(&self) -> Option<Store> {
+        let store = self.store.lock().await.take()?;
+        let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
+        *maps = Maps::default();
+        Arc::into_inner(store)
+    }
+
+    fn maps(&self) -> std::sync::RwLockReadGuard<'_, Maps> {
+        self.maps.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Maps {
+    fn put(&mut self, topic: Arc<Topic>) {
+        self.by_id.insert(topic.id(), topic.clone());
+        self.by_name.insert(topic.name.clone(), topic);
+    }
+}
+
+/// A topic with handles for its partitions.
+fn describe(
+    store: &Store,
+    watches: &Watches,
+    options: &Options,
+    record: TopicRecord,
+) -> Result<Arc<Topic>, TopicError> {
+    let config = TopicConfig::resolve(&record.configs, &options.broker_configs).map_err(|error| {
+        flumen_store::TopicError::Config { topic: record.name.clone(), reason: error.to_string() }
+    })?;
+    let name: Arc<str> = record.name.as_str().into();
+    let open = (0..record.partitions).map(|n| {
+        let partition = store.partition(&TopicPartition::new(name.clone(), n))?;
+        Some(Arc::new(LocalLog::new(partition, watches)) as Arc<dyn PartitionLog>)
+    });
+    let partitions = open.collect::<Option<Vec<_>>>().ok_or(TopicError::Stopping)?;
+    Ok(Arc::new(Topic { name, record, config, partitions }))
+}
+
+async fn blocking<T: Send + 'static, E: Into<TopicError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, TopicError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
