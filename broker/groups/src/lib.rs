@@ -1,1 +1,27 @@
-//! Consumer group and transaction coordinators as decide/apply state machines
+//! Consumer group and transaction coordinators as decide/apply state machines.
+//!
+//! Invariants: no IO, no clock, no randomness: `now` and new ids are passed in. What must last comes
+//! out as records in Kafka's own format, for the internal topics `__consumer_offsets` and
+//! `__transaction_state`; what was read from these topics brings the same state back.
+
+pub mod deadlines;
+mod error;
+pub mod group;
+mod group_records;
+mod offset_records;
+mod offsets;
+mod placement;
+mod shard;
+mod subscription;
+pub mod txn;
+mod txn_records;
+mod wire;
+
+pub use error::{GroupError, TxnError};
+pub use group_records::{GroupEntry, GroupMetadata, MemberMetadata, Record};
+pub use offset_records::Committed;
+pub use offsets::{Entry, Offsets};
+pub use placement::place;
+pub use shard::{CommitResult, Committer, Fetched, GroupShard, Kept};
+pub use txn_records::{TxnEntry, TxnMetadata, TxnStatus};
+pub use wire::WireError;

@@ -1,0 +1,358 @@
+//! All groups that one partition of `__consumer_offsets` keeps.
+//!
+//! A request goes through in three moves: decide (any method that returns or fills a [`Step`]), append
+//! the step's changes to the partition, [`GroupShard::apply`] them with the offsets that they got.
+//! What only lives in memory (who waits, when sessions end) changes in the first move; offsets only in
+//! the last, so that a commit that could not be written has left nothing behind. At start the same
+//! log is [`GroupShard::replay`]ed.
+//!
+//! Not here: the log, clocks, who is authorized, which topics exist.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use flumen_types::{Offset, ProducerId, Timestamp, TopicPartition};
+
+use crate::deadlines::Deadlines;
+use crate::error::GroupError;
+use crate::group::{Group, Join, Leaving, Options, Refused, Reply, State, Step, Sync, Waiter};
+use crate::group_records::GroupEntry;
+use crate::offset_records::Committed;
+use crate::offsets::{Entry, Offsets};
+
+#[derive(Debug, Default)]
+pub struct GroupShard {
+    options: Options,
+    groups: HashMap<Arc<str>, Kept>,
+    deadlines: Deadlines<Arc<str>>,
+    /// The groups that a producer's open transaction has offsets for.
+    open: HashMap<ProducerId, BTreeSet<Arc<str>>>,
+}
+
+/// A group and its offsets.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub group: Group,
+    pub offsets: Offsets,
+}
+
+/// Who commits: a member of a generation, or (generation -1, no ids) a consumer that only keeps its
+/// offsets here.
+#[derive(Clone, Debug)]
+pub struct Committer {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub generation: i32,
+}
+
+impl Committer {
+    /// One that is a member of nothing.
+    pub fn simple() -> Self {
+        Committer { member_id: String::new(), instance_id: None, generation: -1 }
+    }
+}
+
+/// A commit of one partition, and what becomes of it.
+pub type CommitResult = Result<(), GroupError>;
+
+/// A partition's offset as a fetch sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    pub partition: TopicPartition,
+    /// `None`: nothing is committed.
+    pub found: Result<Option<Entry>, GroupError>,
+}
+
+impl GroupShard {
+    pub fn new(options: Options) -> Self {
+        GroupShard { options, ..GroupShard::default() }
+    }
+
+    pub fn get(&self, group: &str) -> Option<&Kept> {
+        self.groups.get(group)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Kept> {
+        self.groups.values()
+    }
+
+    pub fn join(&mut self, group: &str, join: Join, waiter: Waiter, now: Timestamp) -> Step {
+        let mut step = Step::default();
+        if group.is_empty() || (!join.member_id.is_empty() && !self.groups.contains_key(group)) {
+            let error = if group.is_empty() { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
+            let refused = Refused { error, member_id: join.member_id.as_str().into() };
+            step.replies.push((waiter, Reply::Join(Err(refused))));
+            return step;
+        }
+        let options = self.options.clone();
+        self.make(group, now).group.join(join, waiter, now, &options, &mut step);
+        self.settle(group);
+        step
+    }
+
+    pub fn sync(&mut self, group: &str, sync: Sync, waiter: Waiter, now: Timestamp) -> Step {
+        let mut step = Step::default();
+        let Some(kept) = self.groups.get_mut(group) else {
+            let error = if group.is_empty() { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
+            step.replies.push((waiter, Reply::Sync(Err(error))));
+            return step;
+        };
+        kept.group.sync(sync, waiter, now, &self.options, &mut step);
+        self.settle(group);
+        step
+    }
+
+    pub fn heartbeat(&mut self, group: &str, from: &Committer, now: Timestamp) -> Result<(), GroupError> {
+        let kept = self.groups.get_mut(group).ok_or(GroupError::UnknownMember)?;
+        kept.group.heartbeat(&from.member_id, from.instance_id.as_deref(), from.generation, now)
+    }
+
+    pub fn leave(
+        &mut self,
+        group: &str,
+        leaving: &[Leaving],
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Vec<Result<(), GroupError>> {
+        let Some(kept) = self.groups.get_mut(group) else {
+            return vec![Err(GroupError::UnknownMember); leaving.len()];
+        };
+        let answers = kept.group.leave(leaving, now, &self.options, step);
+        self.settle(group);
+        answers
+    }
+
+    /// The changes that commit `offsets`, and an answer for each, or one error for all of them.
+    pub fn commit(
+        &mut self,
+        group: &str,
+        from: &Committer,
+        offsets: Vec<(TopicPartition, Committed)>,
+        transactional: bool,
+        now: Timestamp,
+    ) -> Result<(Vec<GroupEntry>, Vec<CommitResult>), GroupError> {
+        match self.groups.get_mut(group) {
+            Some(kept) => kept.group.check_commit(
+                &from.member_id,
+                from.instance_id.as_deref(),
+                from.generation,
+                transactional,
+                now,
+            )?,
+            // A group begins with its first commit, but not with that of a member that it never had.
+            None if from.generation >= 0 => return Err(GroupError::IllegalGeneration),
+            None if !from.member_id.is_empty() => return Err(GroupError::UnknownMember),
+            None => {}
+        }
+        let group: Arc<str> = group.into();
+        let mut changes = Vec::with_capacity(offsets.len());
+        let mut results = Vec::with_capacity(offsets.len());
+        for (partition, committed) in offsets {
+            if committed.metadata.len() > self.options.offset_metadata_bytes_max {
+                results.push(Err(GroupError::OffsetMetadataTooLarge));
+                continue;
+            }
+            changes.push(GroupEntry::Offset { group: group.clone(), partition, committed: Some(committed) });
+            results.push(Ok(()));
+        }
+        Ok((changes, results))
+    }
+
+    /// The offsets of the named partitions, or of all.
+    pub fn fetch(
+        &self,
+        group: &str,
+        wanted: Option<&[TopicPartition]>,
+        require_stable: bool,
+    ) -> Vec<Fetched> {
+        let kept = self.groups.get(group);
+        let look_up = |partition: &TopicPartition| {
+            let unstable = require_stable && kept.is_some_and(|kept| kept.offsets.is_unstable(partition));
+            let found = match unstable {
+                true => Err(GroupError::UnstableOffsetCommit),
+                false => Ok(kept.and_then(|kept| kept.offsets.get(partition)).cloned()),
+            };
+            Fetched { partition: partition.clone(), found }
+        };
+        match (wanted, kept) {
+            (Some(wanted), _) => wanted.iter().map(look_up).collect(),
+            (None, Some(kept)) if require_stable => kept.offsets.partitions().map(look_up).collect(),
+            (None, Some(kept)) => kept.offsets.iter().map(|(partition, _)| look_up(partition)).collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// The changes that delete a group; it must have no members.
+    pub fn delete(&self, group: &str) -> Result<Vec<GroupEntry>, GroupError> {
+        if group.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
+        let kept = self.groups.get(group).ok_or(GroupError::GroupIdNotFound)?;
+        if !kept.group.is_vacant() {
+            return Err(GroupError::NonEmptyGroup);
+        }
+        let mut changes = kept.tombstones(kept.offsets.partitions());
+        changes.push(GroupEntry::Group { group: kept.group.id().clone(), metadata: None });
+        Ok(changes)
+    }
+
+    /// The changes that delete offsets, and an answer for each.
+    pub fn delete_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<(Vec<GroupEntry>, Vec<CommitResult>), GroupError> {
+        let kept = self.groups.get(group).ok_or(GroupError::GroupIdNotFound)?;
+        let subscribed = match kept.group.is_empty() {
+            true => Some(BTreeSet::new()),
+            false => kept.group.topics(),
+        };
+        let subscribed = subscribed.ok_or(GroupError::NonEmptyGroup)?;
+        let mut changes = Vec::new();
+        let mut results = Vec::new();
+        for partition in partitions {
+            if subscribed.contains(&partition.topic) {
+                results.push(Err(GroupError::SubscribedToTopic));
+                continue;
+            }
+            results.push(Ok(()));
+            if kept.offsets.get(partition).is_some() {
+                changes.extend(kept.tombstones([partition]));
+            }
+        }
+        Ok((changes, results))
+    }
+
+    /// The changes that forget the offsets of a topic that is gone.
+    pub fn delete_topic(&self, topic: &str) -> Vec<GroupEntry> {
+        let of_topic = |kept: &Kept| {
+            let gone = kept.offsets.partitions().filter(|partition| &*partition.topic == topic);
+            kept.tombstones(gone)
+        };
+        self.groups.values().flat_map(of_topic).collect()
+    }
+
+    /// The changes that forget what was kept long enough, offsets first, then the groups left bare.
+    pub fn expire(&self, now: Timestamp) -> Vec<GroupEntry> {
+        self.groups.values().flat_map(|kept| self.expire_group(kept, now)).collect()
+    }
+
+    fn expire_group(&self, kept: &Kept, now: Timestamp) -> Vec<GroupEntry> {
+        let group = &kept.group;
+        let retention = self.options.offsets_retention;
+        let expired = match (group.state(), group.protocol_type()) {
+            (State::Empty, Some(_)) => kept.offsets.expired(now, retention, group.state_since(), |_| false),
+            (State::Empty, None) => kept.offsets.expired(now, retention, Timestamp(0), |_| false),
+            (State::Stable, Some(_)) => match group.topics() {
+                Some(topics) => {
+                    kept.offsets.expired(now, retention, Timestamp(0), |p| topics.contains(&p.topic))
+                }
+                None => Vec::new(),
+            },
+            _ => Vec::new(),
+        };
+        let mut changes = kept.tombstones(&expired);
+        if group.is_vacant() && kept.offsets.partitions().count() == expired.len() {
+            changes.push(GroupEntry::Group { group: group.id().clone(), metadata: None });
+        }
+        changes
+    }
+
+    /// Does what time brings about.
+    pub fn tick(&mut self, now: Timestamp) -> Step {
+        let mut step = Step::default();
+        while let Some(id) = self.deadlines.pop_due(now) {
+            if let Some(kept) = self.groups.get_mut(&id) {
+                kept.group.tick(now, &self.options, &mut step);
+            }
+            self.settle(&id);
+        }
+        step
+    }
+
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    /// Takes in a change that this shard decided and that is in the log at `at`.
+    pub fn apply(&mut self, change: &GroupEntry, producer: Option<ProducerId>, at: Offset, now: Timestamp) {
+        match change {
+            GroupEntry::Offset { group, partition, committed } => {
+                if committed.is_none() && !self.groups.contains_key(group) {
+                    return;
+                }
+                if let (Some(producer), Some(_)) = (producer, committed) {
+                    self.open.entry(producer).or_default().insert(group.clone());
+                }
+                let kept = self.make(group, now);
+                kept.offsets.apply(producer, partition.clone(), committed.clone(), at);
+            }
+            GroupEntry::Group { group, metadata: None } => {
+                self.groups.remove(group);
+                self.deadlines.set(group, None);
+            }
+            // What a live group writes of itself, it has.
+            GroupEntry::Group { metadata: Some(_), .. } | GroupEntry::Other { .. } => {}
+        }
+    }
+
+    /// Takes in what the log says, at start.
+    pub fn replay(&mut self, entry: &GroupEntry, producer: Option<ProducerId>, at: Offset, now: Timestamp) {
+        if let GroupEntry::Group { group, metadata: Some(metadata) } = entry {
+            let restored = Group::restore(group.clone(), metadata, now);
+            match self.groups.get_mut(group) {
+                Some(kept) => kept.group = restored,
+                None => {
+                    let kept = Kept { group: restored, offsets: Offsets::default() };
+                    self.groups.insert(group.clone(), kept);
+                }
+            }
+            self.deadlines.set(group, None);
+            self.settle(group);
+            return;
+        }
+        self.apply(entry, producer, at, now);
+    }
+
+    /// The marker of a producer's transaction is in the log at `at`.
+    pub fn end_transaction(&mut self, producer: ProducerId, commit: bool, at: Offset) {
+        for id in self.open.remove(&producer).unwrap_or_default() {
+            if let Some(kept) = self.groups.get_mut(&id) {
+                kept.offsets.end_transaction(producer, commit, at);
+            }
+            self.settle(&id);
+        }
+    }
+
+    fn make(&mut self, group: &str, now: Timestamp) -> &mut Kept {
+        let id: Arc<str> = group.into();
+        self.groups
+            .entry(id.clone())
+            .or_insert_with(|| Kept { group: Group::new(id, now), offsets: Offsets::default() })
+    }
+
+    /// Notes when to look at the group again; forgets one that never came to be.
+    fn settle(&mut self, group: &str) {
+        let Some((id, kept)) = self.groups.get_key_value(group) else { return };
+        let id = id.clone();
+        if kept.group.is_blank() && kept.offsets.is_empty() {
+            self.groups.remove(&id);
+            self.deadlines.set(&id, None);
+        } else {
+            let due = kept.group.next_deadline();
+            self.deadlines.set_lazily(&id, due);
+        }
+    }
+}
+
+impl Kept {
+    fn tombstones<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Vec<GroupEntry> {
+        let group = self.group.id();
+        let tombstone = |partition: &TopicPartition| GroupEntry::Offset {
+            group: group.clone(),
+            partition: partition.clone(),
+            committed: None,
+        };
+        partitions.into_iter().map(tombstone).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! All transactional ids that one partition of `__transaction_state` keeps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use flumen_types::{ProducerEpoch, Timestamp};
+
+use super::transaction::{Options, Transaction};
+use crate::deadlines::Deadlines;
+use crate::txn_records::{TxnEntry, TxnMetadata, TxnStatus};
+
+#[derive(Debug, Default)]
+pub struct TxnShard {
+    options: Options,
+    transactions: HashMap<Arc<str>, Transaction>,
+    deadlines: Deadlines<Arc<str>>,
+}
+
+/// A transactional id with its state.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub id: Arc<str>,
+    pub metadata: TxnMetadata,
+}
+
+impl TxnShard {
+    pub fn new(options: Options) -> Self {
+        TxnShard { options, ..TxnShard::default() }
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub fn get(&self, id: &str) -> Option<&Transaction> {
+        self.transactions.get(id)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Transaction)> {
+        self.transactions.iter()
+    }
+
+    /// Takes in what is in the log, live or at start.
+    pub fn apply(&mut self, id: &Arc<str>, metadata: Option<TxnMetadata>) {
+        self.change(id, metadata, None);
+    }
+
+    pub fn apply_init(&mut self, id: &Arc<str>, metadata: TxnMetadata, last_epoch: ProducerEpoch) {
+        self.change(id, Some(metadata), Some(last_epoch));
+    }
+
+    fn change(&mut self, id: &Arc<str>, metadata: Option<TxnMetadata>, last_epoch: Option<ProducerEpoch>) {
+        let Some(metadata) = metadata else {
+            self.transactions.remove(id);
+            self.deadlines.set(id, None);
+            return;
+        };
+        let transaction = match self.transactions.get_mut(id) {
+            Some(transaction) => {
+                transaction.apply(metadata);
+                transaction
+            }
+            None => self.transactions.entry(id.clone()).or_insert(Transaction::restore(metadata)),
+        };
+        if let Some(last_epoch) = last_epoch {
+            transaction.set_last_epoch(last_epoch);
+        }
+        let due = transaction.next_deadline(&self.options);
+        self.deadlines.set(id, due);
+    }
+
+    /// The next id whose time is up and what to write: an abort of an open transaction, or a
+    /// tombstone. Whoever cannot write it asks again at the id's next change.
+    pub fn pop_due(&mut self, now: Timestamp) -> Option<TxnEntry> {
+        while let Some(id) = self.deadlines.pop_due(now) {
+            let Some(transaction) = self.transactions.get(&id) else { continue };
+            let metadata = match transaction.metadata().status {
+                TxnStatus::Ongoing => Some(transaction.fence(now)),
+                _ => None,
+            };
+            return Some(TxnEntry::Transaction { id, metadata });
+        }
+        None
+    }
+
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    /// Those whose end is decided but not written everywhere: to be completed at start.
+    pub fn unfinished(&self) -> Vec<Arc<str>> {
+        let prepared = |transaction: &Transaction| {
+            matches!(transaction.metadata().status, TxnStatus::PrepareCommit | TxnStatus::PrepareAbort)
+        };
+        let unfinished = self.transactions.iter().filter(|(_, transaction)| prepared(transaction));
+        unfinished.map(|(id, _)| id.clone()).collect()
+    }
+
+    pub fn list(&self) -> Vec<Listed> {
+        let listed = self.transactions.iter();
+        listed.map(|(id, t)| Listed { id: id.clone(), metadata: t.metadata().clone() }).collect()
+    }
+}

@@ -1,0 +1,194 @@
+//! A shard with its log in memory and members that remember what they were told.
+#![allow(unreachable_pub, reason = "a module of several tests")]
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use flumen_groups::group::{Join, Joined, Leaving, Options, Refused, Reply, Step, Sync, Synced, Waiter};
+use flumen_groups::{Committed, Committer, GroupEntry, GroupError, GroupShard};
+use flumen_types::{LeaderEpoch, Millis, Offset, ProducerId, Timestamp, TopicPartition};
+
+#[derive(Clone, Debug)]
+pub enum Written {
+    Change(GroupEntry, Option<ProducerId>),
+    Marker(ProducerId, bool),
+}
+
+pub struct World {
+    pub shard: GroupShard,
+    pub now: Timestamp,
+    pub log: Vec<Written>,
+    pub replies: HashMap<Waiter, Reply>,
+    pub options: Options,
+    asked: u64,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        World::new(Options { initial_rebalance_delay: Millis(0), ..Options::default() })
+    }
+}
+
+impl World {
+    pub fn new(options: Options) -> Self {
+        World {
+            shard: GroupShard::new(options.clone()),
+            now: Timestamp(1_000_000),
+            log: Vec::new(),
+            replies: HashMap::new(),
+            options,
+            asked: 0,
+        }
+    }
+
+    pub fn waiter(&mut self) -> Waiter {
+        self.asked += 1;
+        Waiter(self.asked)
+    }
+
+    pub fn write(&mut self, changes: Vec<GroupEntry>, producer: Option<ProducerId>) {
+        for change in changes {
+            let at = Offset(self.log.len() as i64);
+            self.shard.apply(&change, producer, at, self.now);
+            self.log.push(Written::Change(change, producer));
+        }
+    }
+
+    pub fn take(&mut self, step: Step) {
+        self.write(step.changes, None);
+        for (waiter, reply) in step.replies {
+            assert!(self.replies.insert(waiter, reply).is_none(), "{waiter:?} was answered twice");
+        }
+    }
+
+    pub fn mark(&mut self, producer: i64, commit: bool) {
+        let at = Offset(self.log.len() as i64);
+        self.shard.end_transaction(ProducerId(producer), commit, at);
+        self.log.push(Written::Marker(ProducerId(producer), commit));
+    }
+
+    /// Every record goes through its bytes, as it would through the log.
+    pub fn restart(&mut self) {
+        self.shard = GroupShard::new(self.options.clone());
+        for (at, written) in self.log.iter().enumerate() {
+            let at = Offset(at as i64);
+            match written {
+                Written::Change(change, producer) => {
+                    let record = change.record().unwrap();
+                    let read = GroupEntry::read(&record.key, record.value.as_ref()).unwrap();
+                    assert_eq!(&read, change);
+                    self.shard.replay(&read, *producer, at, self.now);
+                }
+                Written::Marker(producer, commit) => self.shard.end_transaction(*producer, *commit, at),
+            }
+        }
+    }
+
+    pub fn ask_join(&mut self, join: Join) -> Waiter {
+        let waiter = self.waiter();
+        let step = self.shard.join("g", join, waiter, self.now);
+        self.take(step);
+        waiter
+    }
+
+    pub fn ask_sync(&mut self, sync: Sync) -> Waiter {
+        let waiter = self.waiter();
+        let step = self.shard.sync("g", sync, waiter, self.now);
+        self.take(step);
+        waiter
+    }
+
+    pub fn heartbeat(&mut self, member: &str, generation: i32) -> Result<(), GroupError> {
+        let from = Committer { member_id: member.into(), instance_id: None, generation };
+        self.shard.heartbeat("g", &from, self.now)
+    }
+
+    pub fn leave(&mut self, member: &str) -> Result<(), GroupError> {
+        let mut step = Step::default();
+        let leaving = [Leaving { member_id: member.into(), instance_id: None }];
+        let answers = self.shard.leave("g", &leaving, self.now, &mut step);
+        self.take(step);
+        answers[0]
+    }
+
+    pub fn pass(&mut self, millis: i64) {
+        self.now = self.now.plus(Millis(millis));
+        let step = self.shard.tick(self.now);
+        self.take(step);
+    }
+
+    pub fn joined(&mut self, waiter: Waiter) -> Result<Joined, Refused> {
+        match self.replies.remove(&waiter) {
+            Some(Reply::Join(answer)) => answer,
+            other => panic!("{waiter:?} is not answered by {other:?}"),
+        }
+    }
+
+    pub fn synced(&mut self, waiter: Waiter) -> Result<Synced, GroupError> {
+        match self.replies.remove(&waiter) {
+            Some(Reply::Sync(answer)) => answer,
+            other => panic!("{waiter:?} is not answered by {other:?}"),
+        }
+    }
+
+    pub fn commit(
+        &mut self,
+        from: &Committer,
+        partition: i32,
+        offset: i64,
+        producer: Option<i64>,
+    ) -> Result<(), GroupError> {
+        let offsets = vec![(TopicPartition::new("t", partition), committed(offset, self.now))];
+        let (changes, results) = self.shard.commit("g", from, offsets, producer.is_some(), self.now)?;
+        self.write(changes, producer.map(ProducerId));
+        results[0]
+    }
+
+    /// `Ok(None)`: nothing is committed.
+    pub fn fetch(&self, partition: i32, require_stable: bool) -> Result<Option<i64>, GroupError> {
+        let wanted = [TopicPartition::new("t", partition)];
+        let fetched = self.shard.fetch("g", Some(&wanted), require_stable);
+        fetched[0].found.clone().map(|entry| entry.map(|entry| entry.committed.offset.0))
+    }
+}
+
+pub fn committed(offset: i64, now: Timestamp) -> Committed {
+    Committed {
+        offset: Offset(offset),
+        leader_epoch: LeaderEpoch::UNKNOWN,
+        metadata: "".into(),
+        committed_at: now,
+        expires_at: None,
+    }
+}
+
+/// A consumer of topic `t`.
+pub fn join(member: &str, nonce: &str) -> Join {
+    Join {
+        member_id: member.into(),
+        instance_id: None,
+        nonce: nonce.into(),
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout: Millis(10_000),
+        rebalance_timeout: Millis(60_000),
+        protocol_type: "consumer".into(),
+        protocols: vec![("range".into(), Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff"))],
+        requires_member_id: false,
+        can_skip_assignment: true,
+    }
+}
+
+pub fn sync(member: &str, generation: i32, assignments: &[(&str, &str)]) -> Sync {
+    let assignments =
+        assignments.iter().map(|(id, text)| (id.to_string(), Bytes::copy_from_slice(text.as_bytes())));
+    Sync {
+        member_id: member.into(),
+        instance_id: None,
+        generation,
+        protocol_type: None,
+        protocol: None,
+        assignments: assignments.collect(),
+    }
+}
