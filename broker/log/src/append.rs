@@ -5,7 +5,8 @@
 //! in a batch is the producer's word: offsets inside it and the header's largest timestamp are not
 //! recounted.
 
-use flumen_records::{Batch, BatchError, Compression, TimestampType};
+use bytes::Bytes;
+use flumen_records::{Batch, BatchError, Compression, PackedBatch, TimestampType, wrap_packed};
 use flumen_types::{Offset, Timestamp};
 use thiserror::Error;
 
@@ -64,6 +65,23 @@ pub fn validate(batch: &Batch, config: &TopicConfig, now: Timestamp) -> Result<(
         check_first(batch)?;
     }
     Ok(())
+}
+
+/// The batch as the topic's `compression.type` wants it; `None` if it is so already.
+pub fn in_topics_codec(batch: &Batch, config: &TopicConfig) -> Result<Option<Bytes>, Invalid> {
+    let header = batch.header();
+    let sent = header.attributes.compression()?;
+    let Some(wanted) = config.compression.filter(|wanted| *wanted != sent) else { return Ok(None) };
+    let records = batch.records(DECOMPRESSED_MAX)?;
+    let options = PackedBatch {
+        base_offset: header.base_offset,
+        leader_epoch: header.leader_epoch,
+        attributes: header.attributes.with_compression(wanted),
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+    };
+    Ok(Some(wrap_packed(records.payload(), records.count(), header.base_timestamp, &options)?))
 }
 
 /// The newest is in the header; that none is too old takes a look at all, on topics that have a limit.
@@ -196,6 +214,21 @@ mod tests {
         let compact = config(&[("cleanup.policy", "compact")]);
         validate(&batch(Some(b"k"), NOW), &compact, NOW).unwrap();
         assert!(matches!(validate(&batch(None, NOW), &compact, NOW), Err(Invalid::Record(_))));
+    }
+
+    #[test]
+    fn a_topic_can_have_a_codec_of_its_own() {
+        let sent = batch(Some(b"k"), NOW);
+        assert!(in_topics_codec(&sent, &config(&[])).unwrap().is_none(), "producer: as it was sent");
+        assert!(in_topics_codec(&sent, &config(&[("compression.type", "uncompressed")])).unwrap().is_none());
+        for name in ["gzip", "snappy", "lz4", "zstd"] {
+            let stored = in_topics_codec(&sent, &config(&[("compression.type", name)])).unwrap().unwrap();
+            let stored = Batch::parse(stored).unwrap();
+            stored.verify_crc().unwrap();
+            assert_eq!(stored.header().attributes.compression().unwrap().name(), name);
+            assert_eq!(stored.records(1000).unwrap().payload(), sent.records(1000).unwrap().payload());
+            assert_eq!(stored.header().max_timestamp, NOW);
+        }
     }
 
     #[test]

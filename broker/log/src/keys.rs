@@ -69,7 +69,7 @@ pub const KEYS: &[Key] = &[
             Int,
             "-1",
             "compression.gzip.level",
-            "Level for gzip where the broker compresses",
+            "Kept for Kafka's tools: the broker compresses at the codec's usual level",
         ),
     ),
     number(
@@ -80,7 +80,7 @@ pub const KEYS: &[Key] = &[
             Int,
             "9",
             "compression.lz4.level",
-            "Level for lz4 where the broker compresses",
+            "Kept for Kafka's tools: the broker compresses at the codec's usual level",
         ),
     ),
     key(
@@ -98,7 +98,7 @@ pub const KEYS: &[Key] = &[
             Int,
             "3",
             "compression.zstd.level",
-            "Level for zstd where the broker compresses",
+            "Kept for Kafka's tools: the broker compresses at the codec's usual level",
         ),
     ),
     number(

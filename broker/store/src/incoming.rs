@@ -3,7 +3,7 @@
 //! All of this happens without a lock; the rules for one batch are `flumen_log::append`'s.
 
 use bytes::Bytes;
-use flumen_log::append::validate;
+use flumen_log::append::{in_topics_codec, validate};
 use flumen_log::config::TopicConfig;
 use flumen_records::{Batch, BatchError, BatchHeader, TimestampType, stamp_log_append_time};
 use flumen_types::Timestamp;
@@ -36,7 +36,7 @@ pub(crate) fn check(
     let mut rest = bytes;
     let mut incoming = Vec::with_capacity(1);
     while !rest.is_empty() {
-        let batch = match Batch::split_first(&mut rest) {
+        let mut batch = match Batch::split_first(&mut rest) {
             Ok(Some(batch)) => batch,
             Ok(None) => {
                 let (have, need) = (rest.len(), BatchHeader::parse(&rest).map_or(0, |h| h.total_len()));
@@ -47,6 +47,9 @@ pub(crate) fn check(
         };
         if origin == Origin::Client {
             validate(&batch, config, now)?;
+            if let Some(bytes) = in_topics_codec(&batch, config)? {
+                batch = Batch::parse(bytes).map_err(AppendError::Corrupt)?;
+            }
         }
         incoming.push(timed(batch, config, now)?);
     }
