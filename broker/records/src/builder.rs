@@ -254,6 +254,9 @@ mod tests {
             let mut bytes = good.to_vec();
             let at = at.index(bytes.len());
             bytes[at] ^= 1_u8 << bit;
+            if let Ok(header) = BatchHeader::parse(&bytes) {
+                (header.next_offset(), header.last_sequence(), header.total_len());
+            }
             if let Ok(batch) = Batch::parse(bytes.into()) {
                 // Base offset and leader epoch lie outside the CRC; everything else must be caught.
                 prop_assert_eq!(batch.verify_crc().is_ok(), at < 8 || (12..16).contains(&at));
@@ -320,6 +323,16 @@ mod tests {
         seal(&mut emptied);
         let emptied = Batch::parse(emptied.into()).unwrap();
         assert_eq!(emptied.control().unwrap(), ControlRecord::Other(-1));
+    }
+
+    #[test]
+    fn a_base_offset_out_of_range_is_no_panic() {
+        let mut bytes = build(&[(0, None, None, vec![])], Compression::None).to_vec();
+        for base in [i64::MAX, i64::MIN] {
+            bytes[..8].copy_from_slice(&base.to_be_bytes());
+            let header = BatchHeader::parse(&bytes).unwrap();
+            assert!(header.next_offset() >= header.base_offset);
+        }
     }
 
     #[test]

@@ -91,13 +91,14 @@ impl BatchHeader {
         LENGTH_OVERHEAD + self.batch_length as usize
     }
 
+    /// Of a damaged header it is some offset: the base lies outside the CRC and can be anything.
     pub fn last_offset(&self) -> Offset {
-        self.base_offset.plus(i64::from(self.last_offset_delta))
+        Offset(self.base_offset.0.saturating_add(i64::from(self.last_offset_delta)))
     }
 
     /// The offset that follows the batch.
     pub fn next_offset(&self) -> Offset {
-        self.last_offset().next()
+        Offset(self.last_offset().0.saturating_add(1))
     }
 
     pub fn last_sequence(&self) -> Sequence {
