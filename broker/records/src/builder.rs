@@ -255,7 +255,9 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1_u8 << bit;
             if let Ok(header) = BatchHeader::parse(&bytes) {
-                (header.next_offset(), header.last_sequence(), header.total_len());
+                prop_assert!(header.total_len() >= HEADER_LEN);
+                header.last_sequence();
+                header.next_offset();
             }
             if let Ok(batch) = Batch::parse(bytes.into()) {
                 // Base offset and leader epoch lie outside the CRC; everything else must be caught.
