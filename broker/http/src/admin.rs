@@ -22,6 +22,9 @@ pub trait Admin: Send + Sync + 'static {
     /// Reads the configuration again and applies what changed; the answer says what that was, a
     /// line each.
     async fn reload(&self) -> Result<Vec<String>, Refusal>;
+
+    /// What `reload` would answer now. Changes nothing.
+    async fn plan(&self) -> Result<Vec<String>, Refusal>;
 }
 
 /// A configuration that was not applied; what ran before goes on.

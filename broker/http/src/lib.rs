@@ -7,6 +7,7 @@
 //! | `GET /metrics` | Prometheus text format 0.0.4 |
 //! | `GET /v1/status` | [`Status`]: configuration, plugins, topics |
 //! | `GET /v1/plugins`, `GET /v1/plugins/{name}` | the plugins of it |
+//! | `GET /v1/plan` | what a reload would do now; 422 with every problem when the file is not valid |
 //! | `POST /v1/reload` | read flumen.toml again; 422 with every problem when it is not valid |
 //!
 //! Invariants: an address that others can reach is not opened without a token. Without a token a web

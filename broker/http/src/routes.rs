@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::access::{self, Denied};
 use crate::server::Options;
-use crate::{Admin, Token};
+use crate::{Admin, Refusal, Token};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -40,6 +40,7 @@ pub(crate) fn router(admin: Arc<dyn Admin>, options: &Options) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/plugins", get(plugins))
         .route("/v1/plugins/{name}", get(plugin))
+        .route("/v1/plan", get(plan))
         .route("/v1/reload", post(reload))
         .fallback(async |uri: Uri| {
             refuse(StatusCode::NOT_FOUND, format!("there is no {}", uri.path()), "see GET /v1/status")
@@ -59,7 +60,8 @@ async fn guard(Shared(app): Shared<App>, request: Request, next: Next) -> Respon
     if let Err(denied) = access::check(app.token.as_ref(), request.method(), path, request.headers()) {
         return deny(denied);
     }
-    let limit = if path == "/v1/reload" { app.reload_timeout } else { app.answer_timeout };
+    let limit =
+        if matches!(path, "/v1/reload" | "/v1/plan") { app.reload_timeout } else { app.answer_timeout };
     match timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => refuse(
@@ -104,8 +106,20 @@ async fn reload(Shared(app): Shared<App>) -> Response {
     // A task of its own: a caller that hangs up must not stop a reload half-way.
     let admin = app.admin.clone();
     match tokio::spawn(async move { admin.reload().await }).await {
-        Ok(Ok(changes)) => Json(json!({ "changes": changes })).into_response(),
-        Ok(Err(refusal)) => {
+        Ok(outcome) => changes(outcome),
+        Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the broker is stopping".into(), "start it again"),
+    }
+}
+
+async fn plan(Shared(app): Shared<App>) -> Response {
+    changes(app.admin.plan().await)
+}
+
+fn changes(outcome: Result<Vec<String>, Refusal>) -> Response {
+    match outcome {
+        Ok(changes) => Json(json!({ "changes": changes })).into_response(),
+        Err(refusal) => {
             let error = json!({
                 "what": "the configuration is not valid; the one before goes on",
                 "problems": refusal.problems,
@@ -113,8 +127,6 @@ async fn reload(Shared(app): Shared<App>) -> Response {
             });
             (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "error": error }))).into_response()
         }
-        Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
-        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the broker is stopping".into(), "start it again"),
     }
 }
 

@@ -43,6 +43,10 @@ impl Admin for Fake {
         }
         Ok(vec!["replaced transform big-orders".into()])
     }
+
+    async fn plan(&self) -> Result<Vec<String>, Refusal> {
+        self.reload().await
+    }
 }
 
 /// A server that stops when the test ends.
@@ -135,6 +139,7 @@ fn metrics_are_prometheus_text() {
 fn reload_tells_changes_or_problems() {
     let server = Running::local();
     assert_eq!(server.post("/v1/reload").1["changes"][0], "replaced transform big-orders");
+    assert_eq!(server.get("/v1/plan").1["changes"][0], "replaced transform big-orders");
     server.admin.broken.store(true, Ordering::Relaxed);
     let (code, answer) = server.post("/v1/reload");
     assert_eq!(
