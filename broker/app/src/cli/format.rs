@@ -72,7 +72,10 @@ fn field(letter: u8) -> Result<Piece, String> {
         b'K' => Piece::KeyLength,
         b'S' => Piece::ValueLength,
         other => {
-            return Err(format!("%{} is unknown; there are %k %v %o %p %t %T %h %K %S %%", char::from(other)));
+            return Err(format!(
+                "%{} is unknown; there are %k %v %o %p %t %T %h %K %S %%",
+                char::from(other)
+            ));
         }
     })
 }

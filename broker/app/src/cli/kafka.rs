@@ -78,3 +78,8 @@ pub(crate) fn partitions(topic: &Topic, wanted: &[i32]) -> Result<Vec<TopicParti
 pub(crate) fn says_exists(error: &Error) -> bool {
     error.code() == Some(ErrorCode::TopicAlreadyExists)
 }
+
+/// The broker has no such group.
+pub(crate) fn says_no_group(error: &Error) -> bool {
+    error.code() == Some(ErrorCode::GroupIdNotFound)
+}

@@ -7,8 +7,10 @@
 
 mod completions;
 mod consume;
+mod dlq;
 mod failure;
 mod format;
+mod group;
 mod kafka;
 mod out;
 mod place;
@@ -21,7 +23,7 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use failure::{Exit, Failure};
-pub(crate) use out::{Out, Tone};
+pub(crate) use out::Out;
 
 /// What every command returns: nothing, or why not.
 pub(crate) type Outcome = Result<(), Failure>;
@@ -41,6 +43,8 @@ enum Command {
     Topic(topic::Args),
     Produce(produce::Args),
     Consume(consume::Args),
+    Group(group::Args),
+    Dlq(dlq::Args),
     Completions(completions::Args),
 }
 
@@ -50,6 +54,8 @@ impl Command {
             Command::Topic(args) => topic::run(args, out),
             Command::Produce(args) => produce::run(args, out),
             Command::Consume(args) => consume::run(args, out),
+            Command::Group(args) => group::run(args, out),
+            Command::Dlq(args) => dlq::run(args, out),
             Command::Completions(args) => completions::run(args, out),
         }
     }
