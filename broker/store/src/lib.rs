@@ -17,6 +17,7 @@
 
 mod aborted;
 mod append;
+mod buffers;
 mod catalogue;
 mod checkpoints;
 mod cleaned;

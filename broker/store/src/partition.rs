@@ -18,6 +18,7 @@ use flumen_log::producers::ProducerStates;
 use flumen_types::{Offset, Timestamp, TopicId, TopicPartition};
 
 use crate::aborted::AbortedIndex;
+use crate::buffers::Buffers;
 use crate::events::{Events, Marks};
 use crate::flusher::{FlushQueue, Turn};
 use crate::load::Known;
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) open_files: Arc<OpenFiles>,
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
+    pub(crate) buffers: Arc<Buffers>,
 }
 
 /// What the writer alone knows.

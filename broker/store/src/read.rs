@@ -65,7 +65,7 @@ impl Partition {
         let mut from = wanted.from;
         while from < wanted.limit {
             let Some((segment, next)) = self.segment_of(from) else { return Ok(None) };
-            match segment.read(Wanted { from, ..wanted }) {
+            match segment.read(Wanted { from, ..wanted }, &self.shared.buffers) {
                 Ok(Some(run)) => return Ok(Some(run)),
                 // Nothing there at or behind `from`: compaction has left a gap up to the next segment.
                 Ok(None) => match next {

@@ -5,14 +5,17 @@
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flumen_records::{BatchHeader, HEADER_LEN};
 use flumen_types::Offset;
 
+use crate::buffers::Buffers;
 use crate::error::{FileError, ReadError};
 use crate::locks::read;
-use crate::scan::{is_possible, read_at};
+use crate::scan::is_possible;
 use crate::segment::{Part, Segment};
 
 /// What of a segment to read.
@@ -37,14 +40,14 @@ pub(crate) struct Run {
 impl Segment {
     /// `None` if the segment has nothing at or behind `from` and before `limit`; an empty run if the
     /// first batch is too large.
-    pub(crate) fn read(&self, wanted: Wanted) -> Result<Option<Run>, ReadError> {
+    pub(crate) fn read(&self, wanted: Wanted, buffers: &Arc<Buffers>) -> Result<Option<Run>, ReadError> {
         let file = self.file()?;
         let size = self.size();
         let Some(position) = self.locate(&file, size, wanted.from)? else { return Ok(None) };
         let left = usize::try_from(size - position).unwrap_or(usize::MAX);
         let mut length = wanted.bytes_max.max(HEADER_LEN).min(left);
         loop {
-            let bytes = self.read_bytes(&file, position, length)?;
+            let bytes = buffers.read(length, |buffer| self.read_exact(&file, position, buffer))?;
             let first = self.header(&bytes, position)?;
             if first.base_offset >= wanted.limit {
                 return Ok(None);
@@ -95,7 +98,9 @@ impl Segment {
         let mut position = read(&index).position_of(from);
         while position < size {
             let length = HOP.min(usize::try_from(size - position).unwrap_or(usize::MAX));
-            let bytes = self.read_bytes(file, position, length)?;
+            let mut hop = [0; HOP];
+            let bytes = &mut hop[..length];
+            self.read_exact(file, position, bytes)?;
             let mut at = 0;
             while at < bytes.len() {
                 if bytes.len() - at < HEADER_LEN {
@@ -122,14 +127,13 @@ impl Segment {
         }
     }
 
-    fn read_bytes(&self, file: &File, position: u64, length: usize) -> Result<Bytes, ReadError> {
-        let mut buffer = Vec::new();
-        read_at(file, &mut buffer, length, position).map_err(FileError::at("read", &self.path(Part::Log)))?;
-        if buffer.len() < length {
+    fn read_exact(&self, file: &File, position: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        match file.read_exact_at(buffer, position) {
+            Ok(()) => Ok(buffer.len()),
             // Shorter than it was: somebody cut the file under us.
-            return Err(self.corrupt(position + buffer.len() as u64));
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(self.corrupt(position)),
+            Err(error) => Err(FileError::at("read", &self.path(Part::Log))(error).into()),
         }
-        Ok(buffer.into())
     }
 
     fn corrupt(&self, position: u64) -> ReadError {

@@ -67,7 +67,15 @@ impl Store {
         let reaper = Reaper::start().map_err(spawn_failed("start a thread for"))?;
         let open_files = OpenFiles::new(open_files_max(&options));
         let starts = Starts::load(&dir)?;
-        let shared = Arc::new(Shared { options, events, queue: queue.clone(), open_files, reaper, starts });
+        let shared = Arc::new(Shared {
+            options,
+            events,
+            queue: queue.clone(),
+            open_files,
+            reaper,
+            starts,
+            buffers: Arc::default(),
+        });
         let flusher = Flusher::start(queue, threads, &disk).map_err(spawn_failed("start a thread for"))?;
         let mut store = Store {
             shared,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 
 use flumen_records::ControlRecord;
 use flumen_types::{Millis, Offset, ProducerEpoch, ProducerId, Timestamp};
@@ -195,7 +196,10 @@ fn readers_of_a_replaced_segment_read_on() {
             bytes_max: 1 << 20,
             min_one: true,
         };
-        assert_eq!(segment.read(wanted).unwrap().unwrap().bytes.len() as u64, segment.size());
+        assert_eq!(
+            segment.read(wanted, &Arc::default()).unwrap().unwrap().bytes.len() as u64,
+            segment.size()
+        );
     }
 }
 
