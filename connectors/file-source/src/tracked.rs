@@ -1,0 +1,156 @@
+//! One file that is being read: where it stands, and whether it is still the file that it was.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::cursor::Position;
+use crate::format::Columns;
+use crate::identity::{Fingerprint, Identity, Seen};
+
+/// Scans that a file that was renamed away is kept for: who writes it may write on for a while.
+const SCANS_AFTER_RENAME: u32 = 5;
+
+pub(crate) struct Tracked {
+    pub(crate) position: Position,
+    /// Its size when last looked at; in a finite run, where reading ends.
+    pub(crate) size: u64,
+    /// The size at which what is there was found to be read, all but a line without an end.
+    pub(crate) read_at: u64,
+    pub(crate) columns: Option<Columns>,
+    handle: Option<File>,
+    /// Whether it has been looked at since the start.
+    looked: bool,
+    /// Whether a pattern finds it under its path.
+    pub(crate) matched: bool,
+    idle_scans: u32,
+    /// Told to `status`; such a file waits for the next scan.
+    pub(crate) failed: bool,
+}
+
+/// What a look at a known file tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    None,
+    Grown,
+    /// Cut short, or another file under the old inode: it begins anew.
+    Replaced,
+}
+
+impl Tracked {
+    pub(crate) fn new(path: String, seen: Seen) -> Self {
+        let Seen { identity: Identity { device, inode }, size } = seen;
+        Tracked::at(Position { path, device, inode, ..Position::default() }, size)
+    }
+
+    /// Where a cursor says.
+    pub(crate) fn at(position: Position, size: u64) -> Self {
+        Tracked {
+            position,
+            size,
+            read_at: 0,
+            columns: None,
+            handle: None,
+            looked: false,
+            matched: true,
+            idle_scans: 0,
+            failed: false,
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { device: self.position.device, inode: self.position.inode }
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint { len: self.position.fingerprint_len, hash: self.position.fingerprint }
+    }
+
+    pub(crate) fn has_more(&self) -> bool {
+        !self.failed && self.position.offset < self.size && self.read_at != self.size
+    }
+
+    /// The open file; opened if need be.
+    pub(crate) fn file(&mut self) -> io::Result<&mut File> {
+        if self.handle.is_none() {
+            self.handle = Some(File::open(&self.position.path)?);
+        }
+        self.handle.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Lets the handle go, where the path leads to the file again.
+    pub(crate) fn close(&mut self) {
+        if self.matched {
+            self.handle = None;
+        }
+    }
+
+    /// Takes in that the file was seen with that size.
+    pub(crate) fn look(&mut self, seen: Seen) -> io::Result<Change> {
+        if self.looked && seen.size == self.size {
+            return Ok(Change::None);
+        }
+        // What is cut short and written anew may have grown past the old place by now.
+        let known = self.fingerprint();
+        let replaced = seen.size < self.position.offset || !known.fits(self.file()?)?;
+        self.size = seen.size;
+        self.looked = true;
+        if replaced {
+            self.position.offset = 0;
+            self.position.lines = 0;
+            self.position.skipping = false;
+            self.position.fingerprint_len = 0;
+            self.columns = None;
+            self.read_at = 0;
+        }
+        if self.fingerprint().is_short(seen.size) {
+            let size = self.size;
+            let Fingerprint { len, hash } = Fingerprint::of(self.file()?, size)?;
+            self.position.fingerprint_len = len;
+            self.position.fingerprint = hash;
+        }
+        Ok(if replaced { Change::Replaced } else { Change::Grown })
+    }
+
+    /// No pattern finds it any more: it was renamed or removed. Its handle still leads to it, or another
+    /// name does. True when there is nothing left to wait for.
+    pub(crate) fn is_over(&mut self) -> bool {
+        if self.handle.is_none() && !self.find_renamed() {
+            return true;
+        }
+        let size = self.handle.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| metadata.len());
+        match size {
+            None => return true,
+            Some(size) if size > self.size => (self.size, self.idle_scans) = (size, 0),
+            Some(_) => self.idle_scans += 1,
+        }
+        !self.has_more() && self.idle_scans > SCANS_AFTER_RENAME
+    }
+
+    /// Bytes that are there and will never be read, if it is over.
+    pub(crate) fn unread(&self) -> u64 {
+        self.size.saturating_sub(self.position.offset)
+    }
+
+    /// Looks for the file under another name in its folder, where a rotation may have put it.
+    fn find_renamed(&mut self) -> bool {
+        let Some(folder) = Path::new(&self.position.path).parent() else { return false };
+        let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let Ok(entries) = std::fs::read_dir(here) else { return false };
+        for entry in entries.flatten() {
+            let path = folder.join(entry.file_name());
+            let Ok(Some(seen)) = crate::identity::look(&path) else { continue };
+            if seen.identity != self.identity() || seen.size < self.position.offset {
+                continue;
+            }
+            let Ok(mut file) = File::open(&path) else { continue };
+            if self.fingerprint().fits(&mut file).unwrap_or(false) {
+                self.handle = Some(file);
+                self.size = seen.size;
+                self.looked = true;
+                return true;
+            }
+        }
+        false
+    }
+}
