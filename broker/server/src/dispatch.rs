@@ -40,8 +40,10 @@ pub(crate) fn begin(
             Pending { reply: reply.boxed(), order: Order::Pipelined }
         }
         request => {
-            let reply =
-                async move { answer(&ctx, &head, request).await.unwrap_or_else(|e| unsent(&head, &e)) };
+            let reply = async move {
+                let _held = share;
+                answer(&ctx, &head, request).await.unwrap_or_else(|error| unsent(&head, &error))
+            };
             Pending { reply: reply.boxed(), order: Order::Alone }
         }
     })
@@ -74,6 +76,17 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
     match request {
         Request::ApiVersions(request) => by!(api_versions, request),
         Request::Metadata(request) => by!(metadata, request),
+        Request::ListOffsets(request) => by!(list_offsets, request),
+        Request::OffsetForLeaderEpoch(request) => by!(offset_for_leader_epoch, request),
+        Request::CreateTopics(request) => by!(create_topics, request),
+        Request::DeleteTopics(request) => by!(delete_topics, request),
+        Request::CreatePartitions(request) => by!(create_partitions, request),
+        Request::DeleteRecords(request) => by!(delete_records, request),
+        Request::DescribeConfigs(request) => by!(describe_configs, request),
+        Request::AlterConfigs(request) => by!(alter_configs, request),
+        Request::IncrementalAlterConfigs(request) => by!(incremental_alter_configs, request),
+        Request::DescribeCluster(request) => by!(describe_cluster, request),
+        Request::DescribeTopicPartitions(request) => by!(describe_topic_partitions, request),
         Request::Fetch(request) => {
             let response = handlers::fetch::handle(ctx, request, version).await;
             encode_fetch_response(head.correlation, response, version).map(Reply::Frame)

@@ -10,7 +10,7 @@ use flumen_log::config::TopicConfig;
 use flumen_store::Store;
 use flumen_types::{PartitionId, TopicId, TopicPartition};
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 pub use flumen_store::TopicRecord;
@@ -135,7 +135,8 @@ impl Topics {
         self.check_new(name)?;
         let id = TopicId(Uuid::new_v4());
         let name = name.to_string();
-        self.change(move |store| store.create_topic(&name, id, partitions, configs)).await
+        let holder = self.store.lock().await;
+        self.change(holder, move |store| store.create_topic(&name, id, partitions, configs)).await
     }
 
     /// Whether the name may be given to a new topic.
@@ -161,7 +162,8 @@ impl Topics {
     /// Adds partitions, up to `partitions`.
     pub async fn grow(&self, name: &str, partitions: i32) -> Result<Arc<Topic>, TopicError> {
         let name = name.to_string();
-        self.change(move |store| store.grow_topic(&name, partitions)).await
+        let holder = self.store.lock().await;
+        self.change(holder, move |store| store.grow_topic(&name, partitions)).await
     }
 
     /// Replaces what is set on a topic.
@@ -170,8 +172,32 @@ impl Topics {
         name: &str,
         configs: BTreeMap<String, String>,
     ) -> Result<Arc<Topic>, TopicError> {
+        let replace = move |old: &mut BTreeMap<String, String>| {
+            *old = configs;
+            Ok(())
+        };
+        self.edit_configs(name, false, replace).await
+    }
+
+    /// Changes what is set on a topic; only tries, if `validate_only`. An `Err` of the edit is what is
+    /// wrong, in words.
+    pub async fn edit_configs(
+        &self,
+        name: &str,
+        validate_only: bool,
+        edit: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), String>,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let holder = self.store.lock().await;
+        let topic = self.get(name).ok_or_else(|| flumen_store::TopicError::Unknown(name.into()))?;
+        let wrong = |reason| flumen_store::TopicError::Config { topic: name.into(), reason };
+        let mut configs = topic.record.configs.clone();
+        edit(&mut configs).map_err(wrong)?;
+        TopicConfig::resolve(&configs, &self.options.broker_configs).map_err(|e| wrong(e.to_string()))?;
+        if validate_only {
+            return Ok(topic);
+        }
         let name = name.to_string();
-        self.change(move |store| store.set_topic_configs(&name, configs)).await
+        self.change(holder, move |store| store.set_topic_configs(&name, configs)).await
     }
 
     pub async fn delete(&self, name: &str) -> Result<(), TopicError> {
@@ -195,9 +221,9 @@ impl Topics {
     /// Makes a change in the store and then shows it here.
     async fn change(
         &self,
+        holder: MutexGuard<'_, Option<Arc<Store>>>,
         change: impl FnOnce(&Store) -> Result<TopicRecord, flumen_store::TopicError> + Send + 'static,
     ) -> Result<Arc<Topic>, TopicError> {
-        let holder = self.store.lock().await;
         let store = holder.clone().ok_or(TopicError::Stopping)?;
         let (watches, options) = (self.watches.clone(), self.options.clone());
         let topic = blocking(move || {

@@ -1,45 +1,27 @@
 //! Groups and transactions: what decides is pure (`flumen-groups`); here is what reads, appends and
 //! waits.
+//!
+//! A request takes the lock of its shard (one partition of an internal topic), lets the pure part
+//! decide, appends what must last, applies it, and lets go of the lock; then, without it, it waits
+//! until the disk has the append, and answers. Appends go in the order of decisions, so that whatever
+//! somebody was told is in the log before whatever followed from it.
+//!
+//! Invariants: no lock is held while anybody waits. Nothing is answered before it is durable.
 
-use std::sync::Arc;
+mod group_cell;
+mod groups;
+mod journal;
+mod markers;
+mod time;
+mod timer;
+mod transactions;
+mod txn_cell;
 
-use crate::broker::StartError;
-use crate::options::Options;
-use crate::topics::Topics;
+#[cfg(test)]
+mod tests;
 
-/// Consumer groups and their offsets; cheap to clone.
-#[derive(Clone)]
-pub struct GroupCoordinator(Arc<Shared>);
+pub use groups::{GroupCoordinator, JoinRefused, OffsetResult};
+pub use transactions::TransactionCoordinator;
 
-/// Transactions and producer ids; cheap to clone.
-#[derive(Clone)]
-pub struct TransactionCoordinator(Arc<Shared>);
-
-struct Shared {
-    _topics: Arc<Topics>,
-    _options: Arc<Options>,
-}
-
-impl GroupCoordinator {
-    pub(crate) async fn start(topics: Arc<Topics>, options: Arc<Options>) -> Result<Self, StartError> {
-        Ok(GroupCoordinator(Arc::new(Shared { _topics: topics, _options: options })))
-    }
-
-    pub(crate) async fn stop(&self) {
-        let _ = &self.0;
-    }
-}
-
-impl TransactionCoordinator {
-    pub(crate) async fn start(
-        topics: Arc<Topics>,
-        _groups: GroupCoordinator,
-        options: Arc<Options>,
-    ) -> Result<Self, StartError> {
-        Ok(TransactionCoordinator(Arc::new(Shared { _topics: topics, _options: options })))
-    }
-
-    pub(crate) async fn stop(&self) {
-        let _ = &self.0;
-    }
-}
+pub use flumen_groups::txn::Producer;
+pub use flumen_groups::{Committed, Committer};

@@ -1,0 +1,43 @@
+//! AlterConfigs (33): replaces all settings of a topic; what is not named goes back to its default.
+
+use flumen_log::config::Texts;
+use flumen_protocol::messages::alter_configs_request::AlterConfigsResource;
+use flumen_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
+use flumen_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
+use flumen_protocol::{ErrorCode, message};
+
+use super::incremental_alter_configs::check_resource;
+use super::refusal::Refusal;
+use crate::ctx::Ctx;
+
+pub(crate) async fn handle(ctx: &Ctx, request: AlterConfigsRequest, _: i16) -> AlterConfigsResponse {
+    let mut responses = Vec::with_capacity(request.resources.len());
+    for resource in request.resources {
+        let refusal = alter(ctx, &resource, request.validate_only).await.err();
+        responses.push(message!(AlterConfigsResourceResponse {
+            error_code: refusal.as_ref().map_or(ErrorCode::None, |refusal| refusal.error).code(),
+            error_message: refusal.and_then(|refusal| refusal.words()),
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        }));
+    }
+    message!(AlterConfigsResponse { responses })
+}
+
+async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
+    check_resource(resource.resource_type)?;
+    let mut configs = Texts::new();
+    for config in &resource.configs {
+        let Some(value) = &config.value else {
+            let words = format!("\"{}\" has no value", config.name);
+            return Err(Refusal::new(ErrorCode::InvalidConfig, words));
+        };
+        configs.insert(config.name.to_string(), value.to_string());
+    }
+    let replace = move |old: &mut Texts| {
+        *old = configs;
+        Ok(())
+    };
+    ctx.broker.topics().edit_configs(&resource.resource_name, validate_only, replace).await?;
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! CreatePartitions (37): gives topics more partitions.
+
+use flumen_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use flumen_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use flumen_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use flumen_protocol::{ErrorCode, message};
+
+use super::refusal::Refusal;
+use crate::ctx::Ctx;
+use crate::internal_topics::is_internal;
+
+pub(crate) async fn handle(ctx: &Ctx, request: CreatePartitionsRequest, _: i16) -> CreatePartitionsResponse {
+    let mut results = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let grown = grow(ctx, &topic, request.validate_only).await;
+        let mut result = message!(CreatePartitionsTopicResult { name: topic.name });
+        if let Err(refusal) = grown {
+            result.error_code = refusal.error.code();
+            result.error_message = refusal.words();
+        }
+        results.push(result);
+    }
+    message!(CreatePartitionsResponse { results })
+}
+
+async fn grow(ctx: &Ctx, wanted: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
+    let topic = ctx.broker.topic(&wanted.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if is_internal(&wanted.name) {
+        let words = "where a group or a transaction is kept depends on the number of partitions";
+        return Err(Refusal::new(ErrorCode::InvalidPartitions, words));
+    }
+    let have = topic.record.partitions;
+    if wanted.count <= have {
+        let words = format!("the topic has {have} partitions; {} are not more", wanted.count);
+        return Err(Refusal::new(ErrorCode::InvalidPartitions, words));
+    }
+    if let Some(assignments) = &wanted.assignments {
+        let here = assignments.iter().all(|one| one.broker_ids == [ctx.node_id()]);
+        if !here || assignments.len() as i32 != wanted.count - have {
+            let words = format!("every new partition is on broker {} alone", ctx.node_id());
+            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, words));
+        }
+    }
+    if !validate_only {
+        ctx.broker.topics().grow(&wanted.name, wanted.count).await?;
+    }
+    Ok(())
+}

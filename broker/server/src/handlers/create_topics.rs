@@ -1,0 +1,122 @@
+//! CreateTopics (19): several topics, each made or refused on its own.
+
+use std::collections::BTreeMap;
+
+use flumen_log::config::TopicConfig;
+use flumen_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
+use flumen_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use flumen_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, wire_id};
+use flumen_protocol::{ErrorCode, message};
+use flumen_types::TopicId;
+
+use super::refusal::Refusal;
+use super::topic_settings;
+use crate::ctx::Ctx;
+use crate::internal_topics::is_internal;
+
+/// More partitions than this in one topic are taken for a slip.
+const PARTITIONS_MAX: i32 = 10_000;
+/// "As the broker has it."
+const DEFAULT: i32 = -1;
+
+pub(crate) async fn handle(ctx: &Ctx, request: CreateTopicsRequest, _: i16) -> CreateTopicsResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for (n, topic) in request.topics.iter().enumerate() {
+        let twice = request.topics.iter().enumerate().any(|(m, other)| m != n && other.name == topic.name);
+        let made = match twice {
+            true => Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic twice")),
+            false => create(ctx, topic, request.validate_only).await,
+        };
+        topics.push(made.unwrap_or_else(|refusal| {
+            message!(CreatableTopicResult {
+                name: topic.name.clone(),
+                error_code: refusal.error.code(),
+                error_message: refusal.words(),
+                configs: Some(Vec::new()),
+            })
+        }));
+    }
+    message!(CreateTopicsResponse { topics })
+}
+
+async fn create(
+    ctx: &Ctx,
+    wanted: &CreatableTopic,
+    validate_only: bool,
+) -> Result<CreatableTopicResult, Refusal> {
+    let topics = ctx.broker.topics();
+    topics.check_new(&wanted.name)?;
+    let partitions = shape(ctx, wanted)?;
+    let configs = settings(ctx, wanted)?;
+    let id = match (validate_only, is_internal(&wanted.name)) {
+        (true, _) => TopicId::ZERO,
+        // It has the shape that the broker needs, whatever was asked for.
+        (false, true) => topics.ensure(&wanted.name, None, &BTreeMap::new()).await?.id(),
+        (false, false) => topics.create(&wanted.name, partitions, configs.clone()).await?.id(),
+    };
+    let described = topic_settings::describe(&configs, &ctx.broker.options().broker_configs).map(|setting| {
+        message!(CreatableTopicConfigs {
+            name: setting.key.name.into(),
+            value: Some(setting.value.into()),
+            config_source: setting.source,
+        })
+    });
+    Ok(message!(CreatableTopicResult {
+        name: wanted.name.clone(),
+        topic_id: wire_id(id),
+        num_partitions: partitions,
+        replication_factor: 1,
+        configs: Some(described.collect()),
+    }))
+}
+
+/// How many partitions there are to be; every replica is on the only node.
+fn shape(ctx: &Ctx, wanted: &CreatableTopic) -> Result<i32, Refusal> {
+    if !wanted.assignments.is_empty() {
+        return assigned(ctx, wanted);
+    }
+    match i32::from(wanted.replication_factor) {
+        DEFAULT | 1 => {}
+        factor => {
+            let words = format!("replication factor {factor} is not possible: there is 1 broker");
+            return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, words));
+        }
+    }
+    match wanted.num_partitions {
+        DEFAULT => Ok(ctx.broker.options().partitions),
+        1..=PARTITIONS_MAX => Ok(wanted.num_partitions),
+        other => {
+            let words = format!("{other} partitions are not possible; 1 to {PARTITIONS_MAX} are");
+            Err(Refusal::new(ErrorCode::InvalidPartitions, words))
+        }
+    }
+}
+
+fn assigned(ctx: &Ctx, wanted: &CreatableTopic) -> Result<i32, Refusal> {
+    if wanted.num_partitions != DEFAULT || i32::from(wanted.replication_factor) != DEFAULT {
+        let words = "with replica assignments neither partitions nor replication factor are given";
+        return Err(Refusal::new(ErrorCode::InvalidRequest, words));
+    }
+    let mut numbers: Vec<_> = wanted.assignments.iter().map(|one| one.partition_index).collect();
+    numbers.sort_unstable();
+    let here = |one: &CreatableReplicaAssignment| one.broker_ids == [ctx.node_id()];
+    if !numbers.iter().copied().eq(0..numbers.len() as i32) || !wanted.assignments.iter().all(here) {
+        let words = format!("partitions are numbered from 0, each on broker {} alone", ctx.node_id());
+        return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, words));
+    }
+    Ok(numbers.len() as i32)
+}
+
+fn settings(ctx: &Ctx, wanted: &CreatableTopic) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut configs = BTreeMap::new();
+    for config in &wanted.configs {
+        let Some(value) = &config.value else {
+            let words = format!("\"{}\" has no value", config.name);
+            return Err(Refusal::new(ErrorCode::InvalidConfig, words));
+        };
+        configs.insert(config.name.to_string(), value.to_string());
+    }
+    TopicConfig::resolve(&configs, &ctx.broker.options().broker_configs)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
+    Ok(configs)
+}

@@ -1,0 +1,31 @@
+//! DescribeCluster (60): the only node.
+
+use flumen_protocol::messages::describe_cluster_response::DescribeClusterBroker;
+use flumen_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
+use flumen_protocol::{ErrorCode, message};
+
+use crate::ctx::Ctx;
+
+const BROKERS: i8 = 1;
+
+pub(crate) async fn handle(ctx: &Ctx, request: DescribeClusterRequest, _: i16) -> DescribeClusterResponse {
+    if request.endpoint_type != BROKERS {
+        return message!(DescribeClusterResponse {
+            error_code: ErrorCode::MismatchedEndpointType.code(),
+            error_message: Some("this is a broker; there are no controllers of their own".into()),
+            endpoint_type: BROKERS,
+        });
+    }
+    let advertised = ctx.advertised();
+    let broker = message!(DescribeClusterBroker {
+        broker_id: ctx.node_id(),
+        host: advertised.host.into(),
+        port: i32::from(advertised.port),
+    });
+    message!(DescribeClusterResponse {
+        endpoint_type: BROKERS,
+        cluster_id: ctx.broker.cluster_id().into(),
+        controller_id: ctx.node_id(),
+        brokers: vec![broker],
+    })
+}

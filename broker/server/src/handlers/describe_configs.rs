@@ -1,0 +1,163 @@
+//! DescribeConfigs (32): the settings in force of topics and of the broker, and where each comes from.
+
+use flumen_log::keys::{KEYS, Kind};
+use flumen_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use flumen_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use flumen_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use flumen_protocol::{ErrorCode, message};
+
+use super::refusal::Refusal;
+use super::topic_settings::{self, SOURCE_DEFAULT, SOURCE_STATIC_BROKER, SOURCE_TOPIC};
+use crate::ctx::Ctx;
+
+pub(crate) const RESOURCE_TOPIC: i8 = 2;
+pub(crate) const RESOURCE_BROKER: i8 = 4;
+
+pub(crate) async fn handle(ctx: &Ctx, request: DescribeConfigsRequest, _: i16) -> DescribeConfigsResponse {
+    let wishes = Wishes { synonyms: request.include_synonyms, documentation: request.include_documentation };
+    let results = request.resources.into_iter().map(|resource| {
+        let described = match resource.resource_type {
+            RESOURCE_TOPIC => topic(ctx, &resource.resource_name),
+            RESOURCE_BROKER => broker(ctx, &resource.resource_name),
+            other => {
+                let words = format!("resources of type {other} have no settings here");
+                Err(Refusal::new(ErrorCode::InvalidRequest, words))
+            }
+        };
+        let (configs, refusal) = match described {
+            Ok(settings) => (choose(settings, &resource, &wishes), None),
+            Err(refusal) => (Vec::new(), Some(refusal)),
+        };
+        message!(DescribeConfigsResult {
+            error_code: refusal.as_ref().map_or(ErrorCode::None, |refusal| refusal.error).code(),
+            error_message: refusal.and_then(|refusal| refusal.words()),
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+            configs,
+        })
+    });
+    message!(DescribeConfigsResponse { results: results.collect() })
+}
+
+/// What is told beside the values.
+struct Wishes {
+    synonyms: bool,
+    documentation: bool,
+}
+
+fn choose(
+    settings: Vec<DescribeConfigsResourceResult>,
+    resource: &DescribeConfigsResource,
+    wishes: &Wishes,
+) -> Vec<DescribeConfigsResourceResult> {
+    let wanted = |name: &str| match &resource.configuration_keys {
+        Some(keys) => keys.iter().any(|key| &**key == name),
+        None => true,
+    };
+    let mut settings: Vec<_> = settings.into_iter().filter(|setting| wanted(&setting.name)).collect();
+    for setting in &mut settings {
+        if !wishes.synonyms {
+            setting.synonyms.clear();
+        }
+        if !wishes.documentation {
+            setting.documentation = None;
+        }
+    }
+    settings
+}
+
+fn topic(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    let topic = ctx.broker.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let broker = &ctx.broker.options().broker_configs;
+    let settings = topic_settings::describe(&topic.record.configs, broker).map(|setting| {
+        let key = setting.key;
+        let mut synonyms = Vec::new();
+        if setting.source == SOURCE_TOPIC {
+            synonyms.push(synonym(key.name, &setting.value, SOURCE_TOPIC));
+        }
+        if let Some(name) = key.broker {
+            if let Some(value) = broker.get(name) {
+                synonyms.push(synonym(name, &topic_settings::plain(key, value), SOURCE_STATIC_BROKER));
+            }
+            synonyms.push(synonym(name, key.default, SOURCE_DEFAULT));
+        }
+        message!(DescribeConfigsResourceResult {
+            name: key.name.into(),
+            value: Some(setting.value.into()),
+            config_source: setting.source,
+            synonyms,
+            config_type: topic_settings::kind(key.kind),
+            documentation: Some(key.doc.into()),
+        })
+    });
+    Ok(settings.collect())
+}
+
+/// The broker's keys, which only its own file changes.
+fn broker(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    if !name.is_empty() && name != ctx.node_id().to_string() {
+        let words = format!("there is no broker {name}; this is broker {}", ctx.node_id());
+        return Err(Refusal::new(ErrorCode::InvalidRequest, words));
+    }
+    let set = &ctx.broker.options().broker_configs;
+    let mut settings: Vec<_> = KEYS
+        .iter()
+        .filter_map(|key| {
+            let name = key.broker?;
+            let value =
+                set.get(name).map_or(key.default.to_string(), |value| topic_settings::plain(key, value));
+            Some(broker_key(name, value, topic_settings::kind(key.kind), set.contains_key(name)))
+        })
+        .chain(own_keys(ctx).map(|(name, value, kind)| {
+            broker_key(name, value, topic_settings::kind(kind), set.contains_key(name))
+        }))
+        .collect();
+    settings.sort_by(|a, b| a.name.cmp(&b.name));
+    settings.dedup_by(|a, b| a.name == b.name);
+    Ok(settings)
+}
+
+/// Those that are not defaults of topics.
+fn own_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {
+    let options = ctx.broker.options();
+    let millis = |span: std::time::Duration| span.as_millis().to_string();
+    [
+        ("auto.create.topics.enable", options.auto_create_topics.to_string(), Kind::Boolean),
+        ("broker.id", options.node_id.to_string(), Kind::Int),
+        ("node.id", options.node_id.to_string(), Kind::Int),
+        ("connections.max.idle.ms", millis(options.idle_max), Kind::Long),
+        ("default.replication.factor", "1".into(), Kind::Int),
+        ("delete.topic.enable", "true".into(), Kind::Boolean),
+        ("fetch.max.bytes", options.fetch_bytes_max.to_string(), Kind::Int),
+        ("group.initial.rebalance.delay.ms", millis(options.group_rebalance_delay), Kind::Int),
+        ("group.max.session.timeout.ms", millis(options.group_session_timeout_max), Kind::Int),
+        ("group.min.session.timeout.ms", millis(options.group_session_timeout_min), Kind::Int),
+        ("log.dirs", options.dir.display().to_string(), Kind::Text),
+        ("num.partitions", options.partitions.to_string(), Kind::Int),
+        ("offsets.topic.num.partitions", options.offsets_partitions.to_string(), Kind::Int),
+        ("offsets.topic.replication.factor", "1".into(), Kind::Int),
+        ("queued.max.request.bytes", options.request_bytes_total.to_string(), Kind::Long),
+        ("socket.request.max.bytes", options.request_bytes_max.to_string(), Kind::Int),
+        ("transaction.max.timeout.ms", millis(options.transaction_timeout_max), Kind::Int),
+        ("transaction.state.log.num.partitions", options.transactions_partitions.to_string(), Kind::Int),
+    ]
+    .into_iter()
+}
+
+fn broker_key(name: &str, value: String, config_type: i8, set: bool) -> DescribeConfigsResourceResult {
+    let config_source = if set { SOURCE_STATIC_BROKER } else { SOURCE_DEFAULT };
+    message!(DescribeConfigsResourceResult {
+        name: name.into(),
+        synonyms: vec![synonym(name, &value, config_source)],
+        value: Some(value.into()),
+        read_only: true,
+        config_source,
+        config_type,
+    })
+}
+
+fn synonym(name: &str, value: &str, source: i8) -> DescribeConfigsSynonym {
+    message!(DescribeConfigsSynonym { name: name.into(), value: Some(value.into()), source })
+}
