@@ -57,6 +57,12 @@ pub struct Plugin {
     /// Records it has yet to read; none for a source.
     pub lag: Option<u64>,
     pub restarts: u64,
+    /// How often a new component or configuration took over while it ran.
+    pub swaps: u64,
+    /// Conditions that the plugin reports itself, and goes on: what, and why.
+    pub troubles: Vec<String>,
+    /// Bytes done, and bytes in all, of a finite piece of work.
+    pub progress: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

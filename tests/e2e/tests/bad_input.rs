@@ -15,7 +15,8 @@ use flumen_harness::{Flumen, wait};
 fn refused(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().expect("it runs");
     assert!(!output.status.success(), "it started:\n{}", String::from_utf8_lossy(&output.stderr));
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
 #[test]

@@ -33,7 +33,8 @@ fn every_example_is_valid() {
             .env("WEBHOOK_TOKEN", "secret")
             .output()
             .expect("flumen check");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}:\n{said}", entry.path().display());
         seen += 1;
     }

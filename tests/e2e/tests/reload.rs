@@ -114,8 +114,12 @@ fn two_hundred_reloads_lose_nothing_repeat_nothing_and_keep_the_order() {
     // A broken one is refused with the reason; the old one goes on.
     fs::write(flumen.path("json-map.wasm"), b"\0asm but not really").expect("a broken plugin");
     wait::until("the refusal to show", || {
-        let status = flumen.status()?;
-        if status["reload"]["error"].is_string() { Ok(()) } else { Err(status["reload"].to_string()) }
+        let configuration = flumen.status()?["configuration"].clone();
+        if configuration["refused"]["problems"][0].is_string() {
+            Ok(())
+        } else {
+            Err(configuration.to_string())
+        }
     });
     let reached = sqlite::number(&flumen.path("out.db"), "select count(*) from numbers").unwrap_or(0);
     wait::until("the old one to go on", || {
