@@ -1,4 +1,5 @@
-//! `[broker]`: Kafka's broker keys under Kafka's names and with Kafka's defaults, and the few that Kafka
+//! `[broker]`: Kafka's broker keys under Kafka's names and with its defaults (but for fewer partitions of
+//! the internal topics, and a bound on the memory for requests), and the few that Kafka
 //! has no name for (`data.dir`, `http`, `http.token`, `shutdown.drain.ms`).
 //!
 //! Lacks keys of what this broker does not do: replication, ZooKeeper, KRaft, TLS, SASL, quotas.
@@ -90,10 +91,8 @@ section! {
 
         /// The largest request; a larger one closes its connection.
         pub socket_request_max: ByteSize = ["socket.request.max.bytes", "100MiB"; min 1024],
-        /// Memory for requests that are being read or handled, over all connections.
-        pub queued_max_request: ByteSize = ["queued.max.request.bytes", "256MiB"; min 1024],
-        /// Connections at once.
-        pub max_connections: NonZeroU32 = ["max.connections", 10_000],
+        /// Memory for requests that are being read or handled, over all connections. A larger request has all of it to itself.
+        pub queued_max_request: ByteSize = ["queued.max.request.bytes", "64MiB"; min 1024],
         /// A connection without a request for so long is closed.
         pub connections_max_idle: Millis = ["connections.max.idle.ms", "10m"; min 1],
         /// The most bytes that one fetch answers with.
@@ -111,8 +110,6 @@ section! {
         pub group_min_session_timeout: Millis = ["group.min.session.timeout.ms", "6s"; min 1],
         /// The longest session time-out that a member may ask for.
         pub group_max_session_timeout: Millis = ["group.max.session.timeout.ms", "30m"; min 1],
-        /// Members of one group.
-        pub group_max_size: NonZeroU32 = ["group.max.size", 2_147_483_647],
 
         /// Partitions of `__transaction_state`. Fixed once the topic exists.
         pub transaction_state_num_partitions: NonZeroU32 = ["transaction.state.log.num.partitions", 4],

@@ -127,13 +127,6 @@ impl Check<'_, '_> {
                 "a batch travels in a request, so it must be smaller",
             );
         }
-        if broker.queued_max_request.0 < broker.socket_request_max.0 {
-            let found = format!(
-                "queued.max.request.bytes ({}) is under socket.request.max.bytes ({})",
-                broker.queued_max_request, broker.socket_request_max
-            );
-            self.wrong("broker.queued.max.request.bytes", found, "the largest request must fit");
-        }
         if broker.group_min_session_timeout > broker.group_max_session_timeout {
             let found = "group.min.session.timeout.ms is over group.max.session.timeout.ms".to_string();
             self.wrong("broker.group.min.session.timeout.ms", found, "expected the smaller of the two");

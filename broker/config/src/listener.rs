@@ -27,6 +27,13 @@ impl Address {
         (if self.host.is_empty() { "0.0.0.0" } else { &self.host }, self.port)
     }
 
+    /// `host:port` for a client on this machine.
+    pub fn to_connect(&self) -> String {
+        let all = matches!(self.host.as_str(), "" | "0.0.0.0" | "::");
+        let here = Address { host: "127.0.0.1".into(), port: self.port };
+        if all { here.to_string() } else { self.to_string() }
+    }
+
     /// Nobody on another machine can reach it.
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())

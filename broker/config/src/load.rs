@@ -47,7 +47,7 @@ impl Config {
 }
 
 /// A configuration, and where each part of it was written.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     pub config: Config,
     /// Worth a look; nothing that keeps it from running.
@@ -56,7 +56,17 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Folders in which a new file would be included.
     pub folders: Vec<PathBuf>,
+    /// As written, secrets too: not printed.
     tree: Table,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Loaded {

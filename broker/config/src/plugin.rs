@@ -112,7 +112,7 @@ section! {
         /// Time that one call may take.
         pub call: Millis = ["limits.call", "30s"; min 1],
         /// Bytes that one call may return.
-        pub output: ByteSize = ["limits.output", "16MiB"; min 1024],
+        pub output: ByteSize = ["limits.output", "32MiB"; min 1024],
         /// Restarts in a row, without a record done, after which the status says `failing`. It goes on retrying.
         pub restarts: NonZeroU32 = ["limits.restarts", 10],
         /// The first wait before a retry or a restart; it doubles each time.
@@ -230,9 +230,17 @@ impl Field for PluginRef {
         if shipped.contains(text) {
             return Some(PluginRef::Shipped(text.clone()));
         }
-        let found = format!("{} is \"{text}\", which no shipped plugin is called", at.path);
-        let problem = Problem::new(at.node.place.clone(), found)
-            .expected(format!("expected one of {}, or the path of a .wasm component", shipped.join(", ")));
+        let problem = if shipped.is_empty() {
+            let found = format!("{} is \"{text}\", and this binary carries no plugins", at.path);
+            Problem::new(at.node.place.clone(), found).expected(
+                "run plugins/build and build the binary again, or give the path of a .wasm component",
+            )
+        } else {
+            let found = format!("{} is \"{text}\", which no shipped plugin is called", at.path);
+            let names = shipped.join(", ");
+            Problem::new(at.node.place.clone(), found)
+                .expected(format!("expected one of {names}, or the path of a .wasm component"))
+        };
         ctx.problems.push(problem.near(text, shipped.iter().map(String::as_str)));
         None
     }
@@ -277,7 +285,7 @@ impl JsonSchema for FreeTable {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "The plugin's own settings; `flumen plugin show NAME` prints their schema",
+            "description": "The plugin's own settings; its README and its schema tell them",
             "type": "object"
         })
     }
