@@ -146,7 +146,8 @@ impl Output {
         self.bytes = self.buffers.iter().map(|buffer| buffer.records.len()).sum();
     }
 
-    pub(crate) fn into_batches(self) -> Vec<crate::bindings::types::OutBatch> {
+    #[doc(hidden)]
+    pub fn into_batches(self) -> Vec<crate::bindings::types::OutBatch> {
         let filled = self.buffers.into_iter().filter(|buffer| buffer.count > 0);
         filled
             .map(|buffer| crate::bindings::types::OutBatch {
