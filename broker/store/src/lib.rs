@@ -68,6 +68,10 @@ pub use read::{AbortedTxn, Read};
 pub use store::Store;
 
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

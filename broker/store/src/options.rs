@@ -55,7 +55,7 @@ impl Options {
             syncfs_over: 32,
             recovery_threads: 2,
             open_files_max: 4096,
-            cache_hot_window: Some(ByteSize(256 << 20)),
+            cache_hot_window: Some(ByteSize(512 << 20)),
             retention_interval: Duration::from_secs(300),
             compaction_interval: Duration::from_secs(15),
             checkpoint_interval: Duration::from_secs(60),

@@ -5,8 +5,10 @@
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use flumen_records::{BatchHeader, HEADER_LEN};
@@ -65,7 +67,18 @@ impl Segment {
             }
             let (end, next) = self.last_whole(&bytes, position, &first, wanted.limit)?;
             self.remember(next, position + end as u64);
+            self.read_ahead(&file, position + end as u64, end as u64);
             return Ok(Some(Run { bytes: bytes.slice(..end), next }));
+        }
+    }
+
+    /// Has the disk fetch what a reader of cold bytes will want next, while it is busy with these.
+    fn read_ahead(&self, file: &File, position: u64, length: u64) {
+        if position < self.dropped.load(Ordering::Relaxed)
+            && let Some(length) = NonZeroU64::new(2 * length)
+        {
+            // Only advice.
+            let _ = rustix::fs::fadvise(file, position, Some(length), rustix::fs::Advice::WillNeed);
         }
     }
 

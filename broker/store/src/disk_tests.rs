@@ -1,0 +1,173 @@
+//! A disk that is full, and one that fails.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use flumen_types::{Offset, TopicId, TopicPartition};
+
+use crate::testing::*;
+use crate::{AppendError, Bound, Disk, Events, Marks, Options, Origin, RealDisk, Store};
+
+/// Takes so many more bytes; fails syncs when told to.
+#[derive(Default)]
+struct BadDisk {
+    full: AtomicBool,
+    room: AtomicU64,
+    broken: AtomicBool,
+    syncs: AtomicU64,
+}
+
+impl Disk for BadDisk {
+    fn write_at(&self, file: &File, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        if !self.full.load(Ordering::SeqCst) {
+            return RealDisk.write_at(file, slices, position);
+        }
+        // The first bytes still fit.
+        let room = self.room.swap(0, Ordering::SeqCst) as usize;
+        match slices.iter().find(|slice| !slice.is_empty()) {
+            Some(slice) if room > 0 => {
+                RealDisk.write_at(file, &[IoSlice::new(&slice[..room.min(slice.len())])], position)
+            }
+            _ => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.broken.load(Ordering::SeqCst) { Err(io::Error::other("EIO")) } else { RealDisk.sync(file) }
+    }
+
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        if self.broken.load(Ordering::SeqCst) {
+            Err(io::Error::other("EIO"))
+        } else {
+            RealDisk.sync_all(file)
+        }
+    }
+}
+
+#[derive(Default)]
+struct Heard(AtomicBool);
+
+impl Events for Heard {
+    fn marks(&self, _: &TopicPartition, marks: Marks) {
+        self.0.fetch_or(marks.failed, Ordering::SeqCst);
+    }
+}
+
+struct Setup {
+    dir: tempfile::TempDir,
+    disk: Arc<BadDisk>,
+    heard: Arc<Heard>,
+    store: Store,
+}
+
+fn setup(partitions: i32) -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, heard) = (Arc::new(BadDisk::default()), Arc::new(Heard::default()));
+    let options = Options { disk: disk.clone(), syncfs_over: 2, ..Options::new(dir.path()) };
+    let store = Store::open(options, heard.clone()).unwrap();
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), partitions, Default::default()).unwrap();
+    Setup { dir, disk, heard, store }
+}
+
+#[test]
+fn a_full_disk_refuses_appends_until_there_is_room() {
+    let Setup { dir, disk, store, .. } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    t.append(plain("before"), Origin::Client, NOW).unwrap();
+    disk.full.store(true, Ordering::SeqCst);
+    disk.room.store(20, Ordering::SeqCst);
+    for _ in 0..3 {
+        match t.append(plain("refused"), Origin::Client, NOW) {
+            Err(AppendError::Storage(error)) => assert!(error.is_full()),
+            other => panic!("{other:?}"),
+        }
+    }
+    let log = dir.path().join("t-0/00000000000000000000.log");
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), t.size_bytes(), "the torn write was cut off");
+    disk.full.store(false, Ordering::SeqCst);
+    assert_eq!(t.append(plain("after"), Origin::Client, NOW).unwrap().base, Offset(1));
+    wait_durable(&t);
+    assert!(!t.marks().failed);
+    let values: Vec<_> = read_all(&t).into_iter().filter_map(|(_, _, value)| value).collect();
+    assert_eq!(values, ["before", "after"]);
+}
+
+#[test]
+fn a_failed_sync_poisons_its_partition_and_is_not_tried_again() {
+    let Setup { dir, disk, heard, store } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    t.append(plain("good"), Origin::Client, NOW).unwrap();
+    wait_durable(&t);
+    disk.broken.store(true, Ordering::SeqCst);
+    t.append(plain("lost?"), Origin::Client, NOW).unwrap();
+    wait_until("it is poisoned", || t.marks().failed);
+    assert!(heard.0.load(Ordering::SeqCst));
+    let syncs = disk.syncs.load(Ordering::SeqCst);
+    disk.broken.store(false, Ordering::SeqCst);
+    assert!(matches!(t.append(plain("x"), Origin::Client, NOW), Err(AppendError::Poisoned)));
+    assert!(!t.wait_durable(Offset(2), std::time::Duration::from_secs(20)));
+    assert_eq!(t.marks().high_watermark, Offset(1));
+    assert_eq!(t.read(Offset(0), 1 << 20, Bound::HighWatermark, true).unwrap().next, Offset(1));
+    assert_eq!(disk.syncs.load(Ordering::SeqCst), syncs);
+    // No mark of a clean stop: the next open recovers, and the partition takes appends again.
+    store.close().unwrap();
+    drop((t, store));
+    assert!(!dir.path().join(".kafka_cleanshutdown").exists());
+    let store = Store::open(Options::new(dir.path()), Arc::new(())).unwrap();
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    let next = t.append(plain("y"), Origin::Client, NOW).unwrap().base;
+    assert!(next == Offset(1) || next == Offset(2));
+}
+
+#[test]
+fn many_dirty_partitions_become_durable_together() {
+    let Setup { dir: _dir, store, .. } = setup(60);
+    let partitions: Vec<_> =
+        (0..60).map(|n| store.partition(&TopicPartition::new("t", n)).unwrap()).collect();
+    for round in 0..20 {
+        for partition in &partitions {
+            partition.append(plain(&round.to_string()), Origin::Client, NOW).unwrap();
+        }
+    }
+    for partition in &partitions {
+        wait_durable(partition);
+        assert_eq!(partition.marks().high_watermark, Offset(20));
+    }
+}
+
+#[test]
+fn a_failed_sync_of_all_poisons_those_whose_own_sync_fails() {
+    let Setup { dir: _dir, disk, store, .. } = setup(60);
+    disk.broken.store(true, Ordering::SeqCst);
+    for n in 0..60 {
+        let partition = store.partition(&TopicPartition::new("t", n)).unwrap();
+        partition.append(plain("x"), Origin::Client, NOW).unwrap();
+    }
+    for n in 0..60 {
+        let partition = store.partition(&TopicPartition::new("t", n)).unwrap();
+        wait_until("it is poisoned", || partition.marks().failed);
+        assert_eq!(partition.marks().high_watermark, Offset(0));
+    }
+}
+
+#[test]
+fn more_segments_than_files_may_be_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { open_files_max: 4, ..Options::new(dir.path()) };
+    let store = Store::open(options, Arc::new(())).unwrap();
+    let configs = [("internal.segment.bytes".to_string(), "200".to_string())].into();
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), 3, configs).unwrap();
+    for n in 0..3 {
+        let t = store.partition(&TopicPartition::new("t", n)).unwrap();
+        for n in 0..100 {
+            t.append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
+        }
+        wait_durable(&t);
+        assert_eq!(read_all(&t).len(), 100);
+        assert!(store.shared.open_files.count() <= 4);
+    }
+}
