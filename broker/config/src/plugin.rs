@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use crate::field::{At, Ctx, Field, choice};
 use crate::grant::FileGrants;
+use crate::place::Place;
 use crate::problem::Problem;
 use crate::secret;
 use crate::section::{Entry, Section, section};
@@ -273,10 +274,22 @@ impl Field for DatabaseName {
     }
 }
 
-/// Any table, for the plugin to judge.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct FreeTable(pub serde_json::Value);
+/// Any table, for the plugin to judge; and what of it may be shown: what the environment sets is a
+/// token often enough.
+#[derive(Clone, Default, PartialEq)]
+pub struct FreeTable(pub serde_json::Value, serde_json::Value);
+
+impl std::fmt::Debug for FreeTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.1.fmt(f)
+    }
+}
+
+impl Serialize for FreeTable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.1.serialize(serializer)
+    }
+}
 
 impl JsonSchema for FreeTable {
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -304,13 +317,30 @@ impl Field for FreeTable {
         refuse_secrets(at, ctx);
         match at.node.to_json() {
             Ok(_) if ctx.problems.len() > before => None,
-            Ok(json) => Some(FreeTable(json)),
+            Ok(json) => {
+                let mut shown = json.clone();
+                hide_variables(at.node, &mut shown);
+                Some(FreeTable(json, shown))
+            }
             Err(place) => {
                 ctx.problems
                     .push(Problem::new(place, format!("{} has a number that is not finite", at.path)));
                 None
             }
         }
+    }
+}
+
+/// Masks the values that the environment has set.
+fn hide_variables(node: &Node, shown: &mut serde_json::Value) {
+    match (&node.value, shown) {
+        (_, shown) if matches!(node.place, Place::Variable(_)) => *shown = "***".into(),
+        (Value::Table(table), serde_json::Value::Object(map)) => {
+            for (key, node) in table {
+                map.get_mut(key).into_iter().for_each(|shown| hide_variables(node, shown));
+            }
+        }
+        _ => {}
     }
 }
 
@@ -324,7 +354,8 @@ fn refuse_secrets(at: At<'_>, ctx: &mut Ctx<'_>) {
         Value::Text(text) if secret::mentions_reference(text) => ctx.problem(
             at.node,
             format!("{} refers to a secret, and plugins are given none", at.path),
-            "secrets belong into [databases.NAME] and [broker]; the host uses them for the plugin",
+            "a password belongs into [databases.NAME], where the host uses it for the plugin; a token that the plugin \
+             itself sends can be set by the environment: FLUMEN_SINKS_NAME_CONFIG_KEY",
         ),
         Value::Table(table) => table.iter().for_each(|(key, node)| visit(key, node, ctx)),
         Value::Array(list) => list.iter().enumerate().for_each(|(i, node)| visit(&i.to_string(), node, ctx)),

@@ -39,10 +39,14 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
 
 fn list(out: &Out) -> Outcome {
     if out.json() {
-        let recipes = Recipe::ALL.iter().map(|recipe| json!({ "name": recipe.name, "summary": recipe.summary }));
+        let recipes =
+            Recipe::ALL.iter().map(|recipe| json!({ "name": recipe.name, "summary": recipe.summary }));
         return Ok(out.document(&recipes.collect::<Vec<_>>())?);
     }
-    out.table(["RECIPE", "DOES"], Recipe::ALL.iter().map(|recipe| [Value::text(recipe.name), Value::text(recipe.summary)]))?;
+    out.table(
+        ["RECIPE", "DOES"],
+        Recipe::ALL.iter().map(|recipe| [Value::text(recipe.name), Value::text(recipe.summary)]),
+    )?;
     out.note("write one: flumen init RECIPE");
     Ok(())
 }
@@ -63,8 +67,9 @@ fn write(recipe: &Recipe, dir: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn create(path: &Path, text: &str) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
-            .map_err(|error| Failure::new(format!("cannot make the folder {}", folder.display())).because(error))?;
+        fs::create_dir_all(folder).map_err(|error| {
+            Failure::new(format!("cannot make the folder {}", folder.display())).because(error)
+        })?;
     }
     let made = fs::File::options().write(true).create_new(true).open(path);
     match made.and_then(|mut file| file.write_all(text.as_bytes())) {
