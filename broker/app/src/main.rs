@@ -1,5 +1,6 @@
 //! The `flumen` binary: reads the command line and leaves with a documented exit code.
 
+mod bundled;
 mod cli;
 
 fn main() -> std::process::ExitCode {

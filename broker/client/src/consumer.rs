@@ -267,7 +267,7 @@ fn read(
         let header = batch.header();
         let is_abort = header.is_control() && matches!(batch.control()?, ControlRecord::Abort { .. });
         if aborted.shows(header, is_abort) {
-            records.extend(record::read(&batch, from, batch_bytes_max)?);
+            records.extend(record::read_batch(&batch, from, batch_bytes_max)?);
         }
         next = Some(header.next_offset());
     }

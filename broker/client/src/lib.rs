@@ -37,6 +37,6 @@ pub use member::GroupConsumer;
 pub use offsets::At;
 pub use produce::Acks;
 pub use producer::{Flushed, Producer, ProducerOptions};
-pub use record::{Received, Record};
+pub use record::{Received, Record, read_batch};
 pub use topics::{Change, Config, NewTopic, Origin};
 pub use transaction::Transactions;

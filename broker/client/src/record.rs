@@ -46,8 +46,8 @@ impl Record {
     }
 }
 
-/// The records of a batch from `from` on.
-pub(crate) fn read(batch: &Batch, from: Offset, bytes_max: usize) -> Result<Vec<Received>, BatchError> {
+/// The records of a batch from `from` on; its CRC is checked, and its size when decompressed.
+pub fn read_batch(batch: &Batch, from: Offset, bytes_max: usize) -> Result<Vec<Received>, BatchError> {
     batch.verify_crc()?;
     let header = batch.header();
     let count = u32::try_from(header.records_count)
@@ -101,7 +101,7 @@ mod tests {
             record(text).with_new(|new| builder.push(new));
         }
         let batch = Batch::parse(builder.build().unwrap()).unwrap();
-        let read = read(&batch, Offset(41), 1 << 20).unwrap();
+        let read = read_batch(&batch, Offset(41), 1 << 20).unwrap();
         assert_eq!(
             read,
             [
@@ -118,7 +118,7 @@ mod tests {
         let mut bytes = builder.build().unwrap().to_vec();
         *bytes.last_mut().unwrap() ^= 1;
         let batch = Batch::parse(bytes.into()).unwrap();
-        assert!(matches!(read(&batch, Offset(0), 1 << 20), Err(BatchError::Crc { .. })));
+        assert!(matches!(read_batch(&batch, Offset(0), 1 << 20), Err(BatchError::Crc { .. })));
     }
 
     #[test]

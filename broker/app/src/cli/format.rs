@@ -170,7 +170,7 @@ pub(crate) fn bytes(bytes: Option<&[u8]>) -> Value {
 /// A point in time for a person, in UTC.
 pub(crate) fn time(ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(ms) {
-        Ok(time) if ms >= 0 => time.to_string(),
+        Ok(time) if ms >= 0 => format!("{time:.3}"),
         _ => "-".into(),
     }
 }
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn times_are_utc() {
-        assert_eq!(time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(time(-1), "-");
     }
 }

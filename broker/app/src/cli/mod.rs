@@ -5,16 +5,24 @@
 //! errors) to standard error, so that `flumen ... --json | jq` always works. No command prints an
 //! error and returns Ok.
 
+mod admin;
+mod check;
 mod completions;
+mod config;
 mod consume;
 mod dlq;
 mod failure;
 mod format;
 mod group;
+mod init;
 mod kafka;
+mod log;
 mod out;
 mod place;
 mod produce;
+#[cfg(test)]
+mod reference;
+mod status;
 mod topic;
 
 use std::process::ExitCode;
@@ -40,22 +48,32 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
+    Init(init::Args),
+    Config(config::Args),
     Topic(topic::Args),
     Produce(produce::Args),
     Consume(consume::Args),
     Group(group::Args),
     Dlq(dlq::Args),
+    Status(status::Args),
+    Log(log::Args),
     Completions(completions::Args),
 }
 
 impl Command {
     fn run(self, out: &Out) -> Outcome {
         match self {
+            Command::Check(args) => check::run(args, out),
+            Command::Init(args) => init::run(args, out),
+            Command::Config(args) => config::run(args, out),
             Command::Topic(args) => topic::run(args, out),
             Command::Produce(args) => produce::run(args, out),
             Command::Consume(args) => consume::run(args, out),
             Command::Group(args) => group::run(args, out),
             Command::Dlq(args) => dlq::run(args, out),
+            Command::Status(args) => status::run(args, out),
+            Command::Log(args) => log::run(args, out),
             Command::Completions(args) => completions::run(args, out),
         }
     }

@@ -1,0 +1,167 @@
+//! `flumen log dump`: what the files of a data directory say, without a broker.
+//!
+//! Invariants: files are opened for reading only. Damage is reported with file and place, and the rest
+//! is read on. Memory is bounded by the largest batch.
+
+mod beside;
+mod index;
+mod report;
+mod segment;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use flumen_types::ByteSize;
+
+use super::{Exit, Failure, Out, Outcome};
+use report::Report;
+
+/// Look into stored logs
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the batches, indexes, checkpoints and snapshots in folders or files; nothing is changed
+    Dump(Dump),
+}
+
+#[derive(clap::Args)]
+struct Dump {
+    /// A data directory, a partition's folder, or single files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Each record of each batch too
+    #[arg(long, short)]
+    records: bool,
+    /// A batch that is larger when decompressed is reported and not opened
+    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    batch_max: ByteSize,
+}
+
+pub(crate) fn run(args: Args, out: &Out) -> Outcome {
+    let Command::Dump(dump) = args.command;
+    let mut files = Vec::new();
+    for path in &dump.paths {
+        collect(path, &mut files)?;
+    }
+    let mut report = Report::new(out);
+    let options = segment::Options { records: dump.records, batch_bytes_max: dump.batch_max.as_usize() };
+    for file in &files {
+        dump_file(file, &options, &mut report)?;
+    }
+    out.note(report.summary(files.len()));
+    if report.problems() > 0 { Err(Failure::silent(Exit::Damaged)) } else { Ok(()) }
+}
+
+/// What a file is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Segment,
+    Index,
+    TimeIndex,
+    TransactionIndex,
+    Snapshot,
+    Checkpoint,
+    Epochs,
+    Text,
+}
+
+fn kind(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_str()?;
+    // Suffixes of files that are being made, moved or removed.
+    let name = [".deleted", ".cleaned", ".swap"]
+        .iter()
+        .fold(name, |name, end| name.strip_suffix(end).unwrap_or(name));
+    Some(match name {
+        "leader-epoch-checkpoint" => Kind::Epochs,
+        "partition.metadata" | "meta.properties" | "flumen-topics.json" => Kind::Text,
+        name if name.ends_with("-checkpoint") => Kind::Checkpoint,
+        name => match name.rsplit_once('.')?.1 {
+            "log" => Kind::Segment,
+            "index" => Kind::Index,
+            "timeindex" => Kind::TimeIndex,
+            "txnindex" => Kind::TransactionIndex,
+            "snapshot" => Kind::Snapshot,
+            _ => return None,
+        },
+    })
+}
+
+/// The files to dump, sorted, so that segments come in the order of their offsets. A file that was named
+/// must be one of a log; in a folder others are passed over.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Outcome {
+    let unreadable = |error| Failure::new(format!("cannot read {}", path.display())).because(error);
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_dir() {
+        if kind(path).is_none() {
+            let failure = Failure::new(format!("{} is no file of a log", path.display()));
+            return Err(failure.todo("name a data directory, or a file such as 00000000000000000000.log"));
+        }
+        files.push(path.to_path_buf());
+        return Ok(());
+    }
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let is_dir = entry.file_type().map_err(unreadable)?.is_dir();
+        if is_dir || kind(&entry.path()).is_some() {
+            entries.push(entry.path());
+        }
+    }
+    entries.sort();
+    for entry in entries {
+        collect(&entry, files)?;
+    }
+    Ok(())
+}
+
+fn dump_file(path: &Path, options: &segment::Options, report: &mut Report<'_>) -> Outcome {
+    report.file(path)?;
+    match kind(path) {
+        Some(Kind::Segment) => segment::dump(path, options, report),
+        Some(Kind::Index) => index::dump_offsets(path, report),
+        Some(Kind::TimeIndex) => index::dump_times(path, report),
+        Some(Kind::TransactionIndex) => index::dump_transactions(path, report),
+        Some(Kind::Snapshot) => beside::dump_snapshot(path, report),
+        Some(Kind::Checkpoint) => beside::dump_checkpoint(path, report),
+        Some(Kind::Epochs) => beside::dump_epochs(path, report),
+        Some(Kind::Text) => beside::dump_text(path, report),
+        None => Ok(()),
+    }
+}
+
+/// Every byte of a file that is small by its nature.
+fn read_small(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path)
+        .map_err(|error| Failure::new(format!("cannot read {}", path.display())).because(error))
+}
+
+/// `00000000000000000042.log` begins at offset 42.
+fn base_offset(path: &Path) -> Option<i64> {
+    path.file_name()?.to_str()?.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_known_by_their_names() {
+        for (name, expected) in [
+            ("00000000000000000042.log", Some(Kind::Segment)),
+            ("00000000000000000042.log.deleted", Some(Kind::Segment)),
+            ("00000000000000000042.timeindex", Some(Kind::TimeIndex)),
+            ("leader-epoch-checkpoint", Some(Kind::Epochs)),
+            ("recovery-point-offset-checkpoint", Some(Kind::Checkpoint)),
+            (".lock", None),
+            ("notes.txt", None),
+        ] {
+            assert_eq!(kind(Path::new(name)), expected, "{name}");
+        }
+        assert_eq!(base_offset(Path::new("a/00000000000000000042.log.swap")), Some(42));
+    }
+}

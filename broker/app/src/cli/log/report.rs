@@ -1,0 +1,89 @@
+//! What a dump prints: a heading a file, lines for a person, one JSON object a line for a program.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::cli::Out;
+
+/// The output of one dump.
+pub(super) struct Report<'a> {
+    out: &'a Out,
+    file: PathBuf,
+    stdout: BufWriter<io::Stdout>,
+    batches: u64,
+    records: u64,
+    problems: u64,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(out: &'a Out) -> Report<'a> {
+        let stdout = BufWriter::with_capacity(64 * 1024, io::stdout());
+        Report { out, file: PathBuf::new(), stdout, batches: 0, records: 0, problems: 0 }
+    }
+
+    /// What follows is about this file.
+    pub(super) fn file(&mut self, path: &Path) -> io::Result<()> {
+        if !self.out.json() {
+            let blank = if self.file.as_os_str().is_empty() { "" } else { "\n" };
+            writeln!(self.stdout, "{blank}{}", path.display())?;
+        }
+        self.file = path.to_path_buf();
+        Ok(())
+    }
+
+    /// One fact: as a line, or as JSON.
+    pub(super) fn fact(
+        &mut self,
+        line: impl FnOnce() -> String,
+        fields: impl FnOnce() -> Value,
+    ) -> io::Result<()> {
+        if self.out.json() {
+            let mut fields = fields();
+            fields["file"] = json!(self.file);
+            serde_json::to_writer(&mut self.stdout, &fields)?;
+            return self.stdout.write_all(b"\n");
+        }
+        writeln!(self.stdout, "  {}", line())
+    }
+
+    /// A line below the fact before it; JSON has it in the fact.
+    pub(super) fn record(&mut self, line: impl FnOnce() -> String) -> io::Result<()> {
+        if self.out.json() { Ok(()) } else { writeln!(self.stdout, "    {}", line()) }
+    }
+
+    /// Damage, at this place of the file if it has one.
+    pub(super) fn problem(&mut self, position: Option<u64>, what: impl Into<String>) -> io::Result<()> {
+        self.problems += 1;
+        let what = what.into();
+        let place = match position {
+            Some(position) => format!("{}:{position}", self.file.display()),
+            None => self.file.display().to_string(),
+        };
+        self.stdout.flush()?;
+        self.out.warn(format!("{place}: {what}"));
+        if self.out.json() {
+            return self.fact(String::new, || json!({ "position": position, "problem": what }));
+        }
+        Ok(())
+    }
+
+    pub(super) fn count(&mut self, records: u64) {
+        self.batches += 1;
+        self.records += records;
+    }
+
+    pub(super) fn problems(&self) -> u64 {
+        self.problems
+    }
+
+    pub(super) fn summary(&mut self, files: usize) -> String {
+        // The notes come after what they are about; a closed pipe has been noticed at a full buffer.
+        let _ = self.stdout.flush();
+        format!(
+            "{files} files, {} batches, {} records, {} problems",
+            self.batches, self.records, self.problems
+        )
+    }
+}
