@@ -82,6 +82,11 @@ impl Catalogue {
         Catalogue { path: dir.join(NAME), ..Catalogue::default() }
     }
 
+    /// Whether there is no file yet.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        !self.path.exists()
+    }
+
     /// Durable when this returns.
     pub(crate) fn save(&self) -> Result<(), FileError> {
         let document = Document {

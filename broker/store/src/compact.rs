@@ -44,6 +44,9 @@ impl Partition {
             return Ok(false);
         }
         let _upkeep = lock(&self.upkeep);
+        if self.is_closed() {
+            return Ok(false);
+        }
         let mut segments = self.facts()?;
         // Until the flusher has saved a sealed segment, it counts as the active one.
         let sealed = segments.iter().take_while(|(segment, _)| !segment.is_live()).count();

@@ -5,7 +5,8 @@
 //! never acknowledged. On the way it rebuilds the indexes, the aborted transactions and, from the
 //! newest snapshot on, the state of the producers.
 //!
-//! Invariants: when a partition is loaded, everything in it is durable.
+//! Invariants: what is in a loaded partition is durable before anybody sees it; where there are many,
+//! the store syncs them all at once.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,14 +19,14 @@ use flumen_records::{Batch, BatchHeader, HEADER_LEN};
 use flumen_types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 
 use crate::aborted::{self, AbortedIndex};
-use crate::durable_file::{self, sync_dir};
+use crate::durable_file;
 use crate::error::FileError;
 use crate::folder::Folder;
 use crate::locks::read;
 use crate::partition::{Partition, Phase, Shared, Writer};
 use crate::published::Published;
 use crate::scan::{Scan, ScanError, read_at};
-use crate::segment::{Part, Segment};
+use crate::segment::{Part, Segment, write_synced};
 use crate::segment_index::SegmentIndex;
 
 /// What is known of a partition before its folder is opened.
@@ -41,12 +42,23 @@ pub(crate) struct Known {
     /// Trimmed up to here.
     pub(crate) start: Option<Offset>,
     pub(crate) cleaned_upto: Option<Offset>,
+    /// Sync what a recovery finds; else the caller syncs the whole file system.
+    pub(crate) sync: bool,
 }
 
 impl Known {
     /// A new one.
     pub(crate) fn new(tp: TopicPartition, topic_id: TopicId, config: TopicConfig) -> Known {
-        Known { tp, topic_id, config, clean: false, recovery_point: None, start: None, cleaned_upto: None }
+        Known {
+            tp,
+            topic_id,
+            config,
+            clean: false,
+            recovery_point: None,
+            start: None,
+            cleaned_upto: None,
+            sync: false,
+        }
     }
 }
 
@@ -87,7 +99,6 @@ impl<'a> Loader<'a> {
         let mut segments: Vec<Arc<Segment>> = folder.segments.iter().map(existing).collect();
         if segments.is_empty() {
             segments.push(Segment::create(dir, start, &shared.open_files)?);
-            sync_dir(dir)?;
         }
         Ok(Loader {
             shared,
@@ -169,14 +180,23 @@ impl<'a> Loader<'a> {
             if !Arc::ptr_eq(segment, self.last()) {
                 segment.seal()?;
                 segment.save_index()?;
+                self.save_aborted(segment)?;
             }
-            self.shared
-                .options
-                .disk
-                .sync(&*segment.file()?)
-                .map_err(FileError::at("sync", &segment.path(Part::Log)))?;
+            if known.sync {
+                let synced = self.shared.options.disk.sync(&*segment.file()?);
+                synced.map_err(FileError::at("sync", &segment.path(Part::Log)))?;
+            }
         }
-        sync_dir(self.dir)
+        if known.sync { durable_file::sync_dir(self.dir) } else { Ok(()) }
+    }
+
+    fn save_aborted(&self, segment: &Segment) -> Result<(), FileError> {
+        let content = self.aborted.encode(segment.base(), self.next_base(segment));
+        let path = segment.path(Part::TxnIndex);
+        if content.is_empty() {
+            return durable_file::remove(&path).map(|_| ());
+        }
+        write_synced(&path, &content)
     }
 
     /// Checks every batch, rebuilds the index; false if the segment had to be cut.

@@ -51,7 +51,7 @@ impl Upkeep {
     pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
         let (mut points, mut cleaned) = (Offsets::new(), Offsets::new());
         for partition in self.partitions_now() {
-            points.insert(partition.id().clone(), partition.marks().high_watermark);
+            points.insert(partition.id().clone(), partition.recovery_point());
             cleaned.extend(partition.cleaned_upto().map(|upto| (partition.id().clone(), upto)));
         }
         let dir = &self.shared.options.dir;

@@ -203,6 +203,10 @@ impl Partition {
         }
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.writer().phase == Phase::Closed
+    }
+
     /// Blocks until everything below an offset is durable; false if that takes longer, or a sync failed.
     pub fn wait_durable(&self, upto: Offset, timeout: Duration) -> bool {
         let durable = || self.marks().high_watermark >= upto;

@@ -18,12 +18,21 @@ use crate::error::FileError;
 
 const METADATA: &str = "partition.metadata";
 
-/// Makes the folder unless it is there; its name is durable once the data directory is synced.
+/// Makes the folder unless it is there; durable after [`sync`] and a sync of the data directory.
 pub(crate) fn create(dir: &Path, tp: &TopicPartition, id: TopicId) -> Result<(), FileError> {
     let folder = dir.join(tp.to_string());
     fs::create_dir_all(&folder).map_err(FileError::at("create", &folder))?;
     let text = format!("version: 0\ntopic_id: {}\n", URL_SAFE_NO_PAD.encode(id.0.as_bytes()));
-    durable_file::replace(&folder.join(METADATA), text.as_bytes())
+    let path = folder.join(METADATA);
+    fs::write(&path, text).map_err(FileError::at("write", &path))
+}
+
+/// Makes what is in a new folder durable.
+pub(crate) fn sync(folder: &Path) -> Result<(), FileError> {
+    let path = folder.join(METADATA);
+    let synced = fs::File::open(&path).and_then(|file| file.sync_all());
+    synced.map_err(FileError::at("sync", &path))?;
+    durable_file::sync_dir(folder)
 }
 
 /// The topic that a folder belongs to; `None` if it does not say.

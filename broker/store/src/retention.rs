@@ -23,6 +23,9 @@ impl Partition {
     /// One pass: rolls an expired active segment, drops what is to go, forgets silent producers.
     pub(crate) fn retain(&self, now: Timestamp) -> Result<(), FileError> {
         let _upkeep = lock(&self.upkeep);
+        if self.is_closed() {
+            return Ok(());
+        }
         self.expire_producers(now);
         let config = self.config();
         let marks = self.marks();

@@ -246,11 +246,16 @@ impl Segment {
     /// let go of them.
     pub(crate) fn save_index(&self) -> Result<(), FileError> {
         self.write_index()?;
+        self.sync_index()?;
+        self.live.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn sync_index(&self) -> Result<(), FileError> {
         for path in [self.path(Part::Index), self.path(Part::TimeIndex)] {
             let synced = File::open(&path).and_then(|file| file.sync_data());
             synced.map_err(FileError::at("sync", &path))?;
         }
-        self.live.store(false, Ordering::Release);
         Ok(())
     }
 

@@ -31,11 +31,17 @@ use crate::partition_folder;
 use crate::reaper::Reaper;
 use crate::starts::Starts;
 
+/// From so many partitions on, one sync of the file system is cheaper than some for each. It waits
+/// for everything that anybody has written there, so it is not for a few.
+pub(crate) const SYNC_ALL_OVER: usize = 16;
+
 /// Kafka's mark of a clean stop.
 const CLEAN: &str = ".kafka_cleanshutdown";
 const CLEAN_CONTENT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
 pub(crate) const DELETING: &str = "-delete";
 const STRAY: &str = "-stray";
+/// The log of Kafka's own controller, in a directory that was Kafka's: left alone.
+const KRAFT_LOG: &str = "__cluster_metadata";
 
 /// An open data directory.
 pub struct Store {
@@ -114,7 +120,7 @@ impl Store {
     /// Puts away the folders of deleted topics and of nobody.
     fn sweep(&mut self) -> Result<(), OpenError> {
         let dir = self.shared.options.dir.clone();
-        let catalogue = lock(&self.catalogue);
+        let mut catalogue = lock(&self.catalogue);
         let mut moved = false;
         for entry in fs::read_dir(&dir).map_err(FileError::at("list", &dir))? {
             let entry = entry.map_err(FileError::at("list", &dir))?;
@@ -124,7 +130,9 @@ impl Store {
                 self.shared.reaper.doom([path], Duration::ZERO);
                 continue;
             }
-            let Some(tp) = partition_folder::parse(&name) else { continue };
+            let Some(tp) = partition_folder::parse(&name).filter(|tp| &*tp.topic != KRAFT_LOG) else {
+                continue;
+            };
             let id = partition_folder::topic_id(&path)?;
             let topic = catalogue.topics.get(&*tp.topic).filter(|topic| tp.partition.0 < topic.partitions);
             if topic.is_some_and(|topic| id.is_none_or(|id| id == topic.id)) {
@@ -143,10 +151,11 @@ impl Store {
         if moved {
             sync_dir(&dir)?;
         }
-        drop(catalogue);
-        let mut catalogue = lock(&self.catalogue);
-        catalogue.deleting.clear();
-        Ok(catalogue.save()?)
+        if !catalogue.deleting.is_empty() || catalogue.is_unsaved() {
+            catalogue.deleting.clear();
+            catalogue.save()?;
+        }
+        Ok(())
     }
 
     /// Loads every partition of the catalogue, several at a time.
@@ -173,12 +182,25 @@ impl Store {
                     recovery_point,
                     start,
                     cleaned_upto,
+                    sync: false,
                 });
             }
         }
+        let few = all.len() <= SYNC_ALL_OVER;
+        all.iter_mut().for_each(|known| known.sync = few);
         let loaded = load_parallel(&self.shared, &all)?;
+        if !clean && !few {
+            self.sync_all()?;
+        }
         *write(&self.partitions) = loaded.into_iter().map(|p| (p.id().clone(), p)).collect();
         Ok(())
+    }
+
+    /// Makes everything in the data directory durable.
+    pub(crate) fn sync_all(&self) -> Result<(), FileError> {
+        let dir = self.shared.options.dir.as_path();
+        let folder = fs::File::open(dir).map_err(FileError::at("open", dir))?;
+        self.shared.options.disk.sync_all(&folder).map_err(FileError::at("sync", dir))
     }
 
     pub(crate) fn resolve(&self, topic: &TopicRecord) -> Result<TopicConfig, String> {
@@ -220,15 +242,13 @@ impl Store {
         }
         lock(&self.flusher).stop();
         let mut clean = true;
+        let few = partitions.len() <= SYNC_ALL_OVER;
         for partition in &partitions {
-            clean &= partition.save()?;
+            clean &= partition.save(few)?;
         }
         let dir = &self.shared.options.dir;
-        if let Some(first) = partitions.first() {
-            // One sync for what `save` wrote in all the folders.
-            let path = dir.as_path();
-            let folder = fs::File::open(&*first.dir).map_err(FileError::at("open", path))?;
-            self.shared.options.disk.sync_all(&folder).map_err(FileError::at("sync", path))?;
+        if !few {
+            self.sync_all()?;
         }
         self.upkeep().checkpoint()?;
         if clean {
@@ -284,6 +304,9 @@ fn adopt(dir: &Path) -> Result<Catalogue, OpenError> {
     for entry in fs::read_dir(dir).map_err(FileError::at("list", dir))? {
         let entry = entry.map_err(FileError::at("list", dir))?;
         let Some(tp) = entry.file_name().to_str().and_then(partition_folder::parse) else { continue };
+        if &*tp.topic == KRAFT_LOG {
+            continue;
+        }
         let Some(id) = partition_folder::topic_id(&entry.path())? else { continue };
         let name = tp.topic.to_string();
         let topic = catalogue.topics.entry(name.clone()).or_insert_with(|| {

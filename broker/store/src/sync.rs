@@ -41,18 +41,44 @@ impl Partition {
     }
 
     /// Everything of the job but the active segment's content.
-    fn sync_sealed(&self, job: &Job, disk: &dyn Disk) -> Result<(), FileError> {
+    fn sync_sealed(&self, job: &mut Job, disk: &dyn Disk) -> Result<(), FileError> {
         for sealed in &job.sealed {
             sync_log(&sealed.segment, disk)?;
-            sealed.segment.save_index()?;
-            self.save_aborted(&sealed.segment, Some(sealed.snapshot.0))?;
-            let (offset, content) = &sealed.snapshot;
-            write_synced(&snapshot_path(&self.dir, *offset), content)?;
+        }
+        let mut saved = 0;
+        for sealed in &job.sealed {
+            match self.save_sealed(sealed) {
+                Ok(()) => saved += 1,
+                // The records are safe; what only speeds up the next open can wait for room.
+                Err(error) if error.is_full() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let unsaved = job.sealed.split_off(saved);
+        if !unsaved.is_empty() {
+            self.writer().sealed.splice(..0, unsaved);
         }
         if job.names || !job.sealed.is_empty() {
             sync_dir(&self.dir)?;
         }
         Ok(())
+    }
+
+    fn save_sealed(&self, sealed: &Sealed) -> Result<(), FileError> {
+        let (end, snapshot) = &sealed.snapshot;
+        self.save_aborted(&sealed.segment, Some(*end))?;
+        write_synced(&snapshot_path(&self.dir, *end), snapshot)?;
+        sealed.segment.save_index()
+    }
+
+    /// From where on a recovery has to look: what was synced, but for segments of which something
+    /// beside the records could not be written yet.
+    pub(crate) fn recovery_point(&self) -> Offset {
+        let durable = self.marks().high_watermark;
+        let mut segments = self.segments_now();
+        segments.pop();
+        let unsaved = segments.iter().find(|segment| segment.is_live());
+        unsaved.map_or(durable, |segment| segment.base().min(durable))
     }
 
     /// Writes the aborted transactions whose markers are in this segment.
@@ -61,9 +87,9 @@ impl Partition {
         if content.is_empty() { Ok(()) } else { write_synced(&segment.path(Part::TxnIndex), &content) }
     }
 
-    /// At a clean stop, after the last sync: what a load would otherwise have to rebuild. Not synced
-    /// itself. False if the partition is poisoned and the next open must recover it.
-    pub(crate) fn save(&self) -> Result<bool, FileError> {
+    /// At a clean stop, after the last sync: what a load would otherwise have to rebuild; synced if
+    /// wanted. False if the partition is poisoned and the next open must recover it.
+    pub(crate) fn save(&self, sync: bool) -> Result<bool, FileError> {
         let writer = self.writer();
         if writer.phase == Phase::Poisoned || !writer.sealed.is_empty() {
             return Ok(false);
@@ -73,6 +99,12 @@ impl Partition {
         self.save_aborted(&writer.active, None)?;
         let path = snapshot_path(&self.dir, writer.end);
         std::fs::write(&path, writer.producers.snapshot()).map_err(FileError::at("write", &path))?;
+        if sync {
+            writer.active.sync_index()?;
+            let synced = std::fs::File::open(&path).and_then(|file| file.sync_data());
+            synced.map_err(FileError::at("sync", &path))?;
+            sync_dir(&self.dir)?;
+        }
         Ok(true)
     }
 
@@ -118,15 +150,16 @@ impl Flushable for Partition {
     }
 
     fn flush(&self, disk: &dyn Disk) {
-        let Some(job) = self.take_job() else { return };
-        let result = self.sync_sealed(&job, disk).and_then(|()| sync_log(&job.active, disk));
+        let Some(mut job) = self.take_job() else { return };
+        let result = self.sync_sealed(&mut job, disk).and_then(|()| sync_log(&job.active, disk));
         self.finish(&job, result);
     }
 
     fn flush_together(group: &[Arc<Partition>], disk: &dyn Disk) {
-        let jobs: Vec<(&Arc<Partition>, Job)> =
+        let mut jobs: Vec<(&Arc<Partition>, Job)> =
             group.iter().filter_map(|partition| Some((partition, partition.take_job()?))).collect();
-        let sealed: Vec<_> = jobs.iter().map(|(partition, job)| partition.sync_sealed(job, disk)).collect();
+        let sealed: Vec<_> =
+            jobs.iter_mut().map(|(partition, job)| partition.sync_sealed(job, disk)).collect();
         let Some((_, first)) = jobs.first() else { return };
         let all = first.active.file().map_err(io::Error::other).and_then(|file| disk.sync_all(&file));
         for ((partition, job), sealed) in jobs.iter().zip(sealed) {

@@ -39,6 +39,11 @@ fn build(mut builder: BatchBuilder, records: &[(&str, Option<&str>)], at: Timest
     builder.build().unwrap()
 }
 
+/// A folder in memory where there is one: what is tested here is not how long a disk takes.
+fn memory_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 pub(crate) struct Fixture {
     pub(crate) dir: TempDir,
     pub(crate) store: Option<Store>,
@@ -47,7 +52,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// A store with topic `t` of one partition.
     pub(crate) fn new(configs: &[(&str, &str)]) -> Fixture {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = memory_dir();
         let mut fixture = Fixture { dir, store: None };
         fixture.open();
         let configs = configs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();

@@ -18,7 +18,9 @@ use crate::load::{self, Known};
 use crate::locks::{lock, write};
 use crate::partition::Partition;
 use crate::partition_folder;
-use crate::store::{DELETING, Store};
+use crate::store::{DELETING, SYNC_ALL_OVER, Store};
+
+const SYNC_WAIT: Duration = Duration::from_secs(5);
 
 impl Store {
     pub fn create_topic(
@@ -99,9 +101,13 @@ impl Store {
         let dir = &self.shared.options.dir;
         for n in 0..record.partitions {
             let tp = TopicPartition::new(name, n);
-            if let Some(partition) = write(&self.partitions).remove(&tp) {
+            let partition = write(&self.partitions).remove(&tp);
+            let _upkeep = partition.as_ref().map(|partition| {
                 partition.close();
-            }
+                // Whoever waits for a sync gets it; then nobody is in the folder any more.
+                partition.wait_durable(partition.marks().end, SYNC_WAIT);
+                lock(&partition.upkeep)
+            });
             let (from, to) =
                 (dir.join(tp.to_string()), dir.join(format!("{tp}.{}{DELETING}", record.id.0.simple())));
             fs::rename(&from, &to).map_err(FileError::at("rename", &from))?;
@@ -119,14 +125,22 @@ impl Store {
     fn make_partitions(&self, record: &TopicRecord, from: i32) -> Result<Vec<Arc<Partition>>, TopicError> {
         let config = self.config_of(record)?;
         let dir = &self.shared.options.dir;
+        let together = record.partitions - from > SYNC_ALL_OVER as i32;
         let mut made = Vec::new();
         for n in from..record.partitions {
             let tp = TopicPartition::new(record.name.as_str(), n);
             partition_folder::create(dir, &tp, record.id)?;
-            let known = Known::new(tp, record.id, config.clone());
-            made.push(load::load(&self.shared, known)?);
+            let partition = load::load(&self.shared, Known::new(tp, record.id, config.clone()))?;
+            if !together {
+                partition_folder::sync(&partition.dir)?;
+            }
+            made.push(partition);
         }
-        sync_dir(dir)?;
+        if together {
+            self.sync_all()?
+        } else {
+            sync_dir(dir)?
+        }
         Ok(made)
     }
 
