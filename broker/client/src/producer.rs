@@ -92,10 +92,11 @@ enum Task {
 }
 
 impl Producer {
-    pub async fn new(client: Client, options: ProducerOptions) -> Result<Producer> {
+    pub async fn new(client: &Client, options: ProducerOptions) -> Result<Producer> {
         let idempotent = options.idempotent && options.acks == Acks::All;
         let signature = if idempotent { Some(client.init_producer(None).await?) } else { None };
         let room = Arc::new(Semaphore::new(options.buffer_bytes_max.min(Semaphore::MAX_PERMITS)));
+        let client = client.clone();
         let (topics, lanes, tasks) = (HashMap::new(), HashMap::new(), JoinSet::new());
         Ok(Producer { client, options, signature, room, topics, lanes, tasks })
     }

@@ -38,11 +38,11 @@ const BATCH_BYTES_MAX: usize = 512 * 1024;
 
 impl Transactions {
     /// Takes over this transactional id.
-    pub async fn begin(client: Client, id: impl Into<String>) -> Result<Transactions> {
+    pub async fn begin(client: &Client, id: impl Into<String>) -> Result<Transactions> {
         let id = id.into();
         let identity = client.init_producer(Some(&id)).await?;
         Ok(Transactions {
-            client,
+            client: client.clone(),
             id,
             identity,
             signatures: BTreeMap::new(),

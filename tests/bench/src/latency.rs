@@ -45,7 +45,7 @@ async fn measure(peer: &Peer, run: usize) -> Result<Histogram<u64>> {
         configs: [("flush.messages".to_owned(), "1".to_owned())].into(),
     };
     client.create_topic(&topic, false).await?;
-    let mut producer = Producer::new(client, ProducerOptions::default()).await?;
+    let mut producer = Producer::new(&client, ProducerOptions::default()).await?;
     let mut histogram = Histogram::new(3)?;
     let record = Record {
         timestamp: Timestamp(0),

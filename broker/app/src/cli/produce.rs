@@ -90,7 +90,7 @@ async fn produce(args: Args, out: &Out) -> Outcome {
         ..ProducerOptions::default()
     };
     let what = format!("cannot write to topic \"{}\"", args.topic);
-    let producer = Producer::new(client, options).await.map_err(failed(what))?;
+    let producer = Producer::new(&client, options).await.map_err(failed(what))?;
     let lines = Lines {
         key_separator: args.key_separator,
         null_as: args.null_as.map(String::into_bytes),

@@ -28,7 +28,7 @@ pub(super) async fn run(
     let topic = kafka::topic(client, name).await?;
     let what = || format!("cannot redrive \"{name}\"");
     let group = super::group(name);
-    let transactions = Transactions::begin(client.clone(), &group).await.map_err(failed(what()))?;
+    let transactions = Transactions::begin(client, &group).await.map_err(failed(what()))?;
     // Looked up behind the fence: nobody else moves it any more.
     let waiting = super::waiting(client, &topic).await?;
     let count = waiting.values().map(|waiting| waiting.count() as u64).sum::<u64>();
