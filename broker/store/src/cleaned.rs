@@ -10,9 +10,10 @@ use flumen_records::Batch;
 use flumen_types::Offset;
 
 use crate::aborted::AbortedIndex;
+use crate::durable_file::write_synced;
 use crate::error::FileError;
 use crate::folder::{CLEANED, SWAP};
-use crate::segment::{Part, write_synced};
+use crate::segment::Part;
 use crate::segment_index::SegmentIndex;
 
 pub(crate) struct Cleaned {

@@ -12,12 +12,21 @@ use crate::error::FileError;
 /// Replaces `path` with `content`, durable when this returns.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let beside = beside(path);
-    let mut file = File::create(&beside).map_err(FileError::at("create", &beside))?;
-    file.write_all(content).map_err(FileError::at("write", &beside))?;
-    file.sync_all().map_err(FileError::at("sync", &beside))?;
-    drop(file);
-    fs::rename(&beside, path).map_err(FileError::at("replace", path))?;
+    let replaced = write_synced(&beside, content)
+        .and_then(|()| fs::rename(&beside, path).map_err(FileError::at("replace", path)));
+    if replaced.is_err() {
+        // What is left of it may be what fills the disk; that it cannot be removed changes nothing.
+        let _ = fs::remove_file(&beside);
+    }
+    replaced?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Writes a file, durable but for its name.
+pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let mut file = File::create(path).map_err(FileError::at("create", path))?;
+    file.write_all(content).map_err(FileError::at("write", path))?;
+    file.sync_all().map_err(FileError::at("sync", path))
 }
 
 /// The content, or `None` when there is no such file.

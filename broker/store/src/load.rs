@@ -23,10 +23,10 @@ use crate::durable_file;
 use crate::error::FileError;
 use crate::folder::Folder;
 use crate::locks::read;
-use crate::partition::{Partition, Phase, Shared, Writer};
+use crate::partition::{Partition, Phase, Sealed, Shared, Writer};
 use crate::published::Published;
 use crate::scan::{Scan, ScanError, read_at};
-use crate::segment::{Part, Segment, write_synced};
+use crate::segment::{Part, Segment};
 use crate::segment_index::SegmentIndex;
 
 /// What is known of a partition before its folder is opened.
@@ -83,6 +83,7 @@ struct Loader<'a> {
     aborted: AbortedIndex,
     producers: ProducerStates,
     end: Offset,
+    unsaved: Vec<Sealed>,
     index_interval_bytes: u64,
 }
 
@@ -108,6 +109,7 @@ impl<'a> Loader<'a> {
             aborted: AbortedIndex::default(),
             producers: ProducerStates::default(),
             end: start,
+            unsaved: Vec::new(),
             index_interval_bytes: known.config.index_interval_bytes,
         })
     }
@@ -176,11 +178,17 @@ impl<'a> Loader<'a> {
             tracing::warn!(partition = %known.tp, base = %segment.base(), "dropping a segment behind a broken one");
             self.shared.reaper.doom(segment.doom()?, Duration::ZERO);
         }
-        for segment in &self.segments[trusted..] {
+        for segment in &self.segments.clone()[trusted..] {
             if !Arc::ptr_eq(segment, self.last()) {
                 segment.seal()?;
-                segment.save_index()?;
-                self.save_aborted(segment)?;
+                match self.save_aborted(segment).and_then(|()| segment.save_index()) {
+                    // A full disk can be read: the next sync tries again.
+                    Err(error) if error.is_full() => {
+                        let end = self.next_base(segment).unwrap_or(self.end);
+                        self.unsaved.push(Sealed { segment: segment.clone(), end, snapshot: None });
+                    }
+                    other => other?,
+                }
             }
             if known.sync {
                 let synced = self.shared.options.disk.sync(&*segment.file()?);
@@ -196,7 +204,7 @@ impl<'a> Loader<'a> {
         if content.is_empty() {
             return durable_file::remove(&path).map(|_| ());
         }
-        write_synced(&path, &content)
+        durable_file::write_synced(&path, &content)
     }
 
     /// Checks every batch, rebuilds the index; false if the segment had to be cut.
@@ -326,7 +334,7 @@ impl<'a> Loader<'a> {
             end: self.end,
             producers: self.producers,
             epochs,
-            sealed: Vec::new(),
+            sealed: self.unsaved,
             names: false,
         };
         let segments = self.segments.iter().map(|segment| (segment.base(), segment.clone())).collect();

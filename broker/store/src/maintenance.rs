@@ -55,6 +55,7 @@ impl Upkeep {
             cleaned.extend(partition.cleaned_upto().map(|upto| (partition.id().clone(), upto)));
         }
         let dir = &self.shared.options.dir;
+        self.shared.starts.save()?;
         checkpoints::save(dir, checkpoints::CLEANED, &cleaned)?;
         checkpoints::save(dir, checkpoints::RECOVERY_POINTS, &points)
     }

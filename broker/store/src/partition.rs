@@ -87,7 +87,9 @@ pub(crate) enum Phase {
 /// A segment that was rolled, and the state of the producers at its end.
 pub(crate) struct Sealed {
     pub(crate) segment: Arc<Segment>,
-    pub(crate) snapshot: (Offset, Vec<u8>),
+    pub(crate) end: Offset,
+    /// `None` if it was recovered, which needs none.
+    pub(crate) snapshot: Option<Vec<u8>>,
 }
 
 /// How far a reader may see.

@@ -57,12 +57,13 @@ impl Partition {
         tracing::info!(partition = %self.tp, segments = doomed.len(), %start, "dropping old segments");
         self.publish(|published| published.trimmed(start));
         write(&self.aborted).trim(start);
-        self.trim_epochs(start)?;
         for segment in doomed {
             self.shared.reaper.doom(segment.doom()?, delay.duration());
             durable_file::remove(&snapshot_path(&self.dir, segment.base()))?;
         }
-        durable_file::sync_dir(&self.dir)
+        durable_file::sync_dir(&self.dir)?;
+        // Last, because it needs room on a disk that may be full.
+        self.trim_epochs(start)
     }
 
     fn trim_epochs(&self, start: Offset) -> Result<(), FileError> {

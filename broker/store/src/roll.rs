@@ -63,7 +63,11 @@ impl Partition {
         let old = std::mem::replace(&mut writer.active, next.clone());
         old.seal()?;
         write(&self.segments).insert(next.base(), Arc::clone(&next));
-        writer.sealed.push(Sealed { segment: old, snapshot: (writer.end, writer.producers.snapshot()) });
+        writer.sealed.push(Sealed {
+            segment: old,
+            end: writer.end,
+            snapshot: Some(writer.producers.snapshot()),
+        });
         writer.first_timestamp = None;
         writer.names = true;
         Ok(())

@@ -348,12 +348,3 @@ pub(crate) const DELETED: &str = ".deleted";
 
 /// For indexes rebuilt on demand, whose topic's setting is not at hand: Kafka's default.
 const REBUILT_INTERVAL_BYTES: u64 = 4096;
-
-pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(path)?;
-        std::io::Write::write_all(&mut file, content)?;
-        file.sync_data()
-    };
-    write().map_err(FileError::at("write", path))
-}

@@ -27,7 +27,8 @@ impl Starts {
         lock(&self.offsets).get(tp).copied()
     }
 
-    /// Durable when this returns; never moves back.
+    /// Durable when this returns, but on a full disk: a trim is how room is made there, so it counts
+    /// and is written with the next checkpoint. Never moves back.
     pub(crate) fn raise(&self, tp: &TopicPartition, to: Offset) -> Result<(), FileError> {
         let mut offsets = lock(&self.offsets);
         let before = offsets.get(tp).copied();
@@ -35,14 +36,21 @@ impl Starts {
             return Ok(());
         }
         offsets.insert(tp.clone(), to);
-        let saved = checkpoints::save(&self.dir, checkpoints::STARTS, &offsets);
-        if saved.is_err() {
-            match before {
-                Some(before) => offsets.insert(tp.clone(), before),
-                None => offsets.remove(tp),
-            };
+        match checkpoints::save(&self.dir, checkpoints::STARTS, &offsets) {
+            Err(error) if !error.is_full() => {
+                match before {
+                    Some(before) => offsets.insert(tp.clone(), before),
+                    None => offsets.remove(tp),
+                };
+                Err(error)
+            }
+            _ => Ok(()),
         }
-        saved
+    }
+
+    /// What could not be written before.
+    pub(crate) fn save(&self) -> Result<(), FileError> {
+        checkpoints::save(&self.dir, checkpoints::STARTS, &lock(&self.offsets))
     }
 
     /// A deleted topic's; one of its name begins at 0 again.

@@ -241,10 +241,18 @@ impl Store {
             partition.close();
         }
         lock(&self.flusher).stop();
-        let mut clean = true;
+        let (mut clean, mut failed) = (true, None);
         let few = partitions.len() <= SYNC_ALL_OVER;
         for partition in &partitions {
-            clean &= partition.save(few)?;
+            match partition.save(few) {
+                Ok(saved) => clean &= saved,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         let dir = &self.shared.options.dir;
         if !few {

@@ -12,13 +12,13 @@ use std::sync::atomic::Ordering;
 use flumen_types::Offset;
 
 use crate::disk::Disk;
-use crate::durable_file::sync_dir;
+use crate::durable_file::{sync_dir, write_synced};
 use crate::error::FileError;
 use crate::flusher::{Flushable, Turn};
 use crate::load::snapshot_path;
 use crate::locks::read;
 use crate::partition::{Partition, Phase, Sealed};
-use crate::segment::{Part, Segment, write_synced};
+use crate::segment::{Part, Segment};
 
 /// All that was appended up to a moment.
 struct Job {
@@ -65,9 +65,10 @@ impl Partition {
     }
 
     fn save_sealed(&self, sealed: &Sealed) -> Result<(), FileError> {
-        let (end, snapshot) = &sealed.snapshot;
-        self.save_aborted(&sealed.segment, Some(*end))?;
-        write_synced(&snapshot_path(&self.dir, *end), snapshot)?;
+        self.save_aborted(&sealed.segment, Some(sealed.end))?;
+        if let Some(snapshot) = &sealed.snapshot {
+            write_synced(&snapshot_path(&self.dir, sealed.end), snapshot)?;
+        }
         sealed.segment.save_index()
     }
 
