@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
-use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
+use crate::coordinator::{GroupCoordinator, LoadError, TransactionCoordinator};
 use crate::fetch_sessions::FetchSessions;
 use crate::listener;
 use crate::options::Options;
@@ -27,6 +27,9 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// What the internal topics say cannot be read.
+    #[error("the groups or transactions cannot be loaded")]
+    Coordinator(#[from] LoadError),
 }
 
 /// A running broker; cheap to clone.

@@ -73,6 +73,9 @@ fn describe(ctx: &Ctx, topic: &Topic, skip: usize, told: usize) -> DescribeTopic
             leader_epoch: log.watch().borrow().epoch.0.max(0),
             replica_nodes: vec![node],
             isr_nodes: vec![node],
+            // Null is in the format, but Kafka's own admin client does not survive it.
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
         })
     });
     message!(DescribeTopicPartitionsResponseTopic {

@@ -21,7 +21,7 @@ const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 const READ_COMMITTED: i8 = 1;
 
-pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, _: i16) -> ListOffsetsResponse {
+pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
     let committed = request.isolation_level == READ_COMMITTED;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
@@ -32,7 +32,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, _: i16) -> Li
                 Some(log) => find(log.as_ref(), &wanted, committed).await,
                 None => Err(ErrorCode::UnknownTopicOrPartition),
             };
-            partitions.push(describe(wanted.partition_index, found));
+            partitions.push(describe(wanted.partition_index, found, version));
         }
         topics.push(message!(ListOffsetsTopicResponse { name: topic.name, partitions }));
     }
@@ -67,16 +67,18 @@ async fn find(
 fn describe(
     partition_index: i32,
     found: Result<Option<TimedOffset>, ErrorCode>,
+    version: i16,
 ) -> ListOffsetsPartitionResponse {
     let nothing =
         TimedOffset { offset: Offset::UNKNOWN, timestamp: Timestamp::NONE, epoch: LeaderEpoch::UNKNOWN };
     let error = found.as_ref().err().copied().unwrap_or_default();
     let found = found.ok().flatten().unwrap_or(nothing);
+    let epoch = if version >= 4 { found.epoch } else { LeaderEpoch::UNKNOWN };
     message!(ListOffsetsPartitionResponse {
         partition_index,
         error_code: error.code(),
         timestamp: found.timestamp.0,
         offset: found.offset.0,
-        leader_epoch: found.epoch.0,
+        leader_epoch: epoch.0,
     })
 }

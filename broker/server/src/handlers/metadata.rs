@@ -23,11 +23,17 @@ pub(crate) async fn handle(ctx: &Ctx, request: MetadataRequest, version: i16) ->
         port: i32::from(advertised.port),
     });
     let may_make = request.allow_auto_topic_creation && ctx.broker.options().auto_create_topics;
-    let topics = match request.topics {
+    let mut topics = match request.topics {
         // Version 0 cannot say "all" in another way.
         Some(wanted) if version > 0 || !wanted.is_empty() => some(ctx, wanted, may_make).await,
         _ => ctx.broker.topics().all().iter().map(|topic| describe(ctx, topic)).collect(),
     };
+    if version < 12 {
+        // The name of a topic that was asked for by an unknown id.
+        for topic in &mut topics {
+            topic.name.get_or_insert_default();
+        }
+    }
     message!(MetadataResponse {
         brokers: vec![broker],
         cluster_id: Some(ctx.broker.cluster_id().into()),
