@@ -87,6 +87,22 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::IncrementalAlterConfigs(request) => by!(incremental_alter_configs, request),
         Request::DescribeCluster(request) => by!(describe_cluster, request),
         Request::DescribeTopicPartitions(request) => by!(describe_topic_partitions, request),
+        Request::FindCoordinator(request) => by!(find_coordinator, request),
+        Request::JoinGroup(request) => by!(join_group, request),
+        Request::SyncGroup(request) => by!(sync_group, request),
+        Request::Heartbeat(request) => by!(heartbeat, request),
+        Request::LeaveGroup(request) => by!(leave_group, request),
+        Request::OffsetCommit(request) => by!(offset_commit, request),
+        Request::OffsetFetch(request) => by!(offset_fetch, request),
+        Request::OffsetDelete(request) => by!(offset_delete, request),
+        Request::DescribeGroups(request) => by!(describe_groups, request),
+        Request::ListGroups(request) => by!(list_groups, request),
+        Request::DeleteGroups(request) => by!(delete_groups, request),
+        Request::InitProducerId(request) => by!(init_producer_id, request),
+        Request::AddPartitionsToTxn(request) => by!(add_partitions_to_txn, request),
+        Request::AddOffsetsToTxn(request) => by!(add_offsets_to_txn, request),
+        Request::TxnOffsetCommit(request) => by!(txn_offset_commit, request),
+        Request::EndTxn(request) => by!(end_txn, request),
         Request::Fetch(request) => {
             let response = handlers::fetch::handle(ctx, request, version).await;
             encode_fetch_response(head.correlation, response, version).map(Reply::Frame)

@@ -36,10 +36,6 @@ impl TxnShard {
         self.transactions.get(id)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Transaction)> {
-        self.transactions.iter()
-    }
-
     /// Takes in what is in the log, live or at start.
     pub fn apply(&mut self, id: &Arc<str>, metadata: Option<TxnMetadata>) {
         self.change(id, metadata, None);
@@ -70,7 +66,7 @@ impl TxnShard {
     }
 
     /// The next id whose time is up and what to write: an abort of an open transaction, or a
-    /// tombstone. Whoever cannot write it asks again at the id's next change.
+    /// tombstone. Whoever cannot write it sets it to be [due again](Self::due_again).
     pub fn pop_due(&mut self, now: Timestamp) -> Option<TxnEntry> {
         while let Some(id) = self.deadlines.pop_due(now) {
             let Some(transaction) = self.transactions.get(&id) else { continue };
@@ -83,16 +79,17 @@ impl TxnShard {
         None
     }
 
+    pub fn due_again(&mut self, id: &Arc<str>, at: Timestamp) {
+        self.deadlines.set(id, Some(at));
+    }
+
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.deadlines.next()
     }
 
     /// Those whose end is decided but not written everywhere: to be completed at start.
     pub fn unfinished(&self) -> Vec<Arc<str>> {
-        let prepared = |transaction: &Transaction| {
-            matches!(transaction.metadata().status, TxnStatus::PrepareCommit | TxnStatus::PrepareAbort)
-        };
-        let unfinished = self.transactions.iter().filter(|(_, transaction)| prepared(transaction));
+        let unfinished = self.transactions.iter().filter(|(_, transaction)| transaction.is_ending());
         unfinished.map(|(id, _)| id.clone()).collect()
     }
 

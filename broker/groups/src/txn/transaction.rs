@@ -80,6 +80,16 @@ impl Transaction {
         &self.metadata
     }
 
+    /// Whether the next InitProducerId needs a producer id never used.
+    pub fn is_exhausted(&self) -> bool {
+        self.metadata.epoch >= EPOCH_EXHAUSTED
+    }
+
+    /// Whether its end is decided and the markers are on their way.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.metadata.status, TxnStatus::PrepareCommit | TxnStatus::PrepareAbort)
+    }
+
     pub fn producer(&self) -> Producer {
         Producer { id: self.metadata.producer_id, epoch: self.metadata.epoch }
     }

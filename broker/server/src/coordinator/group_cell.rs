@@ -7,7 +7,7 @@ use flumen_groups::group::{Options, Reply, Step, Waiter};
 use flumen_groups::txn::Producer;
 use flumen_groups::{GroupEntry, GroupShard};
 use flumen_types::{Offset, Timestamp};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::journal::{Journal, ReplayError, Replayed};
@@ -16,6 +16,8 @@ use crate::partition_log::AppendError;
 pub(crate) struct GroupCell {
     journal: Journal,
     state: Mutex<State>,
+    /// Told whenever a transaction has ended here.
+    pub(crate) ended: Notify,
 }
 
 struct State {
@@ -45,7 +47,7 @@ impl GroupCell {
             })
             .await?;
         let state = State { groups, waiting: HashMap::new(), waiters: 0 };
-        Ok(GroupCell { journal, state: Mutex::new(state) })
+        Ok(GroupCell { journal, state: Mutex::new(state), ended: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -79,7 +81,8 @@ impl GroupCell {
         let waiter = Waiter(state.waiters);
         state.waiting.insert(waiter, sender);
         let step = decide(&mut state.groups, waiter);
-        self.take(state, step, tasks, now);
+        // What could not be written has been complained of, and its receiver finds nobody there.
+        let _ = self.take(state, step, tasks, now);
         receiver
     }
 
@@ -171,6 +174,8 @@ impl GroupCell {
         let mut state = self.lock();
         let at = self.journal.append_marker(producer, commit, now)?;
         state.groups.end_transaction(producer.id, commit, at);
+        drop(state);
+        self.ended.notify_waiters();
         Ok(at)
     }
 

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flumen_groups::group::{self, Join, Joined, Leaving, Reply, Step, Sync, Synced};
+use flumen_groups::group::{self, Group, Join, Joined, Leaving, Reply, Sync, Synced};
 use flumen_groups::txn::Producer;
-use flumen_groups::{Committed, Committer, GroupEntry, GroupError, GroupShard, Kept, place};
+use flumen_groups::{Committed, Committer, GroupEntry, GroupError, GroupShard, place};
 use flumen_protocol::ErrorCode;
 use flumen_types::{LeaderEpoch, Millis, Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::OnceCell;
@@ -99,7 +99,7 @@ impl GroupCoordinator {
         };
         let groups = GroupCoordinator(Arc::new(inner));
         if groups.0.topics.get(CONSUMER_OFFSETS).is_some() {
-            groups.0.cells().await.map_err(|error| StartError::Coordinator(Box::new(error)))?;
+            groups.0.cells().await?;
         }
         let (sessions, expiry) = (groups.clone(), groups.clone());
         groups.0.tasks.spawn(async move { sessions.watch_sessions().await });
@@ -146,8 +146,7 @@ impl GroupCoordinator {
         let refuse = |error| JoinRefused { error, member_id: member_id.clone() };
         let cell = self.cell(group).await.map_err(refuse)?;
         let now = self.0.clock.now();
-        let answer =
-            cell.ask(&self.0.tasks, now, |shard, waiter| shard.join(group, join, waiter, now));
+        let answer = cell.ask(&self.0.tasks, now, |shard, waiter| shard.join(group, join, waiter, now));
         self.0.alarm.set(cell.next_deadline());
         match answer.await {
             Ok(Reply::Join(Ok(joined))) => Ok(joined),
@@ -161,8 +160,7 @@ impl GroupCoordinator {
     pub async fn sync(&self, group: &str, sync: Sync) -> Result<Synced, ErrorCode> {
         let cell = self.cell(group).await?;
         let now = self.0.clock.now();
-        let answer =
-            cell.ask(&self.0.tasks, now, |shard, waiter| shard.sync(group, sync, waiter, now));
+        let answer = cell.ask(&self.0.tasks, now, |shard, waiter| shard.sync(group, sync, waiter, now));
         self.0.alarm.set(cell.next_deadline());
         match answer.await {
             Ok(Reply::Sync(answer)) => answer.map_err(code),
@@ -271,13 +269,13 @@ impl GroupCoordinator {
         group: &str,
         partition: &TopicPartition,
     ) -> Result<Option<Offset>, ErrorCode> {
+        let cell = self.cell(group).await?;
         loop {
+            let ended = cell.ended.notified();
             let fetched = self.fetch_offsets(group, Some(std::slice::from_ref(partition)), true).await?;
             match fetched.into_iter().next() {
                 Some((_, Ok(found))) => return Ok(found.map(|committed| committed.offset)),
-                Some((_, Err(ErrorCode::UnstableOffsetCommit))) => {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+                Some((_, Err(ErrorCode::UnstableOffsetCommit))) => ended.await,
                 Some((_, Err(error))) => return Err(error),
                 None => return Ok(None),
             }
@@ -300,21 +298,24 @@ impl GroupCoordinator {
     }
 
     /// What is known of a group; `None` if there is no such group.
-    pub async fn describe(&self, group: &str) -> Result<Option<Kept>, ErrorCode> {
+    pub async fn describe(&self, group: &str) -> Result<Option<Group>, ErrorCode> {
         if self.0.topics.get(CONSUMER_OFFSETS).is_none() {
             return Ok(None);
         }
         let cell = self.cell(group).await?;
-        Ok(cell.read(|shard| shard.get(group).cloned()))
+        Ok(cell.read(|shard| shard.get(group).map(|kept| kept.group.clone())))
     }
 
     /// Every group.
-    pub async fn list(&self) -> Result<Vec<Kept>, ErrorCode> {
+    pub async fn list(&self) -> Result<Vec<Group>, ErrorCode> {
         if self.0.topics.get(CONSUMER_OFFSETS).is_none() {
             return Ok(Vec::new());
         }
         let cells = self.loaded().await?;
-        Ok(cells.iter().flat_map(|cell| cell.read(|shard| shard.iter().cloned().collect::<Vec<_>>())).collect())
+        let of = |cell: &Arc<GroupCell>| {
+            cell.read(|shard| shard.iter().map(|kept| kept.group.clone()).collect::<Vec<_>>())
+        };
+        Ok(cells.iter().flat_map(of).collect())
     }
 
     /// Deletes a group without members, its offsets included.

@@ -92,11 +92,8 @@ impl Journal {
         let mut next = marks.start;
         while next < marks.end {
             let read = self.log.read(next, READ_BYTES, Bound::LogEnd, true).await;
-            let read = read.map_err(|source| ReplayError::Read {
-                partition: self.id().clone(),
-                at: next,
-                source,
-            })?;
+            let read =
+                read.map_err(|source| ReplayError::Read { partition: self.id().clone(), at: next, source })?;
             for batch in flumen_records::batches(read.bytes) {
                 let batch = batch.map_err(|source| self.bad_batch(next, source))?;
                 self.replay_batch(&batch, &mut each)?;
@@ -116,8 +113,7 @@ impl Journal {
     ) -> Result<(), ReplayError> {
         let header = batch.header();
         let base = header.base_offset;
-        let bad_record =
-            |at, source| ReplayError::Record { partition: self.id().clone(), at, source };
+        let bad_record = |at, source| ReplayError::Record { partition: self.id().clone(), at, source };
         if header.is_control() {
             // One that compaction has emptied says nothing any more.
             let commit = match batch.control() {

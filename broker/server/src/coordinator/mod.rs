@@ -20,7 +20,8 @@ mod txn_cell;
 #[cfg(test)]
 mod tests;
 
-pub use groups::{GroupCoordinator, JoinRefused, OffsetResult};
+pub use groups::{GroupCoordinator, JoinRefused, LoadError, OffsetResult};
+pub use journal::ReplayError;
 pub use transactions::TransactionCoordinator;
 
 pub use flumen_groups::txn::Producer;

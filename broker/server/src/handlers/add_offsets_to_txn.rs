@@ -1,0 +1,22 @@
+//! AddOffsetsToTxn (25): a group's offsets become part of the transaction.
+
+use flumen_protocol::message;
+use flumen_protocol::messages::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
+use flumen_types::{ProducerEpoch, ProducerId};
+
+use super::init_producer_id::fenced_since;
+use crate::coordinator::Producer;
+use crate::ctx::Ctx;
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: AddOffsetsToTxnRequest,
+    version: i16,
+) -> AddOffsetsToTxnResponse {
+    let producer =
+        Producer { id: ProducerId(request.producer_id), epoch: ProducerEpoch(request.producer_epoch) };
+    let id = &request.transactional_id;
+    let added = ctx.broker.transactions().add_offsets(id, producer, &request.group_id).await;
+    let error_code = added.map_or_else(|error| fenced_since(error, version, 2).code(), |()| 0);
+    message!(AddOffsetsToTxnResponse { error_code })
+}

@@ -1,0 +1,53 @@
+//! AddPartitionsToTxn (24): all partitions of a request or none.
+
+use flumen_protocol::messages::add_partitions_to_txn_response::{
+    AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult,
+};
+use flumen_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
+use flumen_protocol::{ErrorCode, message};
+use flumen_types::{ProducerEpoch, ProducerId, TopicPartition};
+
+use super::init_producer_id::fenced_since;
+use crate::coordinator::Producer;
+use crate::ctx::Ctx;
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: AddPartitionsToTxnRequest,
+    version: i16,
+) -> AddPartitionsToTxnResponse {
+    let topics = request.v3_and_below_topics;
+    let wanted = topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|partition| TopicPartition::new(&*topic.name, *partition))
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let is_known = |partition: &TopicPartition| ctx.broker.partition(partition).is_some();
+    let added = match wanted.iter().all(is_known) {
+        false => None,
+        true => {
+            let producer = Producer {
+                id: ProducerId(request.v3_and_below_producer_id),
+                epoch: ProducerEpoch(request.v3_and_below_producer_epoch),
+            };
+            let id = &request.v3_and_below_transactional_id;
+            Some(ctx.broker.transactions().add_partitions(id, producer, &wanted).await)
+        }
+    };
+    let error = |partition: &TopicPartition| match added {
+        None if is_known(partition) => ErrorCode::OperationNotAttempted,
+        None => ErrorCode::UnknownTopicOrPartition,
+        Some(Ok(())) => ErrorCode::None,
+        Some(Err(error)) => fenced_since(error, version, 2),
+    };
+    let results = topics.into_iter().map(|topic| {
+        let results = topic.partitions.iter().map(|partition| {
+            message!(AddPartitionsToTxnPartitionResult {
+                partition_index: *partition,
+                partition_error_code: error(&TopicPartition::new(&*topic.name, *partition)).code(),
+            })
+        });
+        let results_by_partition = results.collect();
+        message!(AddPartitionsToTxnTopicResult { name: topic.name, results_by_partition })
+    });
+    message!(AddPartitionsToTxnResponse { results_by_topic_v3_and_below: results.collect() })
+}

@@ -1,0 +1,18 @@
+//! EndTxn (26): commit or abort.
+
+use flumen_protocol::message;
+use flumen_protocol::messages::{EndTxnRequest, EndTxnResponse};
+use flumen_types::{ProducerEpoch, ProducerId};
+
+use super::init_producer_id::fenced_since;
+use crate::coordinator::Producer;
+use crate::ctx::Ctx;
+
+pub(crate) async fn handle(ctx: &Ctx, request: EndTxnRequest, version: i16) -> EndTxnResponse {
+    let producer =
+        Producer { id: ProducerId(request.producer_id), epoch: ProducerEpoch(request.producer_epoch) };
+    let id = &request.transactional_id;
+    let ended = ctx.broker.transactions().end(id, producer, request.committed).await;
+    let error_code = ended.map_or_else(|error| fenced_since(error, version, 2).code(), |()| 0);
+    message!(EndTxnResponse { error_code })
+}

@@ -1,0 +1,43 @@
+//! InitProducerId (22): an id for an idempotent producer, or the next epoch of a transactional one.
+
+use flumen_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
+use flumen_protocol::{ErrorCode, message};
+use flumen_types::{Millis, ProducerEpoch, ProducerId};
+
+use crate::coordinator::Producer;
+use crate::ctx::Ctx;
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: InitProducerIdRequest,
+    version: i16,
+) -> InitProducerIdResponse {
+    let had = Producer { id: ProducerId(request.producer_id), epoch: ProducerEpoch(request.producer_epoch) };
+    let answer = match (had.id.is_some(), had.epoch.0 >= 0) {
+        (true, false) | (false, true) => Err(ErrorCode::InvalidRequest),
+        (has, _) => {
+            let timeout = Millis(request.transaction_timeout_ms.into());
+            let expected = has.then_some(had);
+            let id = request.transactional_id.as_deref();
+            ctx.broker.transactions().try_init_producer(id, timeout, expected).await
+        }
+    };
+    match answer {
+        Ok(producer) => {
+            message!(InitProducerIdResponse { producer_id: producer.id.0, producer_epoch: producer.epoch.0 })
+        }
+        Err(error) => message!(InitProducerIdResponse {
+            error_code: fenced_since(error, version, 4).code(),
+            producer_id: -1,
+            producer_epoch: -1,
+        }),
+    }
+}
+
+/// PRODUCER_FENCED is younger than these requests; older clients know it as INVALID_PRODUCER_EPOCH.
+pub(super) fn fenced_since(error: ErrorCode, version: i16, since: i16) -> ErrorCode {
+    match error {
+        ErrorCode::ProducerFenced if version < since => ErrorCode::InvalidProducerEpoch,
+        error => error,
+    }
+}

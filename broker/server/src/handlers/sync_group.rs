@@ -1,0 +1,30 @@
+//! SyncGroup (14): the leader brings the assignment, the others wait for it.
+
+use flumen_groups::group::Sync;
+use flumen_protocol::message;
+use flumen_protocol::messages::{StrBytes, SyncGroupRequest, SyncGroupResponse};
+
+use crate::ctx::Ctx;
+
+pub(crate) async fn handle(ctx: &Ctx, request: SyncGroupRequest, _version: i16) -> SyncGroupResponse {
+    let sync = Sync {
+        member_id: request.member_id.to_string(),
+        instance_id: request.group_instance_id.map(|id| id.to_string()),
+        generation: request.generation_id,
+        protocol_type: request.protocol_type.map(|name| name.to_string()),
+        protocol: request.protocol_name.map(|name| name.to_string()),
+        assignments: request
+            .assignments
+            .into_iter()
+            .map(|assigned| (assigned.member_id.to_string(), assigned.assignment))
+            .collect(),
+    };
+    match ctx.broker.groups().sync(&request.group_id, sync).await {
+        Ok(synced) => message!(SyncGroupResponse {
+            protocol_type: synced.protocol_type.map(StrBytes::from),
+            protocol_name: synced.protocol.map(StrBytes::from),
+            assignment: synced.assignment,
+        }),
+        Err(error) => message!(SyncGroupResponse { error_code: error.code() }),
+    }
+}

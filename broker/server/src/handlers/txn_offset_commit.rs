@@ -1,0 +1,60 @@
+//! TxnOffsetCommit (28): offsets that count when the transaction does.
+
+use flumen_protocol::messages::txn_offset_commit_response::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+use flumen_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use flumen_protocol::{ErrorCode, message};
+use flumen_types::{PartitionId, ProducerEpoch, ProducerId};
+
+use super::committed::{Commits, NewOffset};
+use crate::coordinator::{Committer, Producer};
+use crate::ctx::Ctx;
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: TxnOffsetCommitRequest,
+    _version: i16,
+) -> TxnOffsetCommitResponse {
+    let producer =
+        Producer { id: ProducerId(request.producer_id), epoch: ProducerEpoch(request.producer_epoch) };
+    let from = Committer {
+        member_id: request.member_id.to_string(),
+        instance_id: request.group_instance_id.map(|id| id.to_string()),
+        generation: request.generation_id_or_member_epoch,
+    };
+    let mut commits = Commits::new(ctx, None);
+    for topic in &request.topics {
+        let found = commits.topic(&topic.name);
+        for partition in &topic.partitions {
+            commits.add(
+                &found,
+                NewOffset {
+                    partition: PartitionId(partition.partition_index),
+                    offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata: partition.committed_metadata.as_deref(),
+                },
+            );
+        }
+    }
+    let (transactional_id, group) = (&*request.transactional_id, &*request.group_id);
+    let errors = commits
+        .run(async |offsets| {
+            ctx.broker.transactions().check_offsets(transactional_id, producer, group).await?;
+            ctx.broker.groups().txn_commit_offsets(group, &from, producer, offsets).await
+        })
+        .await;
+    let mut errors = errors.into_iter();
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            message!(TxnOffsetCommitResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: errors.next().unwrap_or(ErrorCode::UnknownServerError).code(),
+            })
+        });
+        let partitions = partitions.collect();
+        message!(TxnOffsetCommitResponseTopic { name: topic.name, partitions })
+    });
+    message!(TxnOffsetCommitResponse { topics: topics.collect() })
+}
