@@ -5,6 +5,7 @@
 
 mod ids;
 mod offset;
+pub mod partitioner;
 mod size;
 mod time;
 
