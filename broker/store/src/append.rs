@@ -18,9 +18,9 @@ use crate::disk::{Disk, write_all_at};
 use crate::durable_file;
 use crate::error::{AppendError, FileError};
 use crate::incoming::{self, Incoming, Origin};
-use crate::load::EPOCHS;
 use crate::locks::write;
 use crate::partition::{Partition, Phase, Writer};
+use crate::partition_folder::{EPOCHS, LEADER_EPOCH};
 use crate::segment::Part;
 
 /// Where an append landed. Durable when the high watermark is above `last`.
@@ -38,9 +38,6 @@ pub struct Appended {
 
 /// Base offset, length and leader epoch: what is written instead of the first bytes of a batch.
 const HEAD: usize = 16;
-
-/// One broker leads all partitions, so the epoch begins once; a log of Kafka's goes on with its own.
-const LEADER_EPOCH: LeaderEpoch = LeaderEpoch(0);
 
 impl Partition {
     /// Appends one or more whole batches.
@@ -131,7 +128,7 @@ impl Partition {
         Ok(Appended { base, last: end.plus(-1), append_time: None, start, duplicate: false })
     }
 
-    /// The first append of a leader epoch is where it begins.
+    /// A log whose epochs could not be read begins one with its next append.
     fn note_epoch(&self, writer: &mut Writer) -> Result<(), FileError> {
         if writer.epochs.latest().is_some() {
             return Ok(());

@@ -24,6 +24,7 @@ use crate::error::FileError;
 use crate::folder::Folder;
 use crate::locks::read;
 use crate::partition::{Partition, Phase, Sealed, Shared, Writer};
+use crate::partition_folder::EPOCHS;
 use crate::published::Published;
 use crate::scan::{Scan, ScanError, read_at};
 use crate::segment::{Part, Segment};
@@ -323,7 +324,9 @@ impl<'a> Loader<'a> {
         let active = self.last().clone();
         self.drop_stray_snapshots()?;
         let mut epochs = load_epochs(self.dir)?;
-        epochs.truncate(self.end);
+        if epochs.starts().last().is_some_and(|(_, start)| *start > self.end) {
+            epochs.truncate(self.end);
+        }
         let epoch = epochs.latest().unwrap_or(LeaderEpoch(0));
         let start = known.start.unwrap_or(Offset::ZERO).max(self.segments[0].base()).min(self.end);
         let published = Published::new(start, self.end, epoch, self.producers.first_unstable());
@@ -378,8 +381,6 @@ fn load_epochs(dir: &Path) -> Result<LeaderEpochs, FileError> {
         }
     }
 }
-
-pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
 
 pub(crate) fn snapshot_path(dir: &Path, offset: Offset) -> std::path::PathBuf {
     dir.join(format!("{:020}.snapshot", offset.0))

@@ -1,8 +1,9 @@
-//! `topic-N/` and the `partition.metadata` in it, which says whose it is.
+//! `topic-N/` when it is new: whose it is, and the leader epoch that it begins with.
 //!
 //! ```text
-//! version: 0
-//! topic_id: <the topic's id as base64url without padding>
+//! partition.metadata         version: 0
+//!                            topic_id: <the topic's id as base64url without padding>
+//! leader-epoch-checkpoint    epoch 0 from offset 0
 //! ```
 
 use std::fs;
@@ -10,13 +11,18 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use flumen_types::{TopicId, TopicPartition};
+use flumen_log::epochs::LeaderEpochs;
+use flumen_types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use uuid::Uuid;
 
 use crate::durable_file;
 use crate::error::FileError;
 
 const METADATA: &str = "partition.metadata";
+pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
+
+/// One broker leads all partitions, so the epoch begins once; a log of Kafka's goes on with its own.
+pub(crate) const LEADER_EPOCH: LeaderEpoch = LeaderEpoch(0);
 
 /// Makes the folder unless it is there; durable after [`sync`] and a sync of the data directory.
 pub(crate) fn create(dir: &Path, tp: &TopicPartition, id: TopicId) -> Result<(), FileError> {
@@ -24,14 +30,19 @@ pub(crate) fn create(dir: &Path, tp: &TopicPartition, id: TopicId) -> Result<(),
     fs::create_dir_all(&folder).map_err(FileError::at("create", &folder))?;
     let text = format!("version: 0\ntopic_id: {}\n", URL_SAFE_NO_PAD.encode(id.0.as_bytes()));
     let path = folder.join(METADATA);
-    fs::write(&path, text).map_err(FileError::at("write", &path))
+    fs::write(&path, text).map_err(FileError::at("write", &path))?;
+    let mut epochs = LeaderEpochs::default();
+    epochs.note(LEADER_EPOCH, Offset::ZERO);
+    let path = folder.join(EPOCHS);
+    fs::write(&path, epochs.to_text()).map_err(FileError::at("write", &path))
 }
 
 /// Makes what is in a new folder durable.
 pub(crate) fn sync(folder: &Path) -> Result<(), FileError> {
-    let path = folder.join(METADATA);
-    let synced = fs::File::open(&path).and_then(|file| file.sync_all());
-    synced.map_err(FileError::at("sync", &path))?;
+    for path in [folder.join(METADATA), folder.join(EPOCHS)] {
+        let synced = fs::File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(FileError::at("sync", &path))?;
+    }
     durable_file::sync_dir(folder)
 }
 

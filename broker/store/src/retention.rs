@@ -11,9 +11,10 @@ use flumen_types::{Millis, Offset, Timestamp};
 
 use crate::durable_file;
 use crate::error::FileError;
-use crate::load::{EPOCHS, snapshot_path};
+use crate::load::snapshot_path;
 use crate::locks::{lock, write};
 use crate::partition::{Partition, Phase};
+use crate::partition_folder::EPOCHS;
 use crate::segment::{Part, Segment};
 
 /// A sync that takes longer is waited for by the next upkeep.
