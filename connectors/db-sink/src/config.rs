@@ -1,4 +1,4 @@
-//! The `config` of a db-sink in flumen.toml.
+//! What a person may say about the table.
 
 use std::collections::BTreeMap;
 
@@ -6,74 +6,114 @@ use flumen_sdk::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::column::Family;
-
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Name under `[databases]`; it must be granted (`grant.databases`).
+    /// A name under [databases]; it must be granted.
     pub database: String,
-    /// The table, or `schema.table`.
+    /// `orders`, `schema.orders`, or with the topic's name in it: `raw_{topic}`.
     pub table: String,
     #[serde(default)]
     pub mode: Mode,
-    /// Fields that tell rows apart: for `upsert`, `update`, and deletes.
+    /// The columns that tell rows apart, for upsert, update and deletes: fields of the value, and what a
+    /// delete finds in the record's key.
     #[serde(default)]
     pub key: Vec<String>,
-    /// A record without a value deletes the row of its key. The record's key is then a JSON object with the
-    /// `key` fields, or, where there is one key field, its plain value. Otherwise such records are left out.
+    /// Where the key columns come from.
     #[serde(default)]
-    pub delete_on_tombstone: bool,
-    /// What may become of the table for the records' sake.
+    pub key_from: KeyFrom,
+    /// What a record without a value does; by default it deletes its row where rows have a key.
+    pub tombstones: Option<Tombstones>,
+    /// Make the table if there is none.
+    #[serde(default = "yes")]
+    pub create: bool,
+    /// What may be done to a table that records do not fit into.
     #[serde(default)]
     pub evolution: Evolution,
-    /// Types of columns that the sink makes; those not named here are told by the values.
+    /// SQL types of columns that are made: `{ amount = "numeric(12,2)", at = "timestamptz" }`.
     #[serde(default)]
-    pub types: BTreeMap<String, Family>,
-    /// Only these fields are stored; all when it is empty.
-    #[serde(default)]
-    pub columns: Vec<String>,
+    pub types: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// A row for each record.
+    /// A row a record.
     #[default]
     Insert,
-    /// The row of the key is made or overwritten.
+    /// A row a key: inserted, or updated where it is there.
     Upsert,
-    /// The row of the key is overwritten, if it is there.
+    /// Rows that are there are updated; others are left alone.
     Update,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Evolution {
-    /// The table is there and stays as it is; fields without a column are rejected.
-    None,
-    /// The table is made when it is missing, and a column when a field is new.
+pub enum KeyFrom {
+    /// Fields of the value.
     #[default]
+    Value,
+    /// The record's key: as it is for one column, a JSON object for several.
+    Record,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tombstones {
+    Delete,
+    Ignore,
+    Reject,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Evolution {
+    /// Nothing: a record with another field, or a value of another type, is rejected.
+    None,
+    /// Columns are added.
     Add,
-    /// And a column's type is widened when a value does not fit: integer, float, decimal, text.
+    /// Columns are added, and given a wider type: int to float to text.
+    #[default]
     Widen,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         if self.mode != Mode::Insert && self.key.is_empty() {
             return Err(Error::fatal(
-                "mode needs key: name the fields that tell rows apart, such as key = [\"id\"]",
+                "mode = \"upsert\" and \"update\" need to know the key: key = [\"id\"]",
             ));
         }
-        if self.delete_on_tombstone && self.key.is_empty() {
-            return Err(Error::fatal("delete_on_tombstone needs key: name the fields that tell rows apart"));
+        if self.mode == Mode::Insert && self.tombstones == Some(Tombstones::Delete) {
+            return Err(Error::fatal("tombstones = \"delete\" needs rows with a key: mode = \"upsert\""));
         }
-        if let Some(missing) =
-            self.key.iter().find(|key| !self.columns.is_empty() && !self.columns.contains(key))
-        {
-            return Err(Error::fatal(format_args!("key field {missing:?} is not among columns")));
+        if self.key_from == KeyFrom::Record && self.key.is_empty() {
+            return Err(Error::fatal("key_from = \"record\" needs the names of its columns: key = [\"id\"]"));
+        }
+        let twice = self.key.iter().enumerate().find(|(at, name)| self.key[..*at].contains(name));
+        if let Some((_, name)) = twice {
+            return Err(Error::fatal(format_args!("key: {name:?} is there twice")));
+        }
+        if self.table.split('.').any(str::is_empty) || self.table.contains('\0') {
+            return Err(Error::fatal(format_args!(
+                "table = {:?}: expected a name, or schema.name",
+                self.table
+            )));
         }
         Ok(())
+    }
+
+    pub(crate) fn tombstones(&self) -> Tombstones {
+        let by_mode = if self.mode == Mode::Insert { Tombstones::Ignore } else { Tombstones::Delete };
+        self.tombstones.unwrap_or(by_mode)
+    }
+
+    /// The table for records of that topic.
+    pub(crate) fn table_for(&self, topic: &str) -> String {
+        self.table.replace("{topic}", &topic.replace('.', "_"))
     }
 }

@@ -1,15 +1,17 @@
-//! `db-sink`: rows of a database from JSON records.
+//! `db-sink`: JSON records as rows of a table.
 //!
-//! Which statement a record becomes, and how its fields become columns, is told in README.md.
+//! README.md tells how values map to types, and what a record that does not fit does.
 
-mod column;
+mod apply;
 mod config;
+mod kind;
 mod logic;
-mod row;
+mod rows;
 mod statement;
 mod table;
+mod writes;
 
-pub use config::{Config, Evolution, Mode};
+pub use config::{Config, Evolution, KeyFrom, Mode, Tombstones};
 pub use logic::DbSink;
 
 flumen_sdk::export_sql_sink!(DbSink);

@@ -1,119 +1,158 @@
-//! SQL text, with every name quoted.
+//! SQL as each database wants it. Names are quoted, values are always parameters.
 
 use flumen_sdk::sql::Dialect;
 
-use crate::column::Family;
+use crate::config::Mode;
 
-/// `"name"`, or `` `name` `` in MySQL.
+/// `"a"`, or `` `a` `` for MySQL.
 pub(crate) fn quote(dialect: Dialect, name: &str) -> String {
     match dialect {
         Dialect::Mysql => format!("`{}`", name.replace('`', "``")),
-        Dialect::Postgres | Dialect::Sqlite => format!("\"{}\"", name.replace('"', "\"\"")),
+        _ => format!("\"{}\"", name.replace('"', "\"\"")),
     }
 }
 
 /// `schema.table`, each part quoted.
-pub(crate) fn table(dialect: Dialect, name: &str) -> String {
-    let parts: Vec<String> = name.splitn(2, '.').map(|part| quote(dialect, part)).collect();
-    parts.join(".")
+pub(crate) fn quote_table(dialect: Dialect, table: &str) -> String {
+    table.split('.').map(|part| quote(dialect, part)).collect::<Vec<_>>().join(".")
 }
 
 fn placeholder(dialect: Dialect, number: usize) -> String {
     match dialect {
         Dialect::Postgres => format!("${number}"),
         Dialect::Sqlite => format!("?{number}"),
-        Dialect::Mysql => "?".into(),
+        Dialect::Mysql => "?".to_owned(),
     }
 }
 
-/// The table and its columns' names, to make statements about.
-pub(crate) struct Target<'a> {
-    pub(crate) dialect: Dialect,
-    pub(crate) table: &'a str,
-    pub(crate) key: &'a [String],
+fn join(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
 }
 
-impl Target<'_> {
-    pub(crate) fn insert(&self, columns: &[&str]) -> String {
-        let names: Vec<String> = columns.iter().map(|name| quote(self.dialect, name)).collect();
-        let values: Vec<String> = (1..=columns.len()).map(|n| placeholder(self.dialect, n)).collect();
-        let table = table(self.dialect, self.table);
-        format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "))
+/// Writes a row of `columns`, in this order; `key` are some of them. For an update the key's values come
+/// last.
+pub(crate) fn write(dialect: Dialect, mode: Mode, table: &str, columns: &[&str], key: &[&str]) -> String {
+    let table = quote_table(dialect, table);
+    let rest = || columns.iter().filter(|column| !key.contains(column));
+    if mode == Mode::Update {
+        let set =
+            join(rest().enumerate().map(|(at, column)| {
+                format!("{} = {}", quote(dialect, column), placeholder(dialect, at + 1))
+            }));
+        return format!("UPDATE {table} SET {set} WHERE {}", matches(dialect, key, rest().count()));
+    }
+    let names = join(columns.iter().map(|column| quote(dialect, column)));
+    let values = join((1..=columns.len()).map(|number| placeholder(dialect, number)));
+    let insert = format!("INSERT INTO {table} ({names}) VALUES ({values})");
+    if mode == Mode::Insert {
+        return insert;
+    }
+    if dialect == Dialect::Mysql {
+        let set = join(rest().map(|column| {
+            let column = quote(dialect, column);
+            format!("{column} = VALUES({column})")
+        }));
+        // Something has to be set; the key to itself changes nothing.
+        let nothing = || format!("{0} = {0}", quote(dialect, key[0]));
+        return format!("{insert} ON DUPLICATE KEY UPDATE {}", if set.is_empty() { nothing() } else { set });
+    }
+    let conflict = join(key.iter().map(|column| quote(dialect, column)));
+    let set = join(rest().map(|column| {
+        let column = quote(dialect, column);
+        format!("{column} = excluded.{column}")
+    }));
+    let action = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}") };
+    format!("{insert} ON CONFLICT ({conflict}) DO {action}")
+}
+
+/// Deletes the row of a key.
+pub(crate) fn delete(dialect: Dialect, table: &str, key: &[&str]) -> String {
+    format!("DELETE FROM {} WHERE {}", quote_table(dialect, table), matches(dialect, key, 0))
+}
+
+/// `"a" = $3 AND "b" = $4`, for parameters behind the first `before`.
+fn matches(dialect: Dialect, key: &[&str], before: usize) -> String {
+    let parts = key.iter().enumerate().map(|(at, column)| {
+        format!("{} = {}", quote(dialect, column), placeholder(dialect, before + at + 1))
+    });
+    parts.collect::<Vec<_>>().join(" AND ")
+}
+
+/// Makes a table of names and SQL types.
+pub(crate) fn create(dialect: Dialect, table: &str, columns: &[(String, String)], key: &[&str]) -> String {
+    let mut parts: Vec<String> = columns
+        .iter()
+        .map(|(name, sql_type)| {
+            let not_null = if key.contains(&name.as_str()) { " NOT NULL" } else { "" };
+            format!("{} {sql_type}{not_null}", quote(dialect, name))
+        })
+        .collect();
+    if !key.is_empty() {
+        parts.push(format!("PRIMARY KEY ({})", join(key.iter().map(|column| quote(dialect, column)))));
+    }
+    format!("CREATE TABLE IF NOT EXISTS {} ({})", quote_table(dialect, table), parts.join(", "))
+}
+
+pub(crate) fn add_column(dialect: Dialect, table: &str, column: &str, sql_type: &str) -> String {
+    format!("ALTER TABLE {} ADD COLUMN {} {sql_type}", quote_table(dialect, table), quote(dialect, column))
+}
+
+/// Gives a column a wider type; none where the database has nothing to change.
+pub(crate) fn widen(dialect: Dialect, table: &str, column: &str, sql_type: &str) -> Option<String> {
+    let (table, column) = (quote_table(dialect, table), quote(dialect, column));
+    match dialect {
+        Dialect::Sqlite => None,
+        Dialect::Mysql => Some(format!("ALTER TABLE {table} MODIFY COLUMN {column} {sql_type}")),
+        Dialect::Postgres => Some(format!(
+            "ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type} USING {column}::{sql_type}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_written_as_each_database_wants() {
+        let columns = ["id", "a\"b"];
+        assert_eq!(
+            write(Dialect::Postgres, Mode::Insert, "s.t", &columns, &[]),
+            r#"INSERT INTO "s"."t" ("id", "a""b") VALUES ($1, $2)"#
+        );
+        assert_eq!(
+            write(Dialect::Sqlite, Mode::Upsert, "t", &columns, &["id"]),
+            r#"INSERT INTO "t" ("id", "a""b") VALUES (?1, ?2) ON CONFLICT ("id") DO UPDATE SET "a""b" = excluded."a""b""#
+        );
+        assert_eq!(
+            write(Dialect::Sqlite, Mode::Upsert, "t", &["id"], &["id"]),
+            r#"INSERT INTO "t" ("id") VALUES (?1) ON CONFLICT ("id") DO NOTHING"#
+        );
+        assert_eq!(
+            write(Dialect::Mysql, Mode::Upsert, "t", &["id", "a"], &["id"]),
+            "INSERT INTO `t` (`id`, `a`) VALUES (?, ?) ON DUPLICATE KEY UPDATE `a` = VALUES(`a`)"
+        );
+        assert_eq!(
+            write(Dialect::Postgres, Mode::Update, "t", &["id", "a", "b"], &["id"]),
+            r#"UPDATE "t" SET "a" = $1, "b" = $2 WHERE "id" = $3"#
+        );
     }
 
-    pub(crate) fn upsert(&self, columns: &[&str]) -> String {
-        let mut sql = self.insert(columns);
-        let rest: Vec<String> = columns
-            .iter()
-            .filter(|column| !self.key.iter().any(|key| key == *column))
-            .map(|column| quote(self.dialect, column))
-            .collect();
-        if self.dialect == Dialect::Mysql {
-            let first = quote(self.dialect, self.key.first().map_or("", String::as_str));
-            let sets: Vec<String> = rest.iter().map(|name| format!("{name} = VALUES({name})")).collect();
-            // Setting a key to itself is how MySQL is told to leave the row as it is.
-            let sets = if sets.is_empty() { format!("{first} = {first}") } else { sets.join(", ") };
-            sql.push_str(&format!(" ON DUPLICATE KEY UPDATE {sets}"));
-            return sql;
-        }
-        let key: Vec<String> = self.key.iter().map(|name| quote(self.dialect, name)).collect();
-        let sets: Vec<String> = rest.iter().map(|name| format!("{name} = excluded.{name}")).collect();
-        let action =
-            if sets.is_empty() { "DO NOTHING".into() } else { format!("DO UPDATE SET {}", sets.join(", ")) };
-        sql.push_str(&format!(" ON CONFLICT ({}) {action}", key.join(", ")));
-        sql
-    }
-
-    /// Parameters: `columns` without the key, then the key.
-    pub(crate) fn update(&self, rest: &[&str]) -> String {
-        let set = |(i, name): (usize, &&str)| {
-            format!("{} = {}", quote(self.dialect, name), placeholder(self.dialect, i + 1))
-        };
-        let sets: Vec<String> = rest.iter().enumerate().map(set).collect();
-        let table = table(self.dialect, self.table);
-        format!("UPDATE {table} SET {} WHERE {}", sets.join(", "), self.is_key(rest.len()))
-    }
-
-    pub(crate) fn delete(&self) -> String {
-        format!("DELETE FROM {} WHERE {}", table(self.dialect, self.table), self.is_key(0))
-    }
-
-    fn is_key(&self, before: usize) -> String {
-        let is = |(i, name): (usize, &String)| {
-            format!("{} = {}", quote(self.dialect, name), placeholder(self.dialect, before + i + 1))
-        };
-        self.key.iter().enumerate().map(is).collect::<Vec<_>>().join(" AND ")
-    }
-
-    pub(crate) fn create(&self, columns: &[(String, Family)]) -> String {
-        let mut parts: Vec<String> =
-            columns.iter().map(|(name, family)| self.definition(name, *family)).collect();
-        if !self.key.is_empty() {
-            let key: Vec<String> = self.key.iter().map(|name| quote(self.dialect, name)).collect();
-            parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
-        }
-        format!("CREATE TABLE {} ({})", table(self.dialect, self.table), parts.join(", "))
-    }
-
-    pub(crate) fn add_column(&self, name: &str, family: Family) -> String {
-        format!(
-            "ALTER TABLE {} ADD COLUMN {}",
-            table(self.dialect, self.table),
-            self.definition(name, family)
-        )
-    }
-
-    pub(crate) fn widen_column(&self, name: &str, family: Family) -> String {
-        let table = table(self.dialect, self.table);
-        if self.dialect == Dialect::Mysql {
-            return format!("ALTER TABLE {table} MODIFY COLUMN {}", self.definition(name, family));
-        }
-        let (name, sql) = (quote(self.dialect, name), family.sql(self.dialect, false));
-        format!("ALTER TABLE {table} ALTER COLUMN {name} TYPE {sql} USING {name}::{sql}")
-    }
-
-    fn definition(&self, name: &str, family: Family) -> String {
-        let is_key = self.key.iter().any(|key| key == name);
-        format!("{} {}", quote(self.dialect, name), family.sql(self.dialect, is_key))
+    #[test]
+    fn tables_are_made_and_changed() {
+        let columns = [("id".to_owned(), "BIGINT".to_owned()), ("n".to_owned(), "TEXT".to_owned())];
+        assert_eq!(
+            create(Dialect::Postgres, "t", &columns, &["id"]),
+            r#"CREATE TABLE IF NOT EXISTS "t" ("id" BIGINT NOT NULL, "n" TEXT, PRIMARY KEY ("id"))"#
+        );
+        assert_eq!(add_column(Dialect::Sqlite, "t", "x", "REAL"), r#"ALTER TABLE "t" ADD COLUMN "x" REAL"#);
+        assert_eq!(
+            widen(Dialect::Postgres, "t", "x", "TEXT").unwrap(),
+            r#"ALTER TABLE "t" ALTER COLUMN "x" TYPE TEXT USING "x"::TEXT"#
+        );
+        assert_eq!(
+            delete(Dialect::Postgres, "t", &["a", "b"]),
+            r#"DELETE FROM "t" WHERE "a" = $1 AND "b" = $2"#
+        );
     }
 }

@@ -1,125 +1,166 @@
-//! The table as it is known to be, made and widened for the records' sake.
+//! The table as the database has it, and what has to be done to it before a batch fits.
 //!
-//! What is known is thrown away whenever a transaction does not come through: a table that was made in
-//! it is gone again.
+//! Invariant: decides only; [`Table::plan`] gives statements, and the table as it will be.
 
-use flumen_sdk::json::Raw;
-use flumen_sdk::sql::{Database, Dialect, describe};
-use flumen_sdk::{Error, Result};
+use std::collections::BTreeMap;
 
-use crate::column::Family;
-use crate::config::{Config, Evolution};
-use crate::statement::Target;
+use flumen_sdk::sql::{Column, Dialect};
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+use crate::config::Evolution;
+use crate::kind::Kind;
+use crate::statement;
+
+/// More is a mistake, or an attack by field names.
+pub(crate) const COLUMNS_MAX: usize = 1000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Table {
-    columns: Vec<(String, Family)>,
+    pub(crate) name: String,
+    pub(crate) dialect: Dialect,
+    pub(crate) columns: Vec<TableColumn>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableColumn {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+}
+
+/// What the fields of a batch ask for, by name.
+pub(crate) type Asked = BTreeMap<String, Kind>;
+
+/// Statements to be run in order, and what the table is after them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) statements: Vec<String>,
+    pub(crate) table: Table,
 }
 
 impl Table {
-    /// None: there is no such table.
-    pub(crate) fn read(database: &mut dyn Database, config: &Config) -> Result<Option<Table>> {
-        let dialect = database.dialect();
-        let columns = database.describe(&config.table)?;
-        Ok(columns.map(|columns| {
-            let family = |sql_type: &str| Family::named(dialect, sql_type);
-            Table { columns: columns.into_iter().map(|c| (c.name, family(&c.sql_type))).collect() }
-        }))
+    pub(crate) fn of(name: &str, dialect: Dialect, columns: Vec<Column>) -> Self {
+        let columns = columns.into_iter();
+        let columns =
+            columns.map(|column| TableColumn { kind: Kind::of_sql(&column.sql_type), name: column.name });
+        Table { name: name.to_owned(), dialect, columns: columns.collect() }
     }
 
-    pub(crate) fn family(&self, name: &str) -> Option<Family> {
-        self.columns.iter().find(|(known, _)| known == name).map(|(_, family)| *family)
+    /// The column for a field: of the same name, or of the only one that differs in case alone.
+    pub(crate) fn column(&self, field: &str) -> Option<usize> {
+        let same = self.columns.iter().position(|column| column.name == field);
+        same.or_else(|| {
+            let mut alike = self.columns.iter().enumerate();
+            let mut alike = alike.by_ref().filter(|(_, column)| column.name.eq_ignore_ascii_case(field));
+            alike.next().filter(|_| alike.next().is_none()).map(|(at, _)| at)
+        })
     }
 
-    pub(crate) fn names(&self) -> Vec<&str> {
-        self.columns.iter().map(|(name, _)| name.as_str()).collect()
-    }
-
-    /// Makes the table for these fields.
-    pub(crate) fn create(database: &mut dyn Database, config: &Config, fields: &Fields) -> Result<Table> {
-        if config.evolution == Evolution::None {
-            return Err(Error::fatal(format_args!(
-                "there is no table {:?} in database {:?}, and evolution = \"none\" makes none",
-                config.table, config.database
-            )));
-        }
-        let columns = fields.columns(config);
-        let target = target(database.dialect(), config);
-        database.execute(&target.create(&columns), &[vec![]])?;
-        Ok(Table { columns })
-    }
-
-    /// Adds columns that are missing and widens those that are too narrow, as far as is allowed.
-    pub(crate) fn evolve(
-        &mut self,
-        database: &mut dyn Database,
-        config: &Config,
-        fields: &Fields,
-    ) -> Result<()> {
-        let dialect = database.dialect();
-        let target = target(dialect, config);
-        for (name, wanted) in fields.columns(config) {
-            match self.columns.iter_mut().find(|(known, _)| *known == name) {
-                None if config.evolution == Evolution::None => {}
-                None => {
-                    database.execute(&target.add_column(&name, wanted), &[vec![]])?;
-                    self.columns.push((name, wanted));
-                }
-                // SQLite's columns take values of any type.
-                Some(_) if config.evolution != Evolution::Widen || dialect == Dialect::Sqlite => {}
-                Some((_, family)) if fits(wanted, *family) => {}
-                Some((_, family)) => {
-                    let wider = family.join(wanted);
-                    let widened = database.execute(&target.widen_column(&name, wider), &[vec![]]);
-                    widened.map_err(|e| {
-                        Error::fatal(format_args!("widening column {name:?}: {}", describe(&e)))
-                    })?;
-                    *family = wider;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether all values of the first find room in the second.
-fn fits(values: Family, column: Family) -> bool {
-    match (values, column) {
-        (a, b) if a == b => true,
-        (_, Family::Text | Family::Json | Family::Other) => true,
-        (Family::Integer, Family::Float | Family::Decimal | Family::Timestamp) => true,
-        (Family::Float, Family::Decimal) => true,
-        // A text may well be a moment or an id; one that is not is that record's fault.
-        (Family::Text, Family::Uuid | Family::Timestamp | Family::Date | Family::Bytes) => true,
-        _ => false,
-    }
-}
-
-pub(crate) fn target(dialect: Dialect, config: &Config) -> Target<'_> {
-    Target { dialect, table: &config.table, key: &config.key }
-}
-
-/// The fields of a batch in the order of their first use, each with the narrowest type for its values.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Fields(Vec<(String, Option<Family>)>);
-
-impl Fields {
-    pub(crate) fn note(&mut self, name: &str, raw: Raw<'_>) {
-        let family = Family::of(raw);
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            None => self.0.push((name.to_owned(), family)),
-            Some((_, known)) => {
-                *known = known.map_or(family, |known| Some(family.map_or(known, |f| known.join(f))))
-            }
-        }
-    }
-
-    /// Those of which a type is known: a field that was null so far can wait for its column.
-    fn columns(&self, config: &Config) -> Vec<(String, Family)> {
-        let column = |(name, told): &(String, Option<Family>)| {
-            let family = config.types.get(name).copied().or(*told)?;
-            Some((name.clone(), family))
+    /// A table that is not there yet.
+    pub(crate) fn make(
+        name: &str,
+        dialect: Dialect,
+        asked: &Asked,
+        key: &[String],
+        types: &BTreeMap<String, String>,
+    ) -> Plan {
+        let named = |field: &String| {
+            let kind = asked.get(field).copied().unwrap_or(Kind::Text);
+            let is_key = key.contains(field);
+            let sql_type = types.get(field).cloned().unwrap_or_else(|| kind.sql(dialect, is_key).to_owned());
+            (field.clone(), sql_type)
         };
-        self.0.iter().filter_map(column).collect()
+        let mut columns: Vec<(String, String)> = Vec::new();
+        for field in key.iter().chain(asked.keys()) {
+            // Names that differ in case alone are one column, as in `column`.
+            if !columns.iter().any(|(known, _)| known.eq_ignore_ascii_case(field)) {
+                columns.push(named(field));
+            }
+        }
+        let keys: Vec<&str> = key.iter().map(String::as_str).collect();
+        let made = columns.iter();
+        let made = made.map(|(name, sql)| TableColumn { name: name.clone(), kind: Kind::of_sql(sql) });
+        Plan {
+            table: Table { name: name.to_owned(), dialect, columns: made.collect() },
+            statements: vec![statement::create(dialect, name, &columns, &keys)],
+        }
+    }
+
+    /// What has to be done so that `asked` fits, as far as `evolution` allows; the rest is found record by
+    /// record.
+    pub(crate) fn plan(&self, asked: &Asked, evolution: Evolution, types: &BTreeMap<String, String>) -> Plan {
+        let mut plan = Plan { statements: Vec::new(), table: self.clone() };
+        for (field, kind) in asked {
+            let Some(at) = plan.table.column(field) else {
+                if evolution >= Evolution::Add && plan.table.columns.len() < COLUMNS_MAX {
+                    let sql = types.get(field).map_or(kind.sql(self.dialect, false), String::as_str);
+                    plan.statements.push(statement::add_column(self.dialect, &self.name, field, sql));
+                    plan.table.columns.push(TableColumn { name: field.clone(), kind: Kind::of_sql(sql) });
+                }
+                continue;
+            };
+            let column = &mut plan.table.columns[at];
+            let can_widen = matches!(column.kind, Kind::Bool | Kind::Int | Kind::Float | Kind::Decimal);
+            if evolution == Evolution::Widen && can_widen && !column.kind.takes(*kind) {
+                let wider = column.kind.join(*kind);
+                let wider = if wider == Kind::Json { Kind::Text } else { wider };
+                let sql = wider.sql(self.dialect, false);
+                if let Some(statement) = statement::widen(self.dialect, &self.name, &column.name, sql) {
+                    plan.statements.push(statement);
+                    column.kind = wider;
+                }
+            }
+        }
+        plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(dialect: Dialect, columns: &[(&str, Kind)]) -> Table {
+        let columns = columns.iter().map(|(name, kind)| TableColumn { name: (*name).into(), kind: *kind });
+        Table { name: "t".into(), dialect, columns: columns.collect() }
+    }
+
+    fn asked(fields: &[(&str, Kind)]) -> Asked {
+        fields.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect()
+    }
+
+    #[test]
+    fn a_table_is_made_with_its_key_first() {
+        let fields = asked(&[("a", Kind::Float), ("id", Kind::Int), ("z", Kind::Json)]);
+        let types = BTreeMap::from([("a".to_owned(), "numeric(12,2)".to_owned())]);
+        let plan = Table::make("t", Dialect::Postgres, &fields, &["id".to_owned()], &types);
+        let want = r#"CREATE TABLE IF NOT EXISTS "t" ("id" BIGINT NOT NULL, "a" numeric(12,2), "z" JSONB, PRIMARY KEY ("id"))"#;
+        assert_eq!(plan.statements, [want]);
+        assert_eq!(plan.table.columns[1].kind, Kind::Decimal);
+    }
+
+    #[test]
+    fn what_fits_changes_nothing() {
+        let have = table(Dialect::Postgres, &[("ID", Kind::Int), ("a", Kind::Float)]);
+        let plan =
+            have.plan(&asked(&[("id", Kind::Int), ("a", Kind::Int)]), Evolution::Widen, &BTreeMap::new());
+        assert_eq!(plan, Plan { statements: vec![], table: have });
+    }
+
+    #[test]
+    fn columns_are_added_and_widened_as_far_as_allowed() {
+        let have = table(Dialect::Postgres, &[("a", Kind::Int), ("t", Kind::Timestamp)]);
+        let fields = asked(&[("a", Kind::Float), ("b", Kind::Bool), ("t", Kind::Bool)]);
+        let statements = |evolution| have.plan(&fields, evolution, &BTreeMap::new()).statements;
+        let add = r#"ALTER TABLE "t" ADD COLUMN "b" BOOLEAN"#;
+        let widen = r#"ALTER TABLE "t" ALTER COLUMN "a" TYPE DOUBLE PRECISION USING "a"::DOUBLE PRECISION"#;
+        assert_eq!(statements(Evolution::None), [""; 0]);
+        assert_eq!(statements(Evolution::Add), [add]);
+        assert_eq!(statements(Evolution::Widen), [widen, add]);
+    }
+
+    #[test]
+    fn columns_that_differ_in_case_alone_are_told_apart() {
+        let have = table(Dialect::Postgres, &[("A", Kind::Int), ("a", Kind::Int), ("B", Kind::Int)]);
+        assert_eq!(have.column("a"), Some(1));
+        assert_eq!(have.column("b"), Some(2));
+        assert_eq!(table(Dialect::Postgres, &[("AA", Kind::Int), ("Aa", Kind::Int)]).column("aa"), None);
     }
 }

@@ -1,266 +1,344 @@
-//! What the sink does to a real SQLite database, and what it says to the other dialects.
+//! What db-sink leaves in a table, shown on SQLite, with the savepoints that the host would set.
 
 use db_sink::DbSink;
-use flumen_sdk::Error;
 use flumen_sdk::sql::{Column, Database, DbError, Dialect, Value};
 use flumen_sdk::testing::{Harness, Record};
-use rusqlite::{Connection, types};
+use flumen_sdk::{Error, Rejections};
+use rusqlite::types::Value as Sqlite;
+use rusqlite::{Connection, params_from_iter};
+use serde_json::json;
 
-struct Sqlite(Connection);
+/// SQLite in memory; counts what is run, and may be told to fail.
+struct Db {
+    connection: Connection,
+    executed: Vec<String>,
+    down: bool,
+    names_rows: bool,
+}
 
-impl Sqlite {
-    fn new() -> Sqlite {
-        Sqlite(Connection::open_in_memory().expect("a database in memory"))
+impl Db {
+    fn new() -> Self {
+        Db {
+            connection: Connection::open_in_memory().unwrap(),
+            executed: vec![],
+            down: false,
+            names_rows: true,
+        }
     }
 
-    fn rows(&self, query: &str) -> Vec<String> {
-        let mut statement = self.0.prepare(query).expect(query);
-        let width = statement.column_count();
-        let row = |row: &rusqlite::Row<'_>| {
-            let cells: Vec<String> = (0..width).map(|i| shown(row.get(i).expect("a value"))).collect();
-            Ok(cells.join("|"))
+    fn with(sql: &str) -> Self {
+        let db = Db::new();
+        db.connection.execute_batch(sql).unwrap();
+        db
+    }
+
+    /// Rows as text, columns by `|`.
+    fn rows(&self, sql: &str) -> Vec<String> {
+        let mut statement = self.connection.prepare(sql).unwrap();
+        let columns = statement.column_count();
+        let text = |row: &rusqlite::Row<'_>| {
+            let cell = |at| match row.get::<_, Sqlite>(at).unwrap() {
+                Sqlite::Null => "-".to_owned(),
+                Sqlite::Integer(int) => int.to_string(),
+                Sqlite::Real(real) => format!("{real:?}"),
+                Sqlite::Text(text) => text,
+                Sqlite::Blob(blob) => format!("{blob:?}"),
+            };
+            Ok((0..columns).map(cell).collect::<Vec<_>>().join("|"))
         };
-        statement.query_map([], row).expect(query).collect::<Result<_, _>>().expect(query)
+        statement.query_map([], text).unwrap().map(Result::unwrap).collect()
     }
 }
 
-fn shown(value: types::Value) -> String {
+fn sqlite(value: &Value) -> Sqlite {
     match value {
-        types::Value::Null => "NULL".into(),
-        types::Value::Integer(n) => n.to_string(),
-        types::Value::Real(x) => format!("{x:?}"),
-        types::Value::Text(text) => text,
-        types::Value::Blob(bytes) => format!("{bytes:?}"),
+        Value::Null => Sqlite::Null,
+        Value::Boolean(bool) => Sqlite::Integer(i64::from(*bool)),
+        Value::Int64(int) | Value::TimestampUs(int) => Sqlite::Integer(*int),
+        Value::DateDays(days) => Sqlite::Integer(i64::from(*days)),
+        Value::Float64(float) => Sqlite::Real(*float),
+        Value::Bytes(bytes) => Sqlite::Blob(bytes.clone()),
+        Value::Decimal(text) | Value::Text(text) | Value::Json(text) | Value::Uuid(text) => {
+            Sqlite::Text(text.clone())
+        }
     }
 }
 
-fn owned(value: &Value) -> types::Value {
-    match value {
-        Value::Null => types::Value::Null,
-        Value::Boolean(b) => types::Value::Integer((*b).into()),
-        Value::Int64(n) => types::Value::Integer(*n),
-        Value::Float64(x) => types::Value::Real(*x),
-        Value::Decimal(t) | Value::Text(t) | Value::Json(t) | Value::Uuid(t) => types::Value::Text(t.clone()),
-        Value::Bytes(b) => types::Value::Blob(b.clone()),
-        Value::TimestampUs(us) => types::Value::Integer(*us),
-        Value::DateDays(days) => types::Value::Integer((*days).into()),
-    }
+fn refused(error: &rusqlite::Error, row: Option<u32>) -> DbError {
+    let message = error.to_string();
+    let sqlstate = if message.contains("no such table") {
+        "42P01"
+    } else if message.contains("constraint") {
+        "23000"
+    } else {
+        "HY000"
+    };
+    DbError { sqlstate: sqlstate.into(), message, retryable: false, row }
 }
 
-fn db_error(error: &rusqlite::Error, row: Option<u32>) -> DbError {
-    DbError { sqlstate: "HY000".into(), message: error.to_string(), retryable: false, row }
-}
-
-impl Database for Sqlite {
+impl Database for Db {
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
     }
 
     fn describe(&mut self, table: &str) -> Result<Option<Vec<Column>>, DbError> {
-        let mut statement =
-            self.0.prepare("select name, type, pk from pragma_table_info(?1)").expect("a pragma");
+        let mut statement = self.connection.prepare("select name, type from pragma_table_info(?1)").unwrap();
         let column = |row: &rusqlite::Row<'_>| {
-            Ok(Column {
-                name: row.get(0)?,
-                sql_type: row.get(1)?,
-                nullable: true,
-                primary_key: row.get::<_, i64>(2)? > 0,
-            })
+            Ok(Column { name: row.get(0)?, sql_type: row.get(1)?, nullable: true, primary_key: false })
         };
-        let columns: Vec<_> = statement.query_map([table], column).expect("rows").flatten().collect();
+        let columns: Vec<Column> =
+            statement.query_map([table], column).unwrap().map(Result::unwrap).collect();
         Ok((!columns.is_empty()).then_some(columns))
     }
 
     fn query(&mut self, _: &str, _: &[Value]) -> Result<Vec<Vec<Value>>, DbError> {
-        panic!("the sink asks nothing")
+        unreachable!("a sink asks nothing")
     }
 
     fn execute(&mut self, statement: &str, rows: &[Vec<Value>]) -> Result<u64, DbError> {
-        let savepoint = self.0.savepoint().expect("a savepoint");
-        let mut affected = 0;
-        for (i, row) in rows.iter().enumerate() {
-            let run = savepoint.execute(statement, rusqlite::params_from_iter(row.iter().map(owned)));
-            affected += run.map_err(|e| db_error(&e, (rows.len() > 1).then_some(i as u32)))?;
+        if self.down {
+            return Err(DbError {
+                sqlstate: "08006".into(),
+                message: "gone".into(),
+                retryable: true,
+                row: None,
+            });
         }
-        savepoint.commit().expect("it commits");
-        Ok(affected as u64)
-    }
-}
-
-fn sink(config: &str) -> Harness<DbSink> {
-    Harness::new(&format!("{{\"database\": \"d\", \"table\": \"t\", {config}}}"))
-        .expect("a valid configuration")
-}
-
-fn values(json: &[&str]) -> Vec<Record> {
-    json.iter().map(|text| Record::value(*text)).collect()
-}
-
-#[test]
-fn the_table_comes_from_the_fields_and_rows_keep_their_order() {
-    let (mut db, mut sink) = (Sqlite::new(), sink("\"mode\": \"insert\""));
-    let records = values(&[
-        r#"{"id": 2, "name": "Ada \"A\"", "paid": true, "sum": 1.5, "tags": ["x"], "none": null}"#,
-        r#"{"id": 1, "name": null, "sum": 2}"#,
-    ]);
-    assert!(sink.write_to(&mut db, &records).unwrap().is_empty());
-    assert_eq!(
-        db.rows("select id, name, paid, sum, tags from t order by rowid"),
-        [r#"2|Ada "A"|1|1.5|["x"]"#, "1|NULL|NULL|2.0|NULL"]
-    );
-    let types: Vec<String> =
-        db.describe("t").unwrap().unwrap().into_iter().map(|c| c.name + " " + &c.sql_type).collect();
-    assert_eq!(types, ["id INTEGER", "name TEXT", "paid BOOLEAN", "sum REAL", "tags TEXT"]);
-}
-
-#[test]
-fn a_new_field_becomes_a_column_unless_the_table_is_to_stay() {
-    let mut db = Sqlite::new();
-    sink("\"mode\": \"insert\"").write_to(&mut db, &values(&[r#"{"a": 1}"#])).unwrap();
-    sink("\"mode\": \"insert\"").write_to(&mut db, &values(&[r#"{"a": 2, "b": "new"}"#])).unwrap();
-    assert_eq!(db.rows("select a, b from t"), ["1|NULL", "2|new"]);
-    let mut fixed = sink("\"evolution\": \"none\"");
-    let rejected = fixed.write_to(&mut db, &values(&[r#"{"a": 3}"#, r#"{"a": 4, "c": 1}"#])).unwrap();
-    let told: Vec<_> = rejected.iter().collect();
-    assert!(told.len() == 1 && told[0].0 == 1 && told[0].1.contains("\"c\""), "{told:?}");
-    assert_eq!(db.rows("select a from t"), ["1", "2", "3"]);
-    let missing = sink("\"evolution\": \"none\"").write_to(&mut Sqlite::new(), &values(&[r#"{"a": 3}"#]));
-    assert!(matches!(missing, Err(Error::Fatal(reason)) if reason.contains("evolution")));
-}
-
-#[test]
-fn upserts_write_the_last_of_each_key_and_tombstones_delete() {
-    let config = r#""mode": "upsert", "key": ["id"], "delete_on_tombstone": true"#;
-    let (mut db, mut sink) = (Sqlite::new(), sink(config));
-    let mut records = values(&[r#"{"id": 1, "v": "a"}"#, r#"{"id": 2, "v": "a"}"#, r#"{"id": 1, "v": "b"}"#]);
-    records.push(Record::tombstone("3"));
-    sink.write_to(&mut db, &records).unwrap();
-    assert_eq!(db.rows("select id, v from t order by id"), ["1|b", "2|a"]);
-    let records = [
-        Record::tombstone(r#"{"id": 1}"#),
-        Record::tombstone("2"),
-        Record::value(r#"{"id": 2, "v": "back"}"#),
-        Record::value(r#"{"id": 4}"#),
-    ];
-    sink.write_to(&mut db, &records).unwrap();
-    assert_eq!(db.rows("select id, v from t order by id"), ["2|back", "4|NULL"]);
-    // A field that is not there is not overwritten.
-    sink.write_to(&mut db, &values(&[r#"{"id": 2}"#])).unwrap();
-    assert_eq!(db.rows("select v from t where id = 2"), ["back"]);
-}
-
-#[test]
-fn updates_touch_rows_that_are_there() {
-    let mut db = Sqlite::new();
-    sink("\"key\": [\"id\"]").write_to(&mut db, &values(&[r#"{"id": 1, "v": 1}"#])).unwrap();
-    let mut update = sink(r#""mode": "update", "key": ["id"]"#);
-    update.write_to(&mut db, &values(&[r#"{"id": 1, "v": 5}"#, r#"{"id": 2, "v": 5}"#])).unwrap();
-    assert_eq!(db.rows("select id, v from t"), ["1|5"]);
-}
-
-#[test]
-fn rows_that_the_database_refuses_are_rejected_and_the_others_stay() {
-    let (mut db, mut sink) = (Sqlite::new(), sink("\"key\": [\"id\"]"));
-    let records = values(&[r#"{"id": 1}"#, r#"{"id": 2}"#, r#"{"id": 1}"#, "no JSON", "{}", r#"{"id": 3}"#]);
-    let rejected = sink.write_to(&mut db, &records).unwrap();
-    let mut positions: Vec<u32> = rejected.iter().map(|(position, _)| position).collect();
-    positions.sort_unstable();
-    assert_eq!(positions, [2, 3, 4]);
-    assert_eq!(db.rows("select id from t"), ["1", "2", "3"]);
-}
-
-#[test]
-fn hostile_names_are_quoted() {
-    let (mut db, mut sink) = (Sqlite::new(), sink("\"mode\": \"insert\""));
-    sink.write_to(&mut db, &values(&[r#"{"a\"; drop table t; --": 1}"#])).unwrap();
-    assert_eq!(db.rows("select count(*) from t"), ["1"]);
-}
-
-#[test]
-fn a_mode_without_its_key_is_told_at_once() {
-    for config in [r#""mode": "upsert""#, r#""delete_on_tombstone": true"#] {
-        let refused = Harness::<DbSink>::new(&format!("{{\"database\": \"d\", \"table\": \"t\", {config}}}"));
-        assert!(matches!(refused.err(), Some(Error::Fatal(reason)) if reason.contains("key")), "{config}");
-    }
-}
-
-/// Says yes to everything and remembers it.
-struct Scribe {
-    dialect: Dialect,
-    columns: Option<Vec<Column>>,
-    said: Vec<String>,
-    rows: Vec<Vec<Value>>,
-}
-
-impl Database for Scribe {
-    fn dialect(&self) -> Dialect {
-        self.dialect
-    }
-
-    fn describe(&mut self, _: &str) -> Result<Option<Vec<Column>>, DbError> {
-        Ok(self.columns.clone())
-    }
-
-    fn query(&mut self, _: &str, _: &[Value]) -> Result<Vec<Vec<Value>>, DbError> {
-        panic!("the sink asks nothing")
-    }
-
-    fn execute(&mut self, statement: &str, rows: &[Vec<Value>]) -> Result<u64, DbError> {
-        self.said.push(statement.to_owned());
-        self.rows.extend(rows.iter().filter(|row| !row.is_empty()).cloned());
+        self.executed.push(statement.to_owned());
+        self.connection.execute_batch("savepoint s").unwrap();
+        for (at, row) in rows.iter().enumerate() {
+            if let Err(error) = self.connection.execute(statement, params_from_iter(row.iter().map(sqlite))) {
+                self.connection.execute_batch("rollback to s; release s").unwrap();
+                return Err(refused(&error, self.names_rows.then_some(at as u32)));
+            }
+        }
+        self.connection.execute_batch("release s").unwrap();
         Ok(rows.len() as u64)
     }
 }
 
-fn column(name: &str, sql_type: &str) -> Column {
-    Column { name: name.into(), sql_type: sql_type.into(), nullable: true, primary_key: false }
+fn sink(more: serde_json::Value) -> Harness<DbSink> {
+    let mut config = json!({"database": "db", "table": "t"});
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Harness::new(&config.to_string()).unwrap()
+}
+
+fn upsert() -> Harness<DbSink> {
+    sink(json!({"mode": "upsert", "key": ["id"]}))
+}
+
+fn values(values: &[&str]) -> Vec<Record> {
+    values.iter().map(|value| Record::value(*value)).collect()
+}
+
+fn reasons(rejected: &Rejections) -> Vec<String> {
+    rejected.iter().map(|(position, reason)| format!("{position} {reason}")).collect()
 }
 
 #[test]
-fn postgres_is_spoken_to_in_its_own_words() {
-    let mut db = Scribe { dialect: Dialect::Postgres, columns: None, said: vec![], rows: vec![] };
-    let mut sink = sink(r#""mode": "upsert", "key": ["id"], "types": {"sum": "decimal"}"#);
-    sink.write_to(&mut db, &values(&[r#"{"id": 1, "sum": "1.10", "doc": {"a": 1}}"#])).unwrap();
-    assert_eq!(
-        db.said,
-        [
-            r#"CREATE TABLE "t" ("id" bigint, "sum" numeric, "doc" jsonb, PRIMARY KEY ("id"))"#,
-            r#"INSERT INTO "t" ("doc", "sum", "id") VALUES ($1, $2, $3) ON CONFLICT ("id") DO UPDATE SET "doc" = excluded."doc", "sum" = excluded."sum""#,
-        ]
-    );
-    let expected = [Value::Json(r#"{"a": 1}"#.into()), Value::Decimal("1.10".into()), Value::Int64(1)];
-    assert_eq!(format!("{:?}", db.rows[0]), format!("{expected:?}"));
+fn a_table_is_made_from_the_first_batch() {
+    let mut db = Db::new();
+    let records = values(&[
+        r#"{"id": 1, "amount": 2, "name": "Zoë", "ok": true, "tags": ["a"], "none": null}"#,
+        r#"{"id": 2, "amount": 2.5, "name": null}"#,
+    ]);
+    assert!(sink(json!({})).write_to(&mut db, &records).unwrap().is_empty());
+    let columns = db.rows("select name, type from pragma_table_info('t')");
+    assert_eq!(columns, ["amount|REAL", "id|INTEGER", "name|TEXT", "ok|BOOLEAN", "tags|TEXT"]);
+    let rows = db.rows("select id, amount, name, ok, tags from t");
+    assert_eq!(rows, ["1|2.0|Zoë|1|[\"a\"]", "2|2.5|-|-|-"]);
 }
 
 #[test]
-fn values_are_made_to_fit_the_columns_that_are_there() {
-    let columns = vec![
-        column("n", "integer"),
-        column("at", "timestamp with time zone"),
-        column("day", "date"),
-        column("id", "uuid"),
-        column("note", "text"),
-    ];
-    let mut db =
-        Scribe { dialect: Dialect::Postgres, columns: Some(columns.clone()), said: vec![], rows: vec![] };
-    let record = r#"{"n": "7", "at": "1970-01-01T00:00:01Z", "day": "1970-01-03", "id": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "note": 5}"#;
-    let rejected =
-        sink("\"mode\": \"insert\"").write_to(&mut db, &values(&[record, r#"{"n": "seven"}"#])).unwrap();
-    assert_eq!(rejected.iter().map(|(p, _)| p).collect::<Vec<_>>(), [1]);
-    let expected = [
-        Value::Int64(7),
-        Value::TimestampUs(1_000_000),
-        Value::DateDays(2),
-        Value::Uuid("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11".into()),
-        Value::Text("5".into()),
-    ];
-    assert_eq!(format!("{:?}", db.rows[0]), format!("{expected:?}"));
+fn rows_of_the_same_fields_are_one_statement() {
+    let mut db = Db::new();
+    let records: Vec<Record> =
+        (0..1000).map(|id| Record::value(format!(r#"{{"id": {id}, "n": "x"}}"#))).collect();
+    assert!(sink(json!({})).write_to(&mut db, &records).unwrap().is_empty());
+    assert_eq!(db.executed.len(), 2, "{:?}", db.executed);
+    assert_eq!(db.rows("select count(*), count(distinct id) from t"), ["1000|1000"]);
+}
 
-    // And with leave to widen, the column is made to fit the value.
-    let mut db = Scribe { dialect: Dialect::Postgres, columns: Some(columns), said: vec![], rows: vec![] };
-    sink("\"evolution\": \"widen\"").write_to(&mut db, &values(&[r#"{"n": 1.5}"#])).unwrap();
-    assert_eq!(
-        db.said[0],
-        r#"ALTER TABLE "t" ALTER COLUMN "n" TYPE double precision USING "n"::double precision"#
+#[test]
+fn the_last_write_of_a_key_wins_and_deletes_are_deletes() {
+    let mut db = Db::new();
+    let mut sink = upsert();
+    let first = [
+        Record::value(r#"{"id": 1, "a": "x", "b": 1}"#).key("1"),
+        Record::value(r#"{"id": 2, "a": "x", "b": 1}"#).key("2"),
+        Record::value(r#"{"id": 1, "a": "y"}"#).key("1"),
+        Record::tombstone("2"),
+        Record::value(r#"{"id": 3, "a": "x"}"#).key("3"),
+        Record::tombstone("3"),
+        Record::value(r#"{"id": 3, "b": 7}"#).key("3"),
+    ];
+    assert!(sink.write_to(&mut db, &first).unwrap().is_empty());
+    assert_eq!(db.rows("select id, a, b from t order by id"), ["1|y|1", "3|-|7"]);
+    let second = [Record::tombstone("1"), Record::value(r#"{"id": 3, "a": "z"}"#), Record::tombstone("99")];
+    assert!(sink.write_to(&mut db, &second).unwrap().is_empty());
+    assert_eq!(db.rows("select id, a, b from t order by id"), ["3|z|7"], "what a record does not say stays");
+}
+
+#[test]
+fn writing_a_batch_twice_changes_nothing() {
+    let mut db = Db::new();
+    let mut sink = upsert();
+    let records = values(&[r#"{"id": 1, "a": 1}"#, r#"{"id": 2, "a": 2}"#, r#"{"id": 1, "a": 3}"#]);
+    for _ in 0..2 {
+        assert!(sink.write_to(&mut db, &records).unwrap().is_empty());
+        assert_eq!(db.rows("select id, a from t order by id"), ["1|3", "2|2"]);
+    }
+}
+
+#[test]
+fn keys_may_come_from_the_record_and_have_several_columns() {
+    let mut db = Db::new();
+    let mut one = sink(json!({"mode": "upsert", "key": ["id"], "key_from": "record"}));
+    let records = [Record::value(r#"{"n": 1}"#).key("abc"), Record::value(r#"{"n": 2}"#)];
+    assert_eq!(reasons(&one.write_to(&mut db, &records).unwrap()), ["1 it has no key"]);
+    assert_eq!(db.rows("select id, n from t"), ["abc|1"]);
+
+    let mut db = Db::new();
+    let mut two = sink(json!({"mode": "upsert", "key": ["a", "b"]}));
+    let records = [
+        Record::value(r#"{"a": 1, "b": "x", "n": 1}"#),
+        Record::value(r#"{"a": 1, "b": "y", "n": 2}"#),
+        Record::value(r#"{"a": 1, "b": null, "n": 2}"#),
+        Record::tombstone(r#"{"b": "x", "a": 1}"#),
+        Record::tombstone(r#"{"b": "x"}"#),
+    ];
+    let rejected = two.write_to(&mut db, &records).unwrap();
+    let mut told = reasons(&rejected);
+    told.sort();
+    assert_eq!(told, ["2 no value for the key column \"b\"", "4 its key has no field \"a\""]);
+    assert_eq!(db.rows("select a, b, n from t"), ["1|y|2"]);
+}
+
+#[test]
+fn updates_leave_alone_what_is_not_there() {
+    let mut db = Db::with("create table t (id integer primary key, a text); insert into t values (1, 'x')");
+    let mut sink = sink(json!({"mode": "update", "key": ["id"]}));
+    assert!(
+        sink.write_to(&mut db, &values(&[r#"{"a": "y", "id": 1}"#, r#"{"id": 2, "a": "z"}"#]))
+            .unwrap()
+            .is_empty()
     );
+    assert_eq!(db.rows("select id, a from t"), ["1|y"]);
+}
+
+#[test]
+fn new_fields_become_columns_unless_forbidden() {
+    let mut db = Db::with("create table t (id integer)");
+    let mut open = sink(json!({}));
+    assert!(open.write_to(&mut db, &values(&[r#"{"id": 1, "extra": 1.5}"#])).unwrap().is_empty());
+    assert!(open.write_to(&mut db, &values(&[r#"{"ID": 2, "Extra": 2}"#])).unwrap().is_empty());
+    assert_eq!(db.rows("select id, extra from t"), ["1|1.5", "2|2.0"]);
+    let mut closed = sink(json!({"evolution": "none"}));
+    let rejected = closed
+        .write_to(
+            &mut db,
+            &values(&[r#"{"id": 3}"#, r#"{"id": 4, "more": 1}"#, r#"{"id": 5, "more": null}"#]),
+        )
+        .unwrap();
+    assert_eq!(reasons(&rejected), ["1 the table t has no column \"more\""]);
+    assert_eq!(db.rows("select id from t"), ["1", "2", "3", "5"]);
+}
+
+#[test]
+fn records_that_are_no_rows_are_rejected_and_the_rest_is_written() {
+    let mut db = Db::new();
+    let records = values(&["nope", "[1]", "{}", r#"{"id": 1}"#, r#"{"": 1}"#, r#"{"a": 1, "A": 2}"#]);
+    let rejected = sink(json!({})).write_to(&mut db, &records).unwrap();
+    let mut positions: Vec<u32> = rejected.iter().map(|(position, _)| position).collect();
+    positions.sort();
+    assert_eq!(positions, [0, 1, 2, 4, 5]);
+    assert_eq!(db.rows("select id from t"), ["1"]);
+}
+
+#[test]
+fn rows_that_the_database_refuses_are_found_whether_it_names_them_or_not() {
+    for names_rows in [true, false] {
+        let mut db = Db::with("create table t (id integer primary key, n integer check (n < 100))");
+        db.names_rows = names_rows;
+        let records: Vec<Record> = (0..50)
+            .map(|id| {
+                Record::value(format!(r#"{{"id": {}, "n": {}}}"#, if id == 30 { 7 } else { id }, id * 3))
+            })
+            .collect();
+        let rejected = sink(json!({})).write_to(&mut db, &records).unwrap();
+        let positions: Vec<u32> = rejected.iter().map(|(position, _)| position).collect();
+        assert_eq!(positions, [30].into_iter().chain(34..50).collect::<Vec<u32>>());
+        assert!(reasons(&rejected)[0].contains("UNIQUE"));
+        assert_eq!(db.rows("select count(*) from t"), ["33"]);
+    }
+}
+
+#[test]
+fn one_bad_write_of_a_key_does_not_take_the_good_ones_with_it() {
+    let mut db = Db::with("create table t (id integer primary key, n integer check (n < 100))");
+    let records = values(&[r#"{"id": 1, "n": 1}"#, r#"{"id": 1, "n": 200}"#, r#"{"id": 2, "n": 2}"#]);
+    let rejected = upsert().write_to(&mut db, &records).unwrap();
+    assert_eq!(rejected.iter().map(|(position, _)| position).collect::<Vec<_>>(), [1]);
+    assert_eq!(db.rows("select id, n from t order by id"), ["1|1", "2|2"]);
+}
+
+#[test]
+fn an_outage_and_a_missing_table_are_no_record_s_fault() {
+    let mut db = Db::new();
+    db.down = true;
+    let mut sink1 = sink(json!({}));
+    let records = values(&[r#"{"id": 1}"#]);
+    assert!(matches!(sink1.write_to(&mut db, &records), Err(Error::Retry { .. })));
+    db.down = false;
+    assert!(sink1.write_to(&mut db, &records).unwrap().is_empty());
+    db.connection.execute_batch("drop table t").unwrap();
+    assert!(matches!(sink1.write_to(&mut db, &records), Ok(_) | Err(Error::Retry { .. })));
+    let mut closed = sink(json!({"create": false, "table": "other"}));
+    let error = closed.write_to(&mut db, &records).unwrap_err();
+    assert!(
+        matches!(&error, Error::Retry { reason, .. } if reason.contains("no table \"other\"")),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_was_rolled_back_is_looked_up_again() {
+    let mut db = Db::new();
+    let mut sink = sink(json!({}));
+    db.connection.execute_batch("begin").unwrap();
+    assert!(sink.write_to(&mut db, &values(&[r#"{"id": 1}"#])).unwrap().is_empty());
+    db.connection.execute_batch("rollback").unwrap();
+    assert!(sink.write_to(&mut db, &values(&[r#"{"id": 1}"#])).unwrap().is_empty());
+    assert_eq!(db.rows("select id from t"), ["1"]);
+}
+
+#[test]
+fn tombstones_without_a_key_column_are_ignored_or_rejected() {
+    let mut db = Db::new();
+    let records = [Record::tombstone("1"), Record::value(r#"{"id": 1}"#)];
+    assert!(sink(json!({})).write_to(&mut db, &records).unwrap().is_empty());
+    let rejected = sink(json!({"tombstones": "reject"})).write_to(&mut db, &records).unwrap();
+    assert_eq!(rejected.len(), 1);
+    assert!(upsert().write_to(&mut Db::new(), &[Record::tombstone("1")]).unwrap().is_empty());
+}
+
+#[test]
+fn a_table_a_topic() {
+    let mut db = Db::new();
+    let mut sink = sink(json!({"table": "raw_{topic}"}));
+    assert!(sink.write_to(&mut db, &values(&[r#"{"id": 1}"#])).unwrap().is_empty());
+    assert_eq!(db.rows("select id from raw_in"), ["1"]);
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_refused() {
+    for config in [
+        json!({"database": "d", "table": "t", "mode": "upsert"}),
+        json!({"database": "d", "table": "t", "tombstones": "delete"}),
+        json!({"database": "d", "table": "a..b"}),
+        json!({"database": "d", "table": "t", "mode": "upsert", "key": ["a", "a"]}),
+    ] {
+        let made = Harness::<DbSink>::new(&config.to_string());
+        assert!(matches!(made, Err(Error::Fatal(_))), "{config}");
+    }
 }

@@ -2,7 +2,9 @@
 //!
 //! JSON, short names because there is one entry a file:
 //!
-//!     {"v":1,"files":[{"p":"inbox/a.csv","d":1,"i":77,"n":256,"h":"9e3779b97f4a7c15","o":4096,"l":17}]}
+//! ```json
+//! {"v":1,"files":[{"p":"inbox/a.csv","d":1,"i":77,"n":256,"h":"9e3779b97f4a7c15","o":4096,"l":17}]}
+//! ```
 //!
 //! p path when last seen, d device, i inode, n and h length and hash of the fingerprint, o offset, l lines
 //! before it, s in the middle of a line that is being skipped. A fingerprint tells a file from another
