@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flumen_groups::group::{Join, Sync};
 use flumen_protocol::ErrorCode;
-use flumen_records::{BatchBuilder, Compression, NewRecord};
+use flumen_records::{BatchBuilder, BatchHeader, Compression, NewRecord};
 use flumen_types::{Millis, Offset, Sequence, Timestamp, TopicPartition};
 use tempfile::TempDir;
 
@@ -68,16 +68,22 @@ impl World {
     /// Records that a read_committed reader sees, and whether it sees the whole partition.
     async fn seen(&self, partition: i32) -> (usize, bool) {
         let log = self.broker.partition(&tp(partition)).unwrap();
-        let read = log.read(Offset::ZERO, 1 << 20, Bound::LastStable, true).await.unwrap();
-        let batches = flumen_records::batches(read.bytes).map(Result::unwrap);
-        let data = batches.filter(|batch| !batch.header().is_control());
-        let aborted = |batch: &flumen_records::Batch| {
-            read.aborted.iter().any(|gone| {
-                gone.producer_id == batch.header().producer_id
-                    && gone.first_offset <= batch.header().base_offset
-            })
-        };
-        (data.filter(|batch| !aborted(batch)).count(), read.next == read.marks.end)
+        let (mut next, mut seen) = (Offset::ZERO, 0);
+        loop {
+            let read = log.read(next, 1 << 20, Bound::LastStable, true).await.unwrap();
+            if read.next == next {
+                return (seen, next == read.marks.end);
+            }
+            next = read.next;
+            let aborted = |header: &BatchHeader| {
+                let mut gone = read.aborted.iter();
+                gone.any(|gone| {
+                    gone.producer_id == header.producer_id && gone.first_offset <= header.base_offset
+                })
+            };
+            let batches = flumen_records::batches(read.bytes).map(Result::unwrap);
+            seen += batches.filter(|b| !b.header().is_control() && !aborted(b.header())).count();
+        }
     }
 }
 
