@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 bootstrap, topic = sys.argv[1:3]
 producer = Producer({
-    "bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 2,
+    "bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 2, "retry.backoff.ms": 10,
     "message.timeout.ms": 0x7FFFFFFF, "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 200, "log_level": 0,
     "queue.buffering.max.messages": 2000,
 })
@@ -33,8 +33,9 @@ threading.Thread(target=wait_for_end, daemon=True).start()
 n = 0
 while not stop.is_set():
     try:
-        producer.produce(topic, str(n).encode(), on_delivery=acked)
-        n += 1
+        for _ in range(10):
+            producer.produce(topic, str(n).encode(), on_delivery=acked)
+            n += 1
     except BufferError:
         pass
     producer.poll(0.002)

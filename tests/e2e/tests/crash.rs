@@ -134,6 +134,33 @@ fn no_acknowledged_record_is_lost_and_none_is_stored_twice() {
     check_producer(&flumen);
 }
 
+/// The broker alone, so that rounds are short: many kills while a client has batches in flight.
+#[test]
+fn an_idempotent_producer_loses_and_repeats_nothing_over_kills() {
+    let rounds: u32 =
+        std::env::var("FLUMEN_CRASH_ROUNDS").map_or(50, |r| r.parse().expect("a number of rounds"));
+    let mut rng = rand::rng();
+    let mut flumen = Flumen::prepare("");
+    flumen.up();
+    let acks = File::create(flumen.path("acks.log")).expect("the list of acknowledgements");
+    let mut producer = python_command(include_str!("../scripts/steady.py"), &[&flumen.bootstrap(), "steady"]);
+    let mut producer = producer.stdin(Stdio::piped()).stdout(acks).spawn().expect("the producer starts");
+    let acked = |flumen: &Flumen| std::fs::metadata(flumen.path("acks.log")).map_or(0, |meta| meta.len());
+    for _ in 0..rounds {
+        let goal = acked(&flumen) + rng.random_range(1..30_000);
+        let limit = Instant::now() + Duration::from_millis(1500);
+        while acked(&flumen) < goal && Instant::now() < limit {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        flumen.kill();
+        flumen.up();
+    }
+    drop(producer.stdin.take());
+    let status = producer.wait().expect("the producer ends");
+    assert!(status.success(), "the producer ended with {status}");
+    check_producer(&flumen);
+}
+
 /// Every acknowledged number is in the topic, and no number twice.
 fn check_producer(flumen: &Flumen) {
     let acks = std::fs::read_to_string(flumen.path("acks.log")).expect("the acknowledgements");
