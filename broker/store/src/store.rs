@@ -4,6 +4,7 @@
 //! are; a folder that it does not know is renamed to `-stray`, never removed. Only [`Store::close`]
 //! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -318,8 +319,16 @@ fn adopt(dir: &Path) -> Result<Catalogue, OpenError> {
         let Some(id) = partition_folder::topic_id(&entry.path())? else { continue };
         let name = tp.topic.to_string();
         let topic = catalogue.topics.entry(name.clone()).or_insert_with(|| {
-            tracing::info!(topic = name, "adopting a topic from its folders");
-            TopicRecord { name, id, partitions: 0, configs: Default::default() }
+            tracing::warn!(
+                topic = name,
+                "adopting a topic from its folders, which do not hold its settings: it keeps everything until they are set"
+            );
+            let configs = match name.as_str() {
+                "__consumer_offsets" | "__transaction_state" => ("cleanup.policy", "compact"),
+                _ => ("retention.ms", "-1"),
+            };
+            let configs = BTreeMap::from([(configs.0.to_string(), configs.1.to_string())]);
+            TopicRecord { name, id, partitions: 0, configs }
         });
         topic.partitions = topic.partitions.max(tp.partition.0 + 1);
     }

@@ -206,6 +206,41 @@ fn the_first_record_at_or_after_a_time_is_found() {
 }
 
 #[test]
+fn a_directory_without_a_catalogue_is_adopted_and_keeps_everything() {
+    let mut fixture = Fixture::new(&[]);
+    fixture.t().append(plain("old"), Origin::Client, NOW).unwrap();
+    let id = fixture.store().topics()[0].id;
+    fixture.store.take().unwrap().close().unwrap();
+    fs::remove_file(fixture.dir.path().join("data/flumen-topics.json")).unwrap();
+    fixture.open();
+    assert_eq!(fixture.store().topics()[0].id, id);
+    assert_eq!(values(&fixture), ["old"]);
+    assert_eq!(fixture.t().config().retention.0, -1);
+}
+
+#[test]
+fn folders_of_nobody_are_put_aside_and_those_of_deleted_topics_go() {
+    let mut fixture = Fixture::new(&[]);
+    fixture.t().append(plain("x"), Origin::Client, NOW).unwrap();
+    fixture.store.take().unwrap().close().unwrap();
+    let data = fixture.dir.path().join("data");
+    let catalogue = fs::read_to_string(data.join("flumen-topics.json")).unwrap();
+    // As a crash right after the deletion's first step would leave it.
+    let deleted = catalogue.replace("\"topics\"", "\"tmp\"").replace("\"deleting\": []", "\"topics\": []");
+    fs::write(data.join("flumen-topics.json"), deleted.replace("\"tmp\"", "\"deleting\"")).unwrap();
+    fs::create_dir(data.join("nobody-0")).unwrap();
+    fixture.open();
+    assert!(fixture.store().topics().is_empty());
+    assert!(data.join("nobody-0-stray").is_dir() && !data.join("t-0").exists());
+    wait_until("the folder is gone", || {
+        let mut names = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
+        !names.any(|name| name.to_string_lossy().ends_with("-delete"))
+    });
+    fixture.reopen();
+    assert!(fixture.store().topics().is_empty());
+}
+
+#[test]
 fn topics_come_grow_change_and_go() {
     let mut fixture = Fixture::new(&[]);
     fixture.t().append(plain("old"), Origin::Client, NOW).unwrap();

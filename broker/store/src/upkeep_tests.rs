@@ -204,6 +204,64 @@ fn readers_of_a_replaced_segment_read_on() {
 }
 
 #[test]
+fn appends_reads_and_compaction_at_once_show_every_reader_a_consistent_log() {
+    let mut configs = COMPACT.to_vec();
+    configs.extend([("internal.segment.bytes", "4000"), ("file.delete.delay.ms", "0")]);
+    let fixture = Fixture::new(&configs);
+    const WRITERS: usize = 3;
+    const ROUNDS: i32 = 300;
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let t = fixture.t();
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let (key, value) = (format!("{writer}-{}", round % 5), format!("{round:06}"));
+                        let batch = keyed(&[(key.as_str(), Some(value.as_str()))], NOW);
+                        t.append(batch, Origin::Client, NOW).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..2 {
+            let t = fixture.t();
+            scope.spawn(move || {
+                // Of each key, values only grow; offsets too.
+                let (mut from, mut seen) = (Offset(0), BTreeMap::<String, String>::new());
+                while from.0 < (WRITERS as i64) * i64::from(ROUNDS) {
+                    let read = t.read(from, 700, Bound::HighWatermark, true).unwrap();
+                    let mut last = from;
+                    for batch in flumen_records::batches(read.bytes).map(Result::unwrap) {
+                        batch.verify_crc().unwrap();
+                        assert!(batch.header().last_offset() >= last);
+                        last = batch.header().last_offset();
+                        for record in &batch.records(1 << 20).unwrap() {
+                            let record = record.unwrap();
+                            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                            let (key, value) = (text(record.key.unwrap()), text(record.value.unwrap()));
+                            let before = seen.insert(key, value.clone());
+                            assert!(before.is_none_or(|before| before < value));
+                        }
+                    }
+                    from = read.next;
+                }
+                for (key, value) in seen {
+                    let slot: i32 = key[2..].parse().unwrap();
+                    assert_eq!(value, format!("{:06}", ROUNDS - 5 + slot));
+                }
+            });
+        }
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            fixture.store().maintain_at(NOW);
+        }
+    });
+    wait_durable(&fixture.t());
+    fixture.store().maintain_at(NOW);
+    let size = fixture.t().size_bytes();
+    assert!(size < 10_000, "{size}");
+}
+
+#[test]
 fn a_crash_at_any_step_of_a_swap_loses_nothing() {
     let mut fixture = Fixture::new(&COMPACT);
     let latest = rounds(&fixture, 10);
