@@ -1,49 +1,46 @@
-//! The `config` of an http-sink in flumen.toml.
+//! What a person may say about the service.
 
 use std::collections::BTreeMap;
 
 use flumen_sdk::units::{ByteSize, Span};
+use flumen_sdk::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to, `http://` or `https://`; its origin must be granted (`grant.http`).
+    /// `http://` or `https://`; its origin must be granted. `{topic}` in its path stands for the topic.
     pub url: String,
     #[serde(default)]
     pub method: Method,
     #[serde(default)]
     pub format: Format,
+    /// Sends each record as `{"id","topic","partition","offset","timestamp","key","value"}` instead of
+    /// its value alone; the id tells records apart for a receiver that must not take one twice.
     #[serde(default)]
-    pub batch: Batching,
-    /// Further headers of each request.
+    pub envelope: bool,
+    /// More headers of each request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Sent as `Authorization: Bearer ...`.
+    /// Sent as `Authorization: Bearer …`; write it as `${env:TOKEN}` or `${file:PATH}`.
     pub bearer: Option<String>,
-    /// Name of a field that is put first into each object: `topic-partition-offset`, by which the
-    /// service can tell a record that it has already.
-    pub id_field: Option<String>,
-    /// What becomes of a record without a value.
+    /// Limits of one request. A batch of the log is cut to them; the pump decides how old one gets.
+    #[serde(default)]
+    pub batch: BatchLimits,
+    /// How long to wait for the connection, and for the answer.
+    #[serde(default = "thirty_seconds")]
+    pub timeout: Span,
+    /// Answers after which the same request is sent again later, besides every 5xx. Any other 4xx rejects
+    /// the record.
+    #[serde(default = "retry_statuses")]
+    pub retry_statuses: Vec<u16>,
+    /// What a record without a value does.
     #[serde(default)]
     pub tombstones: Tombstones,
-    /// How long a request may take.
-    #[serde(default = "timeout")]
-    #[schemars(default)]
-    pub timeout: Option<Span>,
-    /// Statuses by which the service refuses the records themselves. A request that is refused so is
-    /// halved until the records at fault are found. Any other status than 2xx is tried again.
-    #[serde(default = "reject")]
-    pub reject: Vec<u16>,
-}
-
-fn timeout() -> Option<Span> {
-    Some(Span(std::time::Duration::from_secs(30)))
-}
-
-fn reject() -> Vec<u16> {
-    vec![400, 413, 422]
+    /// The header that carries `topic-partition-first..last` offset; empty: none.
+    #[serde(default = "idempotency_key")]
+    pub idempotency_header: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -56,38 +53,107 @@ pub enum Method {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// `[{...},{...}]`, as application/json.
+    /// A JSON array of records.
     #[default]
-    JsonArray,
-    /// A record a line, as application/x-ndjson.
+    Json,
+    /// A JSON value a line.
     Ndjson,
-    /// A request for each record, its value as it is.
+    /// A request a record, its body the value as it is.
     Single,
 }
 
-/// A request is closed at whichever comes first. By age it is closed by the host: what it hands over
-/// at once is posted at once, after 100 ms at the latest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tombstones {
+    #[default]
+    Skip,
+    /// Sent as null.
+    Null,
+    Reject,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Batching {
-    pub records: u32,
+#[serde(default, deny_unknown_fields)]
+pub struct BatchLimits {
+    #[schemars(range(min = 1))]
+    pub records: usize,
     pub bytes: ByteSize,
 }
 
-impl Default for Batching {
+impl Default for BatchLimits {
     fn default() -> Self {
-        Batching { records: 1000, bytes: ByteSize(1 << 20) }
+        BatchLimits { records: 500, bytes: ByteSize(1 << 20) }
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tombstones {
-    /// Left out.
-    #[default]
-    Skip,
-    /// Sent as `null`.
-    Null,
+fn thirty_seconds() -> Span {
+    Span(std::time::Duration::from_secs(30))
+}
+
+/// What a person can mend, and what time does: never the record's fault.
+fn retry_statuses() -> Vec<u16> {
+    vec![401, 403, 404, 405, 407, 408, 425, 429]
+}
+
+fn idempotency_key() -> String {
+    "Idempotency-Key".to_owned()
+}
+
+/// A URL taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) https: bool,
+    pub(crate) authority: String,
+    pub(crate) path: String,
+}
+
+impl Config {
+    pub(crate) fn target(&self) -> Result<Target> {
+        let wrong = |what: &str| Error::fatal(format_args!("url = {:?}: {what}", self.url));
+        let (https, rest) = match (self.url.strip_prefix("https://"), self.url.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (_, Some(rest)) => (false, rest),
+            _ => return Err(wrong("expected http:// or https://")),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.is_empty() || authority.contains(['@', '{', ' ']) {
+            return Err(wrong("expected a host, without user or password (give `bearer` or `headers`)"));
+        }
+        let path = path.split('#').next().unwrap_or_default();
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        if path.contains([' ', '\r', '\n']) {
+            return Err(wrong("its path has a blank in it; write %20"));
+        }
+        Ok(Target { https, authority: authority.to_owned(), path })
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.batch.records == 0 {
+            return Err(Error::fatal("batch.records = 0 leaves nothing to send"));
+        }
+        let broken = |text: &str| text.bytes().any(|byte| byte < 0x20 || byte == 0x7f);
+        let named = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+        for (name, value) in &self.headers {
+            if !named(name) || broken(value) {
+                return Err(Error::fatal(format_args!("headers: {name:?} cannot be a header")));
+            }
+        }
+        if self.bearer.as_deref().is_some_and(broken) {
+            return Err(Error::fatal("bearer: it has a line end or another control character in it"));
+        }
+        if !self.idempotency_header.is_empty() && !named(&self.idempotency_header) {
+            return Err(Error::fatal(format_args!(
+                "idempotency_header = {:?} cannot be a header",
+                self.idempotency_header
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_retried(&self, status: u16) -> bool {
+        status >= 500 || self.retry_statuses.contains(&status)
+    }
 }

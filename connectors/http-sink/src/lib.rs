@@ -1,16 +1,15 @@
 //! `http-sink`: posts records to an HTTP service.
 //!
-//! What a request looks like, what is tried again and what is given up is told in README.md.
+//! README.md tells what each answer means for the records.
 
 mod config;
 mod logic;
 mod request;
-#[cfg(target_arch = "wasm32")]
-mod wasi;
+mod retry_after;
+mod transport;
 
-pub use config::{Batching, Config, Format, Method, Tombstones};
+pub use config::{BatchLimits, Config, Format, Method, Tombstones};
 pub use logic::HttpSink;
-pub use request::{Answer, Request, Transport};
+pub use transport::{NoAnswer, Request, Response, Transport, Wasi};
 
-#[cfg(target_arch = "wasm32")]
-flumen_sdk::export_sink!(HttpSink<wasi::Wasi>);
+flumen_sdk::export_sink!(HttpSink);

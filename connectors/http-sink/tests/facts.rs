@@ -1,121 +1,261 @@
-//! What the sink does, told by a service that is played by the test.
+//! What http-sink sends, and what it makes of the answers.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flumen_sdk::Error;
-use flumen_sdk::testing::{Harness, Record};
-use http_sink::{Answer, HttpSink, Request, Transport};
+use flumen_sdk::testing::{Record, pack};
+use flumen_sdk::{Error, Rejections, Result, Sink};
+use http_sink::{HttpSink, NoAnswer, Request, Response, Transport};
+use serde_json::{Value, json};
 
-thread_local! {
-    static ANSWERS: RefCell<VecDeque<Result<Answer, String>>> = const { RefCell::new(VecDeque::new()) };
-    static SEEN: RefCell<Vec<(String, String)>> = const { RefCell::new(Vec::new()) };
+type Answer = Box<dyn Fn(&Request) -> Result<Response, NoAnswer> + Send>;
+
+/// A service that answers by script, then 200, and remembers what it was sent.
+#[derive(Clone, Default)]
+struct Service {
+    seen: Arc<Mutex<Vec<Request>>>,
+    script: Arc<Mutex<VecDeque<Answer>>>,
 }
 
-#[derive(Default)]
-struct Played;
-
-impl Transport for Played {
-    fn send(&mut self, request: &Request<'_>) -> Result<Answer, String> {
-        let key =
-            request.headers.iter().find(|(name, _)| name == "idempotency-key").expect("a key").1.clone();
-        let body = String::from_utf8(request.body.clone()).expect("text");
-        let poisoned = body.contains("poison");
-        SEEN.with_borrow_mut(|seen| seen.push((key, body)));
-        let planned = ANSWERS.with_borrow_mut(VecDeque::pop_front);
-        planned
-            .unwrap_or_else(|| Ok(Answer { status: if poisoned { 422 } else { 200 }, ..Answer::default() }))
-    }
-
-    fn now_ms(&self) -> i64 {
-        784_111_777_000 - 5_000
+impl Transport for Service {
+    fn send(&mut self, request: &Request) -> Result<Response, NoAnswer> {
+        self.seen.lock().unwrap().push(request.clone());
+        match self.script.lock().unwrap().pop_front() {
+            Some(answer) => answer(request),
+            None => Ok(Response { status: 200, ..Response::default() }),
+        }
     }
 }
 
-fn sink(config: &str) -> Harness<HttpSink<Played>> {
-    Harness::new(config).expect("a valid configuration")
+impl Service {
+    fn sink(&self, more: Value) -> HttpSink {
+        let mut config = json!({"url": "http://127.0.0.1:8080/in/{topic}?a=b"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        HttpSink::over(&config.to_string(), Box::new(self.clone())).unwrap()
+    }
+
+    fn then(&self, answer: impl Fn(&Request) -> Result<Response, NoAnswer> + Send + 'static) {
+        self.script.lock().unwrap().push_back(Box::new(answer));
+    }
+
+    fn then_status(&self, status: u16) {
+        self.then(move |_| Ok(Response { status, ..Response::default() }));
+    }
+
+    fn bodies(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().map(|request| String::from_utf8(request.body.clone()).unwrap()).collect()
+    }
+
+    fn header(&self, name: &str) -> Vec<Option<String>> {
+        let value = |request: &Request| {
+            request
+                .headers
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.clone())
+        };
+        self.seen.lock().unwrap().iter().map(value).collect()
+    }
 }
 
-fn plan(status: u16, retry_after: Option<&str>) {
-    let answer = Answer { status, retry_after: retry_after.map(Into::into), body: "busy".into() };
-    ANSWERS.with_borrow_mut(|answers| answers.push_back(Ok(answer)));
+fn write(sink: &mut HttpSink, records: &[Record]) -> Result<Rejections> {
+    sink.write(&pack("orders", 17, records).batch())
 }
 
-fn seen() -> Vec<(String, String)> {
-    SEEN.with_borrow(Clone::clone)
+fn numbers(count: usize) -> Vec<Record> {
+    (0..count).map(|number| Record::value(number.to_string())).collect()
 }
 
-fn numbers(range: std::ops::Range<i32>) -> Vec<Record> {
-    range.map(|n| Record::value(format!("{{\"n\": {n}}}"))).collect()
+fn positions(rejected: &Rejections) -> Vec<u32> {
+    rejected.iter().map(|(position, _)| position).collect()
 }
 
 #[test]
-fn requests_close_by_count_and_by_bytes_and_carry_a_key() {
-    let mut by_count = sink(r#"{"url": "http://x/", "batch": {"records": 2}}"#);
-    assert!(by_count.write(&numbers(0..3)).unwrap().is_empty());
+fn a_batch_is_a_json_array_with_an_idempotency_key() {
+    let service = Service::default();
+    let mut sink = service.sink(json!({"headers": {"X-A": "b"}, "bearer": "secret"}));
+    let records = [Record::value(r#" {"a": 1} "#), Record::value("[2]")];
+    assert!(write(&mut sink, &records).unwrap().is_empty());
+    assert_eq!(service.bodies(), [r#"[{"a": 1},[2]]"#]);
+    let request = service.seen.lock().unwrap()[0].clone();
     assert_eq!(
-        seen(),
-        [("in-0-0..1".into(), "[{\"n\": 0},{\"n\": 1}]".into()), ("in-0-2".into(), "[{\"n\": 2}]".into())]
+        (request.method, request.https, request.authority.as_str()),
+        ("POST", false, "127.0.0.1:8080")
     );
-    let mut by_bytes = sink(r#"{"url": "http://x/", "format": "ndjson", "batch": {"bytes": 12}}"#);
-    by_bytes.write(&numbers(0..2)).unwrap();
-    assert_eq!(
-        seen()[2..],
-        [("in-0-0".into(), "{\"n\": 0}\n".into()), ("in-0-1".into(), "{\"n\": 1}\n".into())]
-    );
-}
-
-#[test]
-fn a_busy_service_is_asked_again_when_it_says_so() {
-    let mut sink = sink(r#"{"url": "http://x/"}"#);
-    plan(503, Some("7"));
-    let seven = Error::retry_after("http://x/ answered 503: busy", Duration::from_secs(7));
-    assert_eq!(sink.write(&numbers(0..1)), Err(seven));
-    plan(429, Some("Sun, 06 Nov 1994 08:49:37 GMT"));
-    let five = Error::retry_after("http://x/ answered 429: busy", Duration::from_secs(5));
-    assert_eq!(sink.write(&numbers(0..1)), Err(five));
-    plan(401, None);
-    assert_eq!(sink.write(&numbers(0..1)), Err(Error::retry("http://x/ answered 401: busy")));
-    ANSWERS.with_borrow_mut(|answers| answers.push_back(Err("the connection was refused".into())));
-    assert_eq!(sink.write(&numbers(0..1)), Err(Error::retry("http://x/: the connection was refused")));
-}
-
-#[test]
-fn records_at_fault_are_found_and_the_others_delivered() {
-    let mut sink = sink(r#"{"url": "http://x/"}"#);
-    let mut records = numbers(0..9);
-    records[3] = Record::value("\"poison\"");
-    records[7] = Record::value("not JSON");
-    let rejected = sink.write(&records).unwrap();
-    let positions: Vec<u32> = rejected.iter().map(|(position, _)| position).collect();
-    assert_eq!(positions, [7, 3]);
-    let delivered: String =
-        seen().into_iter().filter(|(_, body)| !body.contains("poison")).map(|(_, b)| b).collect();
-    for n in [0, 1, 2, 4, 5, 6, 8] {
-        assert_eq!(delivered.matches(&format!("{{\"n\": {n}}}")).count(), 1, "{n} in {delivered}");
+    assert_eq!(request.path, "/in/orders?a=b");
+    for (name, value) in [
+        ("Idempotency-Key", "orders-0-17..18"),
+        ("content-type", "application/json"),
+        ("authorization", "Bearer secret"),
+        ("x-a", "b"),
+        ("content-length", "14"),
+    ] {
+        assert_eq!(service.header(name), [Some(value.to_owned())], "{name}");
     }
 }
 
 #[test]
-fn tombstones_are_left_out_or_null() {
-    let mut skip = sink(r#"{"url": "http://x/"}"#);
-    skip.write(&[Record::tombstone("k")]).unwrap();
-    assert_eq!(seen(), []);
-    let mut null = sink(r#"{"url": "http://x/", "tombstones": "null"}"#);
-    null.write(&[Record::tombstone("k")]).unwrap();
-    assert_eq!(seen()[0].1, "[null]");
+fn the_other_formats() {
+    let records = [Record::value("{\"a\":\n1}").key("k").timestamp(5), Record::tombstone("k")];
+    let sent = |more: Value| {
+        let service = Service::default();
+        assert!(write(&mut service.sink(more), &records).unwrap().is_empty());
+        service.bodies()
+    };
+    assert_eq!(sent(json!({"format": "ndjson"})), ["{\"a\": 1}\n"]);
+    assert_eq!(sent(json!({"format": "ndjson", "tombstones": "null"})), ["{\"a\": 1}\nnull\n"]);
+    assert_eq!(sent(json!({"format": "single"})), ["{\"a\":\n1}"]);
+    assert_eq!(
+        sent(json!({"envelope": true})),
+        [
+            "[{\"id\":\"orders-0-17\",\"topic\":\"orders\",\"partition\":0,\"offset\":17,\"timestamp\":5,\"key\":\"k\",\"value\":{\"a\":\n1}}]"
+        ]
+    );
 }
 
 #[test]
-fn an_id_goes_into_each_object() {
-    let mut sink = sink(r#"{"url": "http://x/", "id_field": "_id", "format": "ndjson"}"#);
-    sink.write(&[Record::value("{\"a\":\n1}"), Record::value("{}"), Record::value("5")]).unwrap();
-    assert_eq!(seen()[0].1, "{\"_id\":\"in-0-0\",\"a\": 1}\n{\"_id\":\"in-0-1\"}\n5\n");
+fn batches_are_cut_by_count_and_bytes() {
+    let service = Service::default();
+    let mut sink = service.sink(json!({"batch": {"records": 2}}));
+    assert!(write(&mut sink, &numbers(5)).unwrap().is_empty());
+    assert_eq!(service.bodies(), ["[0,1]", "[2,3]", "[4]"]);
+    assert_eq!(service.header("idempotency-key")[1].as_deref(), Some("orders-0-19..20"));
+    let service = Service::default();
+    let mut sink = service.sink(json!({"batch": {"bytes": 7}}));
+    let records = ["\"abc\"", "1", "\"a longer one than allowed\"", "2"].map(Record::value);
+    assert!(write(&mut sink, &records).unwrap().is_empty());
+    assert_eq!(service.bodies(), ["[\"abc\"]", "[1]", "[\"a longer one than allowed\"]", "[2]"]);
 }
 
 #[test]
-fn a_wrong_url_is_told_at_once() {
-    let refused = Harness::<HttpSink<Played>>::new(r#"{"url": "ftp://x/"}"#).err().expect("refused");
-    assert!(matches!(refused, Error::Fatal(_)), "{refused}");
+fn a_service_that_is_away_is_tried_again_as_it_asks() {
+    let service = Service::default();
+    let mut sink = service.sink(json!({}));
+    service.then(|_| {
+        Ok(Response {
+            status: 429,
+            retry_after: Some("7".into()),
+            body: b"slow down".to_vec(),
+            ..Response::default()
+        })
+    });
+    service.then(|_| {
+        Ok(Response {
+            status: 503,
+            retry_after: Some("Sun, 06 Nov 1994 08:49:37 GMT".into()),
+            date: Some("Sun, 06 Nov 1994 08:49:30 GMT".into()),
+            ..Response::default()
+        })
+    });
+    service.then(|_| Err(NoAnswer::Failed("connection refused".into())));
+    for (wait, told) in [
+        (Some(7), "http://127.0.0.1:8080 answered 429: slow down"),
+        (Some(7), "http://127.0.0.1:8080 answered 503"),
+        (None, "http://127.0.0.1:8080: connection refused"),
+    ] {
+        let error = write(&mut sink, &numbers(2)).unwrap_err();
+        assert_eq!(error, Error::Retry { reason: told.to_owned(), after: wait.map(Duration::from_secs) });
+    }
+    assert!(write(&mut sink, &numbers(2)).unwrap().is_empty());
+    assert!(service.header("idempotency-key").iter().all(|key| key.as_deref() == Some("orders-0-17..18")));
+}
+
+#[test]
+fn what_has_been_delivered_is_not_sent_again_with_the_rest() {
+    let service = Service::default();
+    let mut sink = service.sink(json!({"batch": {"records": 2}}));
+    service.then_status(200);
+    service.then_status(500);
+    assert!(write(&mut sink, &numbers(5)).is_err());
+    assert!(write(&mut sink, &numbers(5)).unwrap().is_empty());
+    assert_eq!(service.bodies(), ["[0,1]", "[2,3]", "[2,3]", "[4]"]);
+    // A batch from elsewhere has nothing to do with it.
+    service.then_status(200);
+    service.then_status(500);
+    assert!(write(&mut sink, &numbers(5)).is_err());
+    assert!(sink.write(&pack("orders", 90, &numbers(3)).batch()).unwrap().is_empty());
+    assert!(write(&mut sink, &numbers(5)).unwrap().is_empty());
+    assert_eq!(service.bodies()[6..], ["[0,1]", "[2]", "[0,1]", "[2,3]", "[4]"]);
+}
+
+#[test]
+fn a_record_that_the_service_refuses_is_found_by_halves() {
+    let service = Service::default();
+    for _ in 0..20 {
+        service.then(|request| {
+            let has_five = serde_json::from_slice::<Vec<u32>>(&request.body).unwrap().contains(&5);
+            Ok(Response {
+                status: if has_five { 422 } else { 201 },
+                body: b"no fives".to_vec(),
+                ..Response::default()
+            })
+        });
+    }
+    let rejected = write(&mut service.sink(json!({})), &numbers(8)).unwrap();
+    assert_eq!(positions(&rejected), [5]);
+    assert_eq!(rejected.iter().next().unwrap().1, "http://127.0.0.1:8080 answered 422: no fives");
+    let delivered: Vec<String> = service.bodies().into_iter().filter(|body| !body.contains('5')).collect();
+    assert_eq!(delivered, ["[0,1,2,3]", "[4]", "[6,7]"]);
+}
+
+#[test]
+fn halves_that_were_delivered_stay_delivered() {
+    let service = Service::default();
+    let mut sink = service.sink(json!({}));
+    for status in [400, 200, 503] {
+        service.then_status(status);
+    }
+    assert!(write(&mut sink, &numbers(4)).is_err());
+    assert!(write(&mut sink, &numbers(4)).unwrap().is_empty());
+    assert_eq!(service.bodies(), ["[0,1,2,3]", "[0,1]", "[2,3]", "[2,3]"]);
+}
+
+#[test]
+fn statuses_that_are_retried_can_be_chosen() {
+    let service = Service::default();
+    let mut sink = service.sink(json!({"retry_statuses": [409]}));
+    service.then_status(409);
+    assert!(matches!(write(&mut sink, &numbers(1)), Err(Error::Retry { .. })));
+    service.then_status(404);
+    assert_eq!(positions(&write(&mut sink, &numbers(1)).unwrap()), [0]);
+    let service = Service::default();
+    service.then_status(404);
+    assert!(matches!(write(&mut service.sink(json!({})), &numbers(1)), Err(Error::Retry { .. })));
+}
+
+#[test]
+fn records_that_are_no_json_are_rejected_and_the_rest_is_sent() {
+    let service = Service::default();
+    let records = [Record::value("1"), Record::value("nope"), Record::tombstone("k"), Record::value("2")];
+    let rejected = write(&mut service.sink(json!({"tombstones": "reject"})), &records).unwrap();
+    assert_eq!(positions(&rejected), [1, 2]);
+    assert_eq!(service.bodies(), ["[1,2]"]);
+}
+
+#[test]
+fn an_origin_that_is_not_granted_is_a_mistake_in_the_file() {
+    let service = Service::default();
+    service.then(|_| Err(NoAnswer::Denied));
+    let error = write(&mut service.sink(json!({})), &numbers(1)).unwrap_err();
+    assert!(matches!(&error, Error::Fatal(reason) if reason.contains("grant.http")), "{error}");
+}
+
+#[test]
+fn mistakes_are_told_at_once() {
+    for (config, told) in [
+        (json!({"url": "ftp://a"}), "http://"),
+        (json!({"url": "http://user:pw@a/"}), "bearer"),
+        (json!({"url": "http:///x"}), "host"),
+        (json!({"url": "http://a/b c"}), "%20"),
+        (json!({"url": "http://a", "headers": {"a b": "c"}}), "a b"),
+        (json!({"url": "http://a", "bearer": "a\nb"}), "bearer"),
+        (json!({"url": "http://a", "batch": {"records": 0}}), "records"),
+    ] {
+        let Err(error) = HttpSink::over(&config.to_string(), Box::<Service>::default()) else {
+            panic!("{config}")
+        };
+        assert!(matches!(&error, Error::Fatal(reason) if reason.contains(told)), "{error}");
+    }
 }
