@@ -1,9 +1,6 @@
-//! The fields of a JSON object that an expression speaks of, and no others.
-//!
-//! The rest of the document is checked and skipped, strings without escapes are borrowed, and scalars
-//! need no allocation: building a whole tree would cost several times as much as the filter itself.
+//! The fields of a JSON object that an expression speaks of, and no others: first as they are written,
+//! and as CEL's values only where CEL is asked.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -11,9 +8,24 @@ use cel::common::types::{CelBool, CelDouble, CelInt, CelNull, CelString, CelUInt
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::objects::Key;
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use flumen_sdk::json::{self, Kind, Raw};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// Takes the values of `names` from a JSON object, in their order. The whole document is checked.
+#[inline]
+pub(crate) fn read<'a>(
+    json: &'a [u8],
+    names: &[String],
+    values: &mut [Option<Raw<'a>>],
+) -> Result<(), json::Invalid> {
+    let mut fields = json::fields(json)?;
+    while let Some((name, raw)) = fields.next_field()? {
+        if let Some(at) = names.iter().position(|wanted| name.is(wanted)) {
+            values[at] = Some(raw);
+        }
+    }
+    Ok(())
+}
 
 /// What the names of an expression stand for, for one record.
 pub(crate) struct Fields<'a> {
@@ -32,15 +44,9 @@ pub(crate) enum Field<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(crate) fn new(names: &'a [String]) -> Self {
-        Fields { names, values: names.iter().map(|_| None).collect() }
-    }
-
-    /// Takes the fields from a JSON object.
-    pub(crate) fn read(&mut self, json: &'a [u8]) -> serde_json::Result<()> {
-        let mut from = serde_json::Deserializer::from_slice(json);
-        from.deserialize_map(Object(self))?;
-        from.end()
+    pub(crate) fn new(names: &'a [String], values: &[Option<Raw<'a>>]) -> serde_json::Result<Self> {
+        let values = values.iter().map(|raw| raw.map(Field::of).transpose());
+        Ok(Fields { names, values: values.collect::<Result<_, _>>()? })
     }
 
     /// Sets a name that is no field of the object.
@@ -76,112 +82,27 @@ impl VariableResolver for Fields<'_> {
     }
 }
 
-struct Object<'f, 'a>(&'f mut Fields<'a>);
-
-impl<'de: 'a, 'a> Visitor<'de> for Object<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(wanted) = map.next_key_seed(Wanted(self.0))? {
-            match wanted {
-                Some(index) => self.0.values[index] = Some(map.next_value()?),
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Reads a key as the index of the field that is wanted, if it is.
-struct Wanted<'f, 'a>(&'f Fields<'a>);
-
-impl<'de> DeserializeSeed<'de> for Wanted<'_, '_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Wanted<'_, '_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.index(name))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Scalar)
-    }
-}
-
-struct Scalar;
-
-impl<'de> Visitor<'de> for Scalar {
-    type Value = Field<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Field<'de>, E> {
-        Ok(Field::Null(CelNull))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Field<'de>, E> {
-        Ok(Field::Bool(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Field<'de>, E> {
-        Ok(Field::Int(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Field<'de>, E> {
-        // CEL's plain literals are int: a number that fits is one.
-        Ok(match i64::try_from(value) {
-            Ok(value) => Field::Int(value.into()),
-            Err(_) => Field::UInt(value.into()),
+impl<'a> Field<'a> {
+    fn of(raw: Raw<'a>) -> serde_json::Result<Self> {
+        Ok(match raw.kind() {
+            Kind::Null => Field::Null(CelNull),
+            Kind::Bool => Field::Bool((raw.json() == "true").into()),
+            Kind::Text => Field::Text(raw.to_text().into()),
+            Kind::Array | Kind::Object => return Field::whole(raw.json().as_bytes()),
+            // CEL's plain literals are int: a number that fits is one.
+            Kind::Number => match (raw.as_i64(), raw.json().parse::<u64>()) {
+                (Some(int), _) => Field::Int(int.into()),
+                (None, Ok(int)) => Field::UInt(int.into()),
+                (None, Err(_)) => Field::Double(raw.as_f64().unwrap_or(f64::NAN).into()),
+            },
         })
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Field<'de>, E> {
-        Ok(Field::Double(value.into()))
+    /// A JSON value with all that is in it.
+    pub(crate) fn whole(json: &[u8]) -> serde_json::Result<Self> {
+        let value = Tree.deserialize(&mut serde_json::Deserializer::from_slice(json))?;
+        Box::<dyn Val>::try_from(value).map(Field::Nested).map_err(serde_json::Error::custom)
     }
-
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(Cow::Borrowed(value).into()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(value.to_owned().into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Field<'de>, A::Error> {
-        nested(Tree.visit_seq(seq)?)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field<'de>, A::Error> {
-        nested(Tree.visit_map(map)?)
-    }
-}
-
-fn nested<'a, E: Error>(value: cel::Value) -> Result<Field<'a>, E> {
-    Box::<dyn Val>::try_from(value).map(Field::Nested).map_err(E::custom)
-}
-
-/// A whole JSON value.
-pub(crate) fn whole<'a>(json: &[u8]) -> serde_json::Result<Field<'a>> {
-    nested(Tree.deserialize(&mut serde_json::Deserializer::from_slice(json))?)
 }
 
 struct Tree;

@@ -4,6 +4,7 @@
 
 mod fields;
 mod logic;
+mod quick;
 
 pub use logic::{Config, JsonFilter, Missing, Tombstones};
 

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cel::{Context, Env, ExecutionError, Program, Value};
+use flumen_sdk::json::Raw;
 use flumen_sdk::{Batch, Error, Filter, Plugin, RecordRef, Result, Setup};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::fields::{Field, Fields, whole};
+use crate::fields::{self, Field, Fields};
+use crate::quick::Quick;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +50,8 @@ pub enum Tombstones {
 
 pub struct JsonFilter {
     program: Program,
+    /// None where the expression is more than that, or speaks of more than fields.
+    quick: Option<Quick>,
     env: Arc<Env>,
     names: Vec<String>,
     wants_value: bool,
@@ -56,6 +60,9 @@ pub struct JsonFilter {
     topic: String,
     partition: u32,
 }
+
+/// So many fields are looked up without taking memory.
+const NAMES_IN_PLACE: usize = 16;
 
 const RECORD_NAMES: [&str; 5] = ["_key", "_topic", "_partition", "_offset", "_timestamp"];
 
@@ -79,9 +86,14 @@ impl Plugin for JsonFilter {
             .map(str::to_owned)
             .collect();
         names.sort();
+        let wants_value = names.iter().any(|name| name == "_value");
+        let wants_record = names.iter().any(|name| RECORD_NAMES.contains(&name.as_str()));
+        let only_fields = !wants_value && !wants_record;
+        let quick = Quick::of(&program.expression().expr, &names).filter(|_| only_fields);
         Ok(JsonFilter {
-            wants_value: names.iter().any(|name| name == "_value"),
-            wants_record: names.iter().any(|name| RECORD_NAMES.contains(&name.as_str())),
+            wants_value,
+            wants_record,
+            quick,
             topic: String::new(),
             partition: 0,
             program,
@@ -102,19 +114,36 @@ impl Filter for JsonFilter {
         let Some(json) = record.value() else {
             return Ok(self.config.tombstones == Tombstones::Keep);
         };
-        let mut fields = Fields::new(&self.names);
-        fields.read(json).map_err(|error| Error::reject(format_args!("not a JSON object: {error}")))?;
+        let mut room = [None; NAMES_IN_PLACE];
+        let mut more;
+        let values = match room.get_mut(..self.names.len()) {
+            Some(values) => values,
+            None => {
+                more = vec![None; self.names.len()];
+                &mut more[..]
+            }
+        };
+        fields::read(json, &self.names, values)?;
+        match self.quick.as_ref().and_then(|quick| quick.answer(values)) {
+            Some(keep) => Ok(keep),
+            None => self.ask(record, json, values),
+        }
+    }
+}
+
+impl JsonFilter {
+    /// Asks CEL.
+    fn ask(&self, record: &RecordRef<'_>, json: &[u8], values: &[Option<Raw<'_>>]) -> Result<bool> {
+        let mut fields = Fields::new(&self.names, values)?;
         if self.wants_value {
-            fields.set("_value", whole(json)?);
+            fields.set("_value", Field::whole(json)?);
         }
         if self.wants_record {
             self.speak_of(record, &mut fields);
         }
         self.evaluate(&fields)
     }
-}
 
-impl JsonFilter {
     fn speak_of<'a>(&'a self, record: &RecordRef<'a>, fields: &mut Fields<'a>) {
         if let Some(key) = record.key() {
             fields.set("_key", Field::Text(String::from_utf8_lossy(key).into()));

@@ -94,3 +94,67 @@ fn a_bad_expression_is_told_at_once() {
     let Err(error) = Harness::<JsonFilter>::new(r#"{"where": "amount >"}"#) else { panic!("it compiled") };
     assert!(matches!(&error, flumen_sdk::Error::Fatal(reason) if reason.contains("amount >")), "{error}");
 }
+
+/// The same question in a form that has no quick answer, because a conditional is not known there.
+#[test]
+fn quick_answers_are_those_of_cel() {
+    let values = [
+        "null",
+        "true",
+        "false",
+        "0",
+        "1",
+        "2",
+        "1.0",
+        "1.5",
+        "-1",
+        "1e2",
+        "\"1\"",
+        "\"a\"",
+        "\"b\\n\"",
+        "[1]",
+        "{}",
+        "9007199254740993",
+        "9007199254740992.0",
+        "18446744073709551615",
+    ];
+    let conditions = [
+        "a > b",
+        "a >= b",
+        "a < b",
+        "a <= b",
+        "a == b",
+        "a != b",
+        "a in [1, \"a\", true, 1.5]",
+        "!(a == b)",
+        "a",
+        "!a",
+        "a > 1 && b > 1",
+        "a > 1 || b > 1",
+        "a == null || b == \"a\"",
+        "a == true",
+        "a > 0.5",
+        "missing == a",
+        "missing > a || b == 1",
+    ];
+    for condition in conditions {
+        let slow = format!("true ? ({condition}) : false");
+        let config =
+            |condition: &str| serde_json::json!({"where": condition, "missing": "reject"}).to_string();
+        let (mut quick, mut cel) = (plugin(&config(condition)), plugin(&config(&slow)));
+        for a in values {
+            for b in values {
+                let record = [Record::value(format!(r#"{{"a": {a}, "b": {b}}}"#))];
+                let outcome = |answer: flumen_sdk::Result<(Vec<bool>, flumen_sdk::Rejections)>| {
+                    let (kept, rejected) = answer.unwrap();
+                    (kept, rejected.is_empty())
+                };
+                assert_eq!(
+                    outcome(quick.filter_all(&record)),
+                    outcome(cel.filter_all(&record)),
+                    "{condition} of {a} and {b}"
+                );
+            }
+        }
+    }
+}
