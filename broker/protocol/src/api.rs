@@ -95,14 +95,15 @@ macro_rules! apis {
 
         impl Request {
             /// Reads a body that follows the request's header; the version must be a served one.
+            ///
+            /// Bytes behind it are left alone, as Kafka leaves them: librdkafka 2.x asks for all topics
+            /// in Metadata 13 with three too many.
             pub fn decode(key: ApiKey, version: i16, body: Bytes) -> Result<Request, DecodeError> {
                 let mut decoder = Decoder::new(body, decode_limits())?;
                 let version = ApiVersion::new(version);
-                let request = match key {
+                Ok(match key {
                     $(ApiKey::$name => Request::$name($request::decode(&mut decoder, version)?),)*
-                };
-                decoder.finish()?;
-                Ok(request)
+                })
             }
         }
 
@@ -154,6 +155,8 @@ apis! {
     IncrementalAlterConfigs = 44, IncrementalAlterConfigsRequest, versions 0 to 1;
     OffsetDelete = 47, OffsetDeleteRequest, versions 0 to 0;
     DescribeCluster = 60, DescribeClusterRequest, versions 0 to 2;
+    DescribeTransactions = 65, DescribeTransactionsRequest, versions 0 to 0;
+    ListTransactions = 66, ListTransactionsRequest, versions 0 to 1;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, versions 0 to 0;
 }
 
@@ -208,6 +211,16 @@ mod tests {
         for (key, version) in fixed {
             assert!(key.api().serves(version), "{key} {version}");
         }
+    }
+
+    #[test]
+    fn bytes_behind_a_request_are_left_alone() {
+        // As librdkafka 2.16 sends it for all topics.
+        let body = Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0]);
+        let Ok(Request::Metadata(request)) = Request::decode(ApiKey::Metadata, 13, body) else {
+            panic!("not read as Metadata");
+        };
+        assert_eq!(request.topics, None);
     }
 
     #[test]
