@@ -1,0 +1,105 @@
+//! How a call may end other than well.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use wasmtime::Trap;
+
+use super::limits::MemoryLimit;
+use crate::route::shortened;
+
+/// Its Display is what a person reads in `status`.
+#[derive(Clone, Debug, Error)]
+pub(crate) enum CallError {
+    /// The world is at fault, says the guest or the host's own driver.
+    #[error("{reason}")]
+    Retry { reason: String, after: Option<Duration> },
+    /// The configuration cannot work.
+    #[error("{0}")]
+    Fatal(String),
+    /// The instance is dead.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// A newer instance writes to the same database.
+    #[error("a newer instance has taken over")]
+    Fenced,
+}
+
+impl CallError {
+    pub(crate) fn retry(reason: impl Into<String>) -> CallError {
+        CallError::Retry { reason: reason.into(), after: None }
+    }
+}
+
+#[derive(Clone, Debug, Error)]
+#[error("{reason}")]
+pub(crate) struct Broken {
+    pub cause: Cause,
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Trap,
+    Deadline,
+    Memory,
+    /// It returned too much, or what cannot be.
+    Answer,
+    /// Our side of the instance is gone.
+    Host,
+}
+
+impl Broken {
+    pub(crate) fn new(cause: Cause, reason: impl Into<String>) -> Broken {
+        Broken { cause, reason: shortened(reason.into()) }
+    }
+
+    pub(crate) fn deadline(limit: Duration) -> Broken {
+        Broken::new(
+            Cause::Deadline,
+            format!("a call took longer than {} ms (limits.call)", limit.as_millis()),
+        )
+    }
+}
+
+/// Raised in a guest whose time is over.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the call's deadline has passed")]
+pub(crate) struct DeadlinePassed;
+
+/// Why a call ended in an error of the engine.
+pub(crate) fn classify(error: &wasmtime::Error, limit: Duration) -> Broken {
+    if error.downcast_ref::<DeadlinePassed>().is_some() {
+        return Broken::deadline(limit);
+    }
+    if let Some(memory) = error.downcast_ref::<MemoryLimit>() {
+        return Broken::new(Cause::Memory, memory.to_string());
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        return Broken::new(Cause::Trap, format!("it trapped: {}", describe(*trap)));
+    }
+    let said = format!("{:#}", error.root_cause_or_self());
+    let cause = if said.contains("hostcall") { Cause::Answer } else { Cause::Trap };
+    Broken::new(cause, format!("the call failed: {said}"))
+}
+
+fn describe(trap: Trap) -> String {
+    match trap {
+        Trap::UnreachableCodeReached => {
+            "it gave up (a panic or an abort; its last words are in the log)".into()
+        }
+        Trap::StackOverflow => "its stack overflowed".into(),
+        other => other.to_string(),
+    }
+}
+
+trait RootCause {
+    fn root_cause_or_self(&self) -> String;
+}
+
+impl RootCause for wasmtime::Error {
+    /// Without the backtrace of the guest, which stands in the context around it.
+    fn root_cause_or_self(&self) -> String {
+        self.root_cause().to_string()
+    }
+}

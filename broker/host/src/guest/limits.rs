@@ -1,0 +1,48 @@
+//! What a store's memories and tables may grow to.
+
+use thiserror::Error;
+use wasmtime::ResourceLimiter;
+
+/// A Rust guest's function table has hundreds of elements.
+const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+#[derive(Clone, Copy, Debug, Error)]
+#[error("it wanted {wanted} bytes of memory; limits.memory is {limit}")]
+pub(crate) struct MemoryLimit {
+    wanted: usize,
+    limit: usize,
+}
+
+/// Growth past the limit is a trap: the reason is then ours, and not whatever the guest makes of a
+/// failed allocation.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    limit: usize,
+    /// All memories of the store together.
+    used: usize,
+}
+
+impl Limiter {
+    pub(crate) fn new(limit: usize) -> Limiter {
+        Limiter { limit, used: 0 }
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.used.saturating_add(desired.saturating_sub(current));
+        if wanted > self.limit {
+            return Err(MemoryLimit { wanted, limit: self.limit }.into());
+        }
+        self.used = wanted;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}

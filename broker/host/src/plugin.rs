@@ -1,0 +1,202 @@
+//! One use of a plugin: its tasks, and how a new component takes their place.
+//!
+//! A swap: the new instances are compiled, linked and configured beside the running ones; these then end
+//! between two transactions, and the new ones begin from what they had committed. Where one of the new
+//! ones does not begin, they all go, and the old ones begin again. At no time do two of a task work.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::component::Compiled;
+use crate::guest::{Guest, Recipe};
+use crate::io::Log;
+use crate::pump::{self, Exit, Progress, Task};
+use crate::status::{Board, Reporter};
+use crate::{Database, Databases, PluginSpec, State};
+
+/// How long a running pump has to come to the end of its transaction before it is cut off.
+const HALT_WAIT: Duration = Duration::from_secs(30);
+
+pub(crate) struct Plugin {
+    log: Arc<dyn Log>,
+    pub board: Arc<Board>,
+    pub progress: Progress,
+    generation: u64,
+    current: Generation,
+}
+
+/// A component, a configuration, and the tasks that run it.
+#[derive(Clone)]
+pub(crate) struct Version {
+    pub spec: Arc<PluginSpec>,
+    pub compiled: Arc<Compiled>,
+}
+
+struct Generation {
+    version: Version,
+    tasks: Vec<Running>,
+}
+
+struct Running {
+    task: u32,
+    halt: CancellationToken,
+    join: JoinHandle<(Guest, Exit)>,
+}
+
+/// A task that has ended; its guest, where it came back.
+struct Ended {
+    task: u32,
+    guest: Option<Guest>,
+    /// It was at work until it was told to end.
+    at_work: bool,
+}
+
+impl Plugin {
+    pub(crate) fn start(log: Arc<dyn Log>, version: Version, databases: &Databases) -> Plugin {
+        let board = Arc::new(Board::default());
+        let mut plugin = Plugin {
+            log,
+            board,
+            progress: Progress::default(),
+            generation: 0,
+            current: Generation { version: version.clone(), tasks: Vec::new() },
+        };
+        let guests = plugin.guests(&version, databases);
+        for task in 0..version.spec.tasks {
+            plugin.board.set(task, State::Starting, None);
+        }
+        plugin.current.tasks = guests.into_iter().map(|guest| plugin.launch(&version, guest, None)).collect();
+        plugin
+    }
+
+    fn guests(&self, version: &Version, databases: &Databases) -> Vec<Guest> {
+        let granted = |(name, database): (&String, &Arc<Database>)| {
+            version.spec.grants.databases.contains(name).then(|| (name.clone(), database.clone()))
+        };
+        let databases: BTreeMap<_, _> = databases.0.iter().filter_map(granted).collect();
+        let name: Arc<str> = Arc::from(version.spec.name.as_str());
+        let recipe = |task| Recipe {
+            compiled: version.compiled.clone(),
+            spec: version.spec.clone(),
+            name: name.clone(),
+            reporter: Reporter { generation: self.generation, task },
+            databases: databases.clone(),
+            board: self.board.clone(),
+        };
+        (0..version.spec.tasks).map(|task| Guest::new(Arc::new(recipe(task)))).collect()
+    }
+
+    fn launch(
+        &self,
+        version: &Version,
+        guest: Guest,
+        trial: Option<oneshot::Sender<Result<(), String>>>,
+    ) -> Running {
+        let (halt, task) = (CancellationToken::new(), guest.recipe().reporter.task);
+        let work = Task {
+            log: self.log.clone(),
+            spec: version.spec.clone(),
+            info: version.compiled.info.clone(),
+            task,
+            board: self.board.clone(),
+            progress: self.progress.clone(),
+            halt: halt.clone(),
+            trial,
+        };
+        Running { task, halt, join: tokio::spawn(pump::run(work, guest)) }
+    }
+
+    /// Puts a new version in the place of the old, or says why not; then the old one goes on.
+    pub(crate) async fn replace(&mut self, new: Version, databases: &Databases) -> Result<(), String> {
+        self.generation += 1;
+        let mut guests = self.guests(&new, databases);
+        let warmed = try_join_all(guests.iter_mut().map(Guest::start)).await;
+        if let Err(error) = warmed {
+            self.board.forget(self.generation);
+            return Err(format!("setting the new one up failed: {error}"));
+        }
+        let ended = halt_all(std::mem::take(&mut self.current.tasks), HALT_WAIT).await;
+        self.board.forget_lag();
+        let (mut tasks, mut trials) = (Vec::new(), Vec::new());
+        for guest in guests {
+            let (told, trial) = oneshot::channel();
+            tasks.push(self.launch(&new, guest, Some(told)));
+            trials.push(trial);
+        }
+        let patience = HALT_WAIT + 2 * new.spec.limits.call;
+        match begun(trials, patience).await {
+            Ok(()) => {
+                self.board.keep_tasks(new.spec.tasks);
+                self.board.swapped(self.generation);
+                self.current = Generation { version: new, tasks };
+                Ok(())
+            }
+            Err(reason) => {
+                halt_all(tasks, HALT_WAIT).await;
+                self.board.forget(self.generation);
+                self.go_on(ended, databases);
+                Err(format!("the new one did not begin: {reason}"))
+            }
+        }
+    }
+
+    /// The old tasks that were at work, again.
+    fn go_on(&mut self, ended: Vec<Ended>, databases: &Databases) {
+        let version = self.current.version.clone();
+        self.board.keep_tasks(version.spec.tasks);
+        for Ended { task, guest, at_work } in ended {
+            if !at_work {
+                continue;
+            }
+            let fresh = || self.guests(&version, databases).into_iter().nth(task as usize);
+            if let Some(guest) = guest.or_else(fresh) {
+                let running = self.launch(&version, guest, None);
+                self.current.tasks.push(running);
+            }
+        }
+    }
+
+    /// Ends all tasks between two transactions, or cuts them off after `drain`.
+    pub(crate) async fn stop(&mut self, drain: Duration) {
+        halt_all(std::mem::take(&mut self.current.tasks), drain).await;
+    }
+}
+
+async fn halt_all(tasks: Vec<Running>, drain: Duration) -> Vec<Ended> {
+    tasks.iter().for_each(|task| task.halt.cancel());
+    join_all(tasks.into_iter().map(|task| ended(task, drain))).await
+}
+
+async fn ended(mut running: Running, drain: Duration) -> Ended {
+    let task = running.task;
+    match tokio::time::timeout(drain, &mut running.join).await {
+        Ok(Ok((guest, exit))) => Ended { task, guest: Some(guest), at_work: matches!(exit, Exit::Halted) },
+        Ok(Err(panic)) => {
+            tracing::error!(task, %panic, "a pump failed; this is a bug");
+            Ended { task, guest: None, at_work: true }
+        }
+        Err(_) => {
+            running.join.abort();
+            // What it had open is aborted by its successor's InitProducerId.
+            Ended { task, guest: None, at_work: true }
+        }
+    }
+}
+
+async fn begun(trials: Vec<oneshot::Receiver<Result<(), String>>>, patience: Duration) -> Result<(), String> {
+    let all = async {
+        for trial in trials {
+            trial.await.unwrap_or_else(|_| Err("it ended before it began".to_owned()))?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(patience, all)
+        .await
+        .unwrap_or_else(|_| Err(format!("it took longer than {} s", patience.as_secs())))
+}

@@ -1,0 +1,199 @@
+//! The pump of a source: poll, send, commit with the cursor, tell the source.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use super::transaction::{Owner, Transaction};
+use super::{End, Task};
+use crate::Policy;
+use crate::backoff::Backoff;
+use crate::dead_letter::{Body, Letter, Place};
+use crate::guest::{BadInput, CallError, Guest, Polled};
+use crate::status::{Counts, now_ms};
+
+/// A poll is asked for about so much; less after it has broken the guest.
+const POLL_BYTES: u32 = 1 << 20;
+const POLL_BYTES_MIN: u32 = 4 << 10;
+/// An idle source is asked again after this at the latest.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+pub(super) async fn session(
+    task: &mut Task,
+    guest: &mut Guest,
+    backoff: &mut Backoff,
+) -> Result<Infallible, End> {
+    // A source is opened once: one that was open in a session before is started anew.
+    if !guest.run(|instance| Box::pin(async { Ok(instance.is_fresh()) })).await? {
+        start(task, guest).await?;
+    }
+    let producer = task.log.producer(&task.spec.transactional_id(task.task)).await?;
+    task.route_outputs(guest).await?;
+    let cursor = task.log.cursor(&task.spec.name, task.task).await?;
+    open(guest, cursor).await?;
+    task.began();
+    let mut pump = Pump { transaction: Transaction::new(producer), bytes: POLL_BYTES, task, guest, backoff };
+    loop {
+        pump.step().await?;
+    }
+}
+
+async fn start(task: &Task, guest: &mut Guest) -> Result<(), CallError> {
+    let started = guest.start().await;
+    if let Err(CallError::Broken(_)) = &started {
+        task.board.restarted();
+    }
+    started
+}
+
+async fn open(guest: &mut Guest, cursor: Option<Vec<u8>>) -> Result<(), CallError> {
+    guest.run(move |instance| Box::pin(async move { instance.open(cursor.as_deref()).await })).await
+}
+
+struct Pump<'a> {
+    task: &'a Task,
+    guest: &'a mut Guest,
+    backoff: &'a mut Backoff,
+    transaction: Transaction,
+    bytes: u32,
+}
+
+impl Pump<'_> {
+    async fn step(&mut self) -> Result<(), End> {
+        if self.task.halt.is_cancelled() {
+            self.commit().await?;
+            return Err(End::Halted);
+        }
+        let bytes = self.bytes;
+        match self.guest.run(move |instance| Box::pin(instance.poll(bytes))).await {
+            Ok(polled) => self.take(polled).await,
+            // What came before it counts all the same.
+            Err(CallError::Retry { reason, after }) => {
+                self.commit().await?;
+                match self.task.wait(self.backoff, reason, after).await {
+                    true => Ok(()),
+                    false => Err(End::Halted),
+                }
+            }
+            Err(error) => {
+                if let CallError::Broken(_) = &error {
+                    self.task.board.restarted();
+                    self.bytes = (self.bytes / 4).max(POLL_BYTES_MIN);
+                }
+                self.commit().await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn take(&mut self, polled: Polled) -> Result<(), End> {
+        self.bad(&polled.bad).await?;
+        let records: u64 = polled.routed.iter().map(|r| u64::from(r.packed.count)).sum();
+        let rejected = polled.bad.len() as u64;
+        for routed in polled.routed {
+            self.transaction.send(routed).await?;
+        }
+        if records + rejected > 0 {
+            let counts = Counts { records_in: records + rejected, records_out: records, rejected };
+            self.transaction.count(counts, 0);
+        }
+        if let Some(cursor) = polled.cursor {
+            self.transaction.set_cursor(cursor);
+        }
+        self.task.running();
+        if polled.finished {
+            self.commit().await?;
+            return Err(End::Finished);
+        }
+        let idle = polled.idle.map(|idle| idle.min(IDLE_MAX));
+        if idle.is_some() || self.transaction.is_due() {
+            self.commit().await?;
+        }
+        if let Some(idle) = idle {
+            self.backoff.progressed();
+            tokio::select! {
+                () = self.task.halt.cancelled() => {}
+                () = tokio::time::sleep(idle) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Parks, skips or stops, as the configuration says.
+    async fn bad(&mut self, bad: &[BadInput]) -> Result<(), End> {
+        let Some(first) = bad.first() else { return Ok(()) };
+        let said = || format!("{}: {}", first.origin, first.reason);
+        match self.task.spec.errors.policy {
+            Policy::Skip => Ok(()),
+            // What was polled before it comes again: the next session opens at what is committed.
+            Policy::Stop => {
+                self.transaction.abort().await?;
+                Err(End::Fatal(format!("{} (errors.policy is stop)", said())))
+            }
+            Policy::Retry => {
+                self.transaction.abort().await?;
+                Err(End::Again { reason: format!("{} (errors.policy is retry)", said()), after: None })
+            }
+            Policy::DeadLetter | Policy::Quarantine => {
+                let sender = self.task.letters().await?;
+                for bad in bad {
+                    let letter = Letter {
+                        body: Body::Bytes(&bad.data),
+                        place: Place::Input(&bad.origin),
+                        reason: &bad.reason,
+                        attempts: 1,
+                        timestamp: -1,
+                    };
+                    self.transaction.send(sender.pack(&letter, now_ms())).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), End> {
+        if !self.transaction.is_open() {
+            return Ok(());
+        }
+        let task = self.task;
+        let group = task.spec.group();
+        let owner = Owner {
+            name: &task.spec.name,
+            group: &group,
+            task: task.task,
+            board: &task.board,
+            progress: &task.progress,
+        };
+        let committed = self.transaction.commit(&owner).await?;
+        self.backoff.progressed();
+        let Some(cursor) = committed.cursor else { return Ok(()) };
+        let told = self
+            .guest
+            .run(move |instance| {
+                Box::pin(async move {
+                    if !instance.is_alive() {
+                        return Ok(());
+                    }
+                    instance.committed(&cursor).await
+                })
+            })
+            .await;
+        match told {
+            Ok(()) => Ok(()),
+            // It may be left out.
+            Err(CallError::Retry { reason, .. }) => {
+                tracing::warn!(
+                    plugin = task.spec.name,
+                    reason,
+                    "a source could not act on what is committed"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                if let CallError::Broken(_) = &error {
+                    task.board.restarted();
+                }
+                Err(error.into())
+            }
+        }
+    }
+}

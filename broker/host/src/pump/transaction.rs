@@ -1,0 +1,133 @@
+//! One transaction of a pump, from its first record to its commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flumen_types::{Offset, TopicPartition};
+
+use super::{Progress, TRANSACTION_AGE, TRANSACTION_BYTES};
+use crate::io::{IoError, Producer};
+use crate::route::Routed;
+use crate::status::{Board, Counts};
+
+pub(crate) struct Transaction {
+    producer: Box<dyn Producer>,
+    opened: Option<Instant>,
+    bytes: usize,
+    counts: Counts,
+    offsets: BTreeMap<(Arc<str>, u32), Offset>,
+    cursor: Option<Vec<u8>>,
+}
+
+impl Transaction {
+    pub(crate) fn new(producer: Box<dyn Producer>) -> Transaction {
+        Transaction {
+            producer,
+            opened: None,
+            bytes: 0,
+            counts: Counts::default(),
+            offsets: BTreeMap::new(),
+            cursor: None,
+        }
+    }
+
+    /// Whether there is anything to commit.
+    pub(crate) fn is_open(&self) -> bool {
+        self.opened.is_some()
+    }
+
+    /// Whether it has taken enough, or long enough.
+    pub(crate) fn is_due(&self) -> bool {
+        self.bytes >= TRANSACTION_BYTES || self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// How long it may still stay open.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.opened.map(|opened| TRANSACTION_AGE.saturating_sub(opened.elapsed()))
+    }
+
+    fn touch(&mut self) {
+        self.opened.get_or_insert_with(Instant::now);
+    }
+
+    pub(crate) async fn send(&mut self, routed: Routed) -> Result<(), IoError> {
+        self.touch();
+        self.bytes += routed.packed.records.len();
+        self.producer.send(&routed.topic, routed.partition, routed.packed).await
+    }
+
+    /// Input of this size has been dealt with.
+    pub(crate) fn count(&mut self, counts: Counts, bytes: usize) {
+        self.touch();
+        self.counts.records_in += counts.records_in;
+        self.counts.records_out += counts.records_out;
+        self.counts.rejected += counts.rejected;
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn advance(&mut self, topic: &Arc<str>, partition: u32, next: Offset) {
+        self.touch();
+        self.offsets.insert((topic.clone(), partition), next);
+    }
+
+    pub(crate) fn set_cursor(&mut self, cursor: Vec<u8>) {
+        self.touch();
+        self.cursor = Some(cursor);
+    }
+
+    /// Commits what there is. The offsets that it moved, or the cursor.
+    pub(crate) async fn commit(&mut self, owner: &Owner<'_>) -> Result<Committed, IoError> {
+        if !self.is_open() {
+            return Ok(Committed::default());
+        }
+        let offsets = std::mem::take(&mut self.offsets);
+        if !offsets.is_empty() {
+            let moved: Vec<(TopicPartition, Offset)> = offsets
+                .iter()
+                .map(|((topic, partition), next)| {
+                    (TopicPartition::new(topic.clone(), *partition as i32), *next)
+                })
+                .collect();
+            self.producer.offsets(owner.group, &moved).await?;
+        }
+        let cursor = self.cursor.take();
+        if let Some(cursor) = &cursor {
+            self.producer.cursor(owner.name, owner.task, cursor).await?;
+        }
+        self.producer.commit().await?;
+        owner.board.count(std::mem::take(&mut self.counts));
+        for ((topic, partition), next) in &offsets {
+            owner.progress.set(topic, *partition, *next);
+        }
+        owner.progress.notify();
+        self.opened = None;
+        self.bytes = 0;
+        Ok(Committed { offsets, cursor })
+    }
+
+    /// Forgets what was not committed; the transaction can be used on.
+    pub(crate) async fn abort(&mut self) -> Result<(), IoError> {
+        self.opened = None;
+        self.bytes = 0;
+        self.counts = Counts::default();
+        self.offsets.clear();
+        self.cursor = None;
+        self.producer.abort().await
+    }
+}
+
+/// Whose offsets, cursor and counts they are.
+pub(crate) struct Owner<'a> {
+    pub name: &'a str,
+    pub group: &'a str,
+    pub task: u32,
+    pub board: &'a Board,
+    pub progress: &'a Progress,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    pub offsets: BTreeMap<(Arc<str>, u32), Offset>,
+    pub cursor: Option<Vec<u8>>,
+}
