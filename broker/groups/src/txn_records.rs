@@ -34,18 +34,21 @@ pub enum TxnStatus {
 }
 
 impl TxnStatus {
+    pub const ALL: [TxnStatus; 8] = [
+        TxnStatus::Empty,
+        TxnStatus::Ongoing,
+        TxnStatus::PrepareCommit,
+        TxnStatus::PrepareAbort,
+        TxnStatus::CompleteCommit,
+        TxnStatus::CompleteAbort,
+        TxnStatus::Dead,
+        TxnStatus::PrepareEpochFence,
+    ];
+
     fn read(code: i8) -> Result<TxnStatus, WireError> {
-        Ok(match code {
-            0 => TxnStatus::Empty,
-            1 => TxnStatus::Ongoing,
-            2 => TxnStatus::PrepareCommit,
-            3 => TxnStatus::PrepareAbort,
-            4 => TxnStatus::CompleteCommit,
-            5 => TxnStatus::CompleteAbort,
-            6 => TxnStatus::Dead,
-            7 => TxnStatus::PrepareEpochFence,
-            _ => return Err(WireError::Meaning { what: "transaction's status", found: code.into() }),
-        })
+        let at = usize::try_from(code).ok();
+        let status = at.and_then(|at| TxnStatus::ALL.get(at)).copied();
+        status.ok_or(WireError::Meaning { what: "transaction's status", found: code.into() })
     }
 
     /// As DescribeTransactions and ListTransactions name it.

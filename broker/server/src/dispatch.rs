@@ -103,6 +103,8 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::AddOffsetsToTxn(request) => by!(add_offsets_to_txn, request),
         Request::TxnOffsetCommit(request) => by!(txn_offset_commit, request),
         Request::EndTxn(request) => by!(end_txn, request),
+        Request::DescribeTransactions(request) => by!(describe_transactions, request),
+        Request::ListTransactions(request) => by!(list_transactions, request),
         Request::Fetch(request) => {
             let response = handlers::fetch::handle(ctx, request, version).await;
             encode_fetch_response(head.correlation, response, version).map(Reply::Frame)

@@ -90,6 +90,12 @@ async fn refusals_can_be_said() {
     every_version!(ctx, AddOffsetsToTxn, add_offsets_to_txn, |_v| AddOffsetsToTxnRequest::default());
     every_version!(ctx, TxnOffsetCommit, txn_offset_commit, |_v| TxnOffsetCommitRequest::default());
     every_version!(ctx, EndTxn, end_txn, |_v| EndTxnRequest::default());
+    every_version!(ctx, DescribeTransactions, describe_transactions, |_v| {
+        message!(DescribeTransactionsRequest { transactional_ids: vec!["nobody".into()] })
+    });
+    every_version!(ctx, ListTransactions, list_transactions, |_v| {
+        message!(ListTransactionsRequest { state_filters: vec!["Sleepy".into()] })
+    });
 }
 
 #[tokio::test]

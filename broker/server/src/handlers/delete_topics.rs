@@ -20,11 +20,11 @@ pub(crate) async fn handle(ctx: &Ctx, request: DeleteTopicsRequest, _: i16) -> D
 async fn delete(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
     let mut result = message!(DeletableTopicResult { name: wanted.name.clone(), topic_id: wanted.topic_id });
     let deleted = match (&wanted.name, wanted.topic_id.is_zero()) {
-        (Some(name), true) => ctx.broker.topics().delete(name).await.map_err(Refusal::from),
+        (Some(name), true) => delete_named(ctx, name).await,
         (None, false) => match ctx.broker.topics().by_id(topic_id(wanted.topic_id)) {
             Some(topic) => {
                 result.name = Some((&*topic.name).into());
-                ctx.broker.topics().delete(&topic.name).await.map_err(Refusal::from)
+                delete_named(ctx, &topic.name).await
             }
             None => Err(ErrorCode::UnknownTopicId.into()),
         },
@@ -35,4 +35,13 @@ async fn delete(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
         result.error_message = refusal.words();
     }
     result
+}
+
+async fn delete_named(ctx: &Ctx, name: &str) -> Result<(), Refusal> {
+    ctx.broker.topics().delete(name).await?;
+    // A topic made again under this name begins at 0, and so must its groups. If this fails they expire.
+    if let Err(error) = ctx.broker.groups().forget_topic(name).await {
+        tracing::warn!(topic = name, %error, "offsets of a deleted topic are kept");
+    }
+    Ok(())
 }

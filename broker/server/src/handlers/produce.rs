@@ -1,7 +1,9 @@
 //! Produce (0): appended at once and in order; answered when the disk has it.
 //!
 //! Invariants: an answer without an error means that the records survive a power cut, with acks=1 as
-//! with acks=all. Nothing of a record is decoded here.
+//! with acks=all. A transactional batch is taken only while its partition is part of its producer's open
+//! transaction, so that none is left behind that nothing will ever end. Nothing of a record is decoded
+//! here.
 
 use std::time::Duration;
 
@@ -10,11 +12,13 @@ use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProd
 use flumen_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
 use flumen_protocol::{ErrorCode, encode_response, message};
-use flumen_types::{Offset, PartitionId, Timestamp};
+use flumen_records::BatchHeader;
+use flumen_types::{Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
+use crate::coordinator::Producer;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 use crate::partition_log::{AppendError, Marks, Origin, durable};
@@ -50,11 +54,31 @@ pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produc
     };
     let now = clock::now();
     let acks = matches!(request.acks, -1..=1).then_some(()).ok_or((ErrorCode::InvalidRequiredAcks, None));
+    let ends = Ends { ctx, transactional_id: request.transactional_id.as_deref() };
     for topic in request.topic_data {
         let found = acks.clone().and_then(|()| find(ctx, &topic, version));
-        produced.topic(topic, found, now);
+        produced.topic(&ends, topic, found, now);
     }
     produced
+}
+
+/// Who will end the transactions of a request's batches.
+struct Ends<'a> {
+    ctx: &'a Ctx,
+    transactional_id: Option<&'a str>,
+}
+
+impl Ends<'_> {
+    /// What is wrong with the batch itself, the log will say.
+    fn check(&self, records: &[u8], partition: &TopicPartition) -> Result<(), Refused> {
+        let Ok(header) = BatchHeader::parse(records) else { return Ok(()) };
+        if !header.is_transactional() {
+            return Ok(());
+        }
+        let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
+        let id = self.transactional_id.unwrap_or_default();
+        self.ctx.broker.transactions().check_produce(id, producer, partition).map_err(|error| (error, None))
+    }
 }
 
 fn find(ctx: &Ctx, wanted: &TopicProduceData, version: i16) -> Result<std::sync::Arc<Topic>, Refused> {
@@ -74,6 +98,7 @@ fn find(ctx: &Ctx, wanted: &TopicProduceData, version: i16) -> Result<std::sync:
 impl Produced {
     fn topic(
         &mut self,
+        ends: &Ends<'_>,
         wanted: TopicProduceData,
         found: Result<std::sync::Arc<Topic>, Refused>,
         now: Timestamp,
@@ -82,7 +107,7 @@ impl Produced {
         let mut answers = Vec::with_capacity(wanted.partition_data.len());
         for (n, data) in wanted.partition_data.into_iter().enumerate() {
             let index = data.index;
-            let appended = found.clone().and_then(|topic| append_one(&topic, data, now));
+            let appended = found.clone().and_then(|topic| append_one(ends, &topic, data, now));
             answers.push(match appended {
                 Ok((answer, marks, last)) => {
                     self.waits.push(Wait { topic: at, partition: n, marks, last });
@@ -131,12 +156,18 @@ impl Produced {
 
 type Appended = (PartitionProduceResponse, watch::Receiver<Marks>, Offset);
 
-fn append_one(topic: &Topic, data: PartitionProduceData, now: Timestamp) -> Result<Appended, Refused> {
+fn append_one(
+    ends: &Ends<'_>,
+    topic: &Topic,
+    data: PartitionProduceData,
+    now: Timestamp,
+) -> Result<Appended, Refused> {
     let log = topic.partition(PartitionId(data.index)).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
     let records = data.records.filter(|records: &Bytes| !records.is_empty());
     let Some(records) = records else {
         return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())));
     };
+    ends.check(&records, log.id())?;
     let appended = log.append(records, Origin::Client, now).map_err(|error| {
         if let AppendError::Storage(error) = &error {
             tracing::error!(partition = %log.id(), error = error as &dyn std::error::Error, "an append failed");
