@@ -109,7 +109,7 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
             let response = handlers::fetch::handle(ctx, request, version).await;
             encode_fetch_response(head.correlation, response, version).map(Reply::Frame)
         }
-        other => Ok(Reply::Close(format!("{other:?} is not served"))),
+        Request::Produce(_) => unreachable!("a produce is answered where it is begun"),
     }
 }
 

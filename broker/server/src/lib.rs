@@ -9,6 +9,8 @@
 mod budget;
 mod clock;
 mod connection;
+#[cfg(test)]
+mod contract;
 pub mod coordinator;
 mod ctx;
 mod dispatch;

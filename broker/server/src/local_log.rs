@@ -96,7 +96,47 @@ impl PartitionLog for LocalLog {
         self.partition.offset_for_epoch(epoch)
     }
 
+    fn size_bytes(&self) -> u64 {
+        self.partition.size_bytes()
+    }
+
     async fn trim(&self, to: Offset) -> Result<Offset, TrimError> {
         self.off_the_runtime(move |partition| partition.trim(to)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use flumen_store::Store;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::contract::contract_suite;
+    use crate::options::Options;
+    use crate::topics::Topics;
+
+    async fn open() -> (Arc<dyn PartitionLog>, (Topics, TempDir)) {
+        let dir = tempfile::tempdir().unwrap();
+        let watches = Arc::new(Watches::default());
+        let store = Store::open(flumen_store::Options::new(dir.path()), watches.clone()).unwrap();
+        let topics = Topics::new(store, watches, Arc::new(Options::new(dir.path()))).unwrap();
+        let topic = topics.create("t", 1, BTreeMap::new()).await.unwrap();
+        (topic.partitions[0].clone(), (topics, dir))
+    }
+
+    contract_suite!(open);
+
+    #[tokio::test]
+    async fn waiters_on_a_deleted_topic_do_not_wait() {
+        let (log, (topics, _dir)) = open().await;
+        let waiting = tokio::spawn(crate::partition_log::durable(log.watch(), Offset(0)));
+        topics.delete("t").await.unwrap();
+        assert!(!waiting.await.unwrap());
+        assert!(matches!(
+            log.append(Bytes::new(), Origin::Client, Timestamp(0)),
+            Err(AppendError::Closed | AppendError::InvalidRecord(_))
+        ));
     }
 }

@@ -58,6 +58,9 @@ pub trait PartitionLog: Send + Sync + 'static {
     /// The largest epoch at or below this one and the offset at which it ends.
     async fn offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)>;
 
+    /// Of its segments on the device; for people, not for decisions.
+    fn size_bytes(&self) -> u64;
+
     /// Drops what lies before an offset ([`Offset::UNKNOWN`]: the high watermark); the new start.
     async fn trim(&self, to: Offset) -> Result<Offset, TrimError>;
 }
