@@ -24,10 +24,31 @@ fn main() -> io::Result<()> {
         println!("cargo::rerun-if-changed={}", wasm.display());
         let packed = Path::new(&out).join(format!("{name}.wasm.zst"));
         fs::write(&packed, zstd::encode_all(&fs::read(&wasm)?[..], level)?)?;
-        writeln!(table, "    ({name:?}, include_bytes!({:?})),", packed.display().to_string()).expect("a string takes it");
+        writeln!(table, "    ({name:?}, include_bytes!({:?})),", packed.display().to_string())
+            .expect("a string takes it");
     }
     table.push_str("];\n");
-    fs::write(Path::new(&out).join("bundled.rs"), table)
+    fs::write(Path::new(&out).join("bundled.rs"), table)?;
+    fs::write(Path::new(&out).join("sdk.rs"), sdk(&root)?)
+}
+
+/// The guest SDK's sources, which `flumen plugin new` puts beside a new plugin: that builds wherever it
+/// lies, against the interface that this binary speaks.
+fn sdk(root: &Path) -> io::Result<String> {
+    let mut table = String::from("pub(super) const SDK: &[(&str, &str)] = &[\n");
+    for (folder, name) in [("plugins/sdk/src", "src"), ("wit/flumen-plugin", "wit")] {
+        let folder = root.join(folder);
+        println!("cargo::rerun-if-changed={}", folder.display());
+        let mut files: Vec<_> = fs::read_dir(&folder)?.collect::<io::Result<_>>()?;
+        files.sort_by_key(fs::DirEntry::file_name);
+        for file in files.iter().filter(|file| file.path().is_file()) {
+            let (name, path) = (format!("{name}/{}", file.file_name().to_string_lossy()), file.path());
+            writeln!(table, "    ({name:?}, include_str!({:?})),", path.display().to_string())
+                .expect("a string takes it");
+        }
+    }
+    table.push_str("];\n");
+    Ok(table)
 }
 
 /// Every folder of connectors/ and plugins/ is one, but for the SDK.

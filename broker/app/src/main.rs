@@ -2,6 +2,7 @@
 
 mod bundled;
 mod cli;
+mod run;
 
 fn main() -> std::process::ExitCode {
     cli::main()

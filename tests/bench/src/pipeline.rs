@@ -15,7 +15,7 @@ url = "sqlite:out.db"
 [sources.orders-csv]
 plugin = "file-source"
 topic = "orders"
-config = { paths = ["inbox/*.csv"], format = "csv", types = { order_id = "integer", amount = "float" } }
+config = { paths = ["inbox/*.csv"], format = "csv", types = { order_id = "int", amount = "float" } }
 grant.files = { "inbox" = "read" }
 
 [transforms.big-orders]

@@ -28,7 +28,7 @@ url = "sqlite:warehouse.db"
 [sources.orders-csv]
 plugin = "file-source"
 topic = "orders"
-config = {{ paths = ["inbox/*.csv"], format = "csv", key = "order_id", types = {{ order_id = "integer", amount = "float" }} }}
+config = {{ paths = ["inbox/*.csv"], format = "csv", key = "order_id", types = {{ order_id = "int", amount = "float" }} }}
 grant.files = {{ "inbox" = "read" }}
 
 [transforms.big-orders]
@@ -126,7 +126,7 @@ partitions = 1
 [sinks.customers-db]
 plugin = "db-sink"
 from = ["customers"]
-config = {{ database = "pg", table = "customers", mode = "upsert", key = ["id"], delete_on_tombstone = true }}
+config = {{ database = "pg", table = "customers", mode = "upsert", key = ["id"] }}
 grant.databases = ["pg"]
 "#,
         postgres.url()
@@ -174,7 +174,7 @@ fn an_http_service_that_is_busy_is_asked_again_and_nothing_is_lost() {
 [sinks.post]
 plugin = "http-sink"
 from = ["events"]
-config = {{ url = "{}", format = "json-array" }}
+config = {{ url = "{}", format = "json" }}
 grant.http = ["http://{}"]
 "#,
         service.url("/events"),

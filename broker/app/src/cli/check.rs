@@ -25,6 +25,14 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
             return Err(Failure::silent(Exit::Config));
         }
     };
+    if let Err(problems) = examined(&loaded) {
+        if out.json() {
+            out.document(&json!({ "valid": false, "problems": problems, "warnings": loaded.warnings }))?;
+        } else {
+            problems.iter().try_for_each(|problem| out.line(problem))?;
+        }
+        return Err(Failure::silent(Exit::Config));
+    }
     if out.json() {
         return Ok(out.document(&json!({ "valid": true, "problems": [], "warnings": loaded.warnings }))?);
     }
@@ -44,4 +52,11 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
         .collect();
     let said = if said.is_empty() { "a broker without plugins".to_string() } else { said.join(", ") };
     Ok(out.line(format!("{} is valid: {said}", path.display()))?)
+}
+
+/// What only the plugins themselves know: what they are, which configuration they take, what they need.
+fn examined(loaded: &flumen_config::Loaded) -> Result<(), Vec<String>> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| vec![format!("cannot start the async runtime: {error}")])?;
+    runtime.block_on(crate::run::examine(loaded))
 }

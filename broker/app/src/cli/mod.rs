@@ -19,6 +19,7 @@ mod kafka;
 mod log;
 mod out;
 mod place;
+mod plugin;
 mod produce;
 #[cfg(test)]
 mod reference;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use config::{File, read as read_config};
 pub(crate) use failure::{Exit, Failure};
 pub(crate) use out::Out;
 
@@ -48,6 +50,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(crate::run::Args),
     Check(check::Args),
     Init(init::Args),
     Config(config::Args),
@@ -56,6 +59,7 @@ enum Command {
     Consume(consume::Args),
     Group(group::Args),
     Dlq(dlq::Args),
+    Plugin(plugin::Args),
     Status(status::Args),
     Log(log::Args),
     Completions(completions::Args),
@@ -64,6 +68,7 @@ enum Command {
 impl Command {
     fn run(self, out: &Out) -> Outcome {
         match self {
+            Command::Run(args) => crate::run::run(args, out),
             Command::Check(args) => check::run(args, out),
             Command::Init(args) => init::run(args, out),
             Command::Config(args) => config::run(args, out),
@@ -72,6 +77,7 @@ impl Command {
             Command::Consume(args) => consume::run(args, out),
             Command::Group(args) => group::run(args, out),
             Command::Dlq(args) => dlq::run(args, out),
+            Command::Plugin(args) => plugin::run(args, out),
             Command::Status(args) => status::run(args, out),
             Command::Log(args) => log::run(args, out),
             Command::Completions(args) => completions::run(args, out),

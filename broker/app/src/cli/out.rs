@@ -193,6 +193,14 @@ fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+#[cfg(test)]
+impl Out {
+    /// Neither a terminal nor JSON.
+    pub(crate) fn plain() -> Out {
+        Out { json: false, quiet: true, terminal: false, color: false, watched: false, color_errors: false }
+    }
+}
+
 /// One cell of a table.
 pub(crate) struct Value {
     text: String,
@@ -217,5 +225,23 @@ impl Value {
 
     pub(crate) fn tone(self, tone: Tone) -> Value {
         Value { tone, ..self }
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::text(text)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::text(text)
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Value {
+        Value::number(number)
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Letter {
     pub(crate) topic: String,
     pub(crate) partition: Option<i32>,
     pub(crate) offset: Option<i64>,
+    /// For what a source could not read: the place in its input, instead of a topic's.
+    pub(crate) origin: String,
     /// When it was refused, in milliseconds since 1970; -1 if it does not say.
     pub(crate) timestamp: i64,
     pub(crate) stage: String,
@@ -36,6 +38,7 @@ impl Letter {
             topic: text("topic").unwrap_or_default(),
             partition: text("partition").and_then(|text| text.parse().ok()),
             offset: text("offset").and_then(|text| text.parse().ok()),
+            origin: text("origin").unwrap_or_default(),
             timestamp: text("timestamp").and_then(|text| text.parse().ok()).unwrap_or(-1),
             stage: text("stage").unwrap_or_default(),
             reason: text("reason").unwrap_or_default(),
@@ -43,11 +46,11 @@ impl Letter {
         })
     }
 
-    /// `topic-partition@offset`, as far as it is known.
+    /// `topic-partition@offset`, or a place in a source's input, as far as it is known.
     pub(crate) fn from(&self) -> String {
         let number = |number: Option<i64>| number.map_or_else(|| "?".into(), |number| number.to_string());
         if self.topic.is_empty() {
-            return "-".into();
+            return if self.origin.is_empty() { "-".into() } else { self.origin.clone() };
         }
         format!("{}-{}@{}", self.topic, number(self.partition.map(i64::from)), number(self.offset))
     }
@@ -55,7 +58,7 @@ impl Letter {
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "plugin": self.plugin, "version": self.version, "topic": self.topic, "partition": self.partition,
-            "offset": self.offset, "timestamp": self.timestamp, "stage": self.stage, "reason": self.reason,
+            "offset": self.offset, "origin": self.origin, "timestamp": self.timestamp, "stage": self.stage, "reason": self.reason,
             "attempts": self.attempts,
         })
     }
@@ -97,6 +100,12 @@ mod tests {
     fn refused_again_the_last_reason_counts() {
         let dead = record(&[("flumen.error.plugin", "old"), ("flumen.error.plugin", "new")]);
         assert_eq!(Letter::of(&dead).unwrap().plugin, "new");
+    }
+
+    #[test]
+    fn what_a_source_could_not_read_came_from_its_input() {
+        let dead = record(&[("flumen.error.plugin", "csv"), ("flumen.error.origin", "inbox/a.csv:7")]);
+        assert_eq!(Letter::of(&dead).unwrap().from(), "inbox/a.csv:7");
     }
 
     #[test]

@@ -125,9 +125,14 @@ impl Redrive<'_> {
             Some(to) => to.clone(),
             None if !letter.topic.is_empty() => letter.topic.clone(),
             None => {
-                let what =
-                    format!("{from} at offset {} does not say which topic it came from", received.offset);
-                return Err(Failure::new(what).todo("name one with --to"));
+                let at = received.offset;
+                let what = match letter.origin.as_str() {
+                    "" => format!("{from} at offset {at} does not say which topic it came from"),
+                    origin => {
+                        format!("{from} at offset {at} is input that a source could not read: {origin}")
+                    }
+                };
+                return Err(Failure::new(what).todo("name a topic with --to"));
             }
         };
         let partitions = match self.partitions.get(&topic) {

@@ -1,0 +1,153 @@
+//! The admin API's view of this process: status, metrics, reload.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use flumen_host::{PluginStatus, State};
+use flumen_http::{Admin, Configuration, Plugin, Refusal, Refused, Snapshot, Status, Topic};
+
+use super::pipelines::Pipelines;
+
+pub(super) struct Office {
+    pub(super) pipelines: Arc<Pipelines>,
+    pub(super) listeners: Vec<String>,
+    pub(super) started_ms: i64,
+}
+
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Admin for Office {
+    fn unready(&self) -> Option<String> {
+        self.pipelines.stopping().then(|| "it is stopping".to_owned())
+    }
+
+    fn metrics(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let plugins = self.pipelines.plugins();
+        type Reading = fn(&PluginStatus) -> f64;
+        let counters: [(&str, &str, Reading); 5] = [
+            ("flumen_plugin_records_in_total", "Records handed to the plugin", |p| p.records_in as f64),
+            ("flumen_plugin_records_out_total", "Records that came out of the plugin", |p| {
+                p.records_out as f64
+            }),
+            ("flumen_plugin_rejected_total", "Records that were parked, skipped, or stopped it", |p| {
+                p.rejected as f64
+            }),
+            ("flumen_plugin_restarts_total", "Instances made after a failure", |p| p.restarts as f64),
+            ("flumen_plugin_swaps_total", "Replacements that took over", |p| p.swaps as f64),
+        ];
+        for (name, help, reading) in counters {
+            let family = snapshot.counter(name, help);
+            for plugin in &plugins {
+                family.sample(&[("plugin", &plugin.name), ("kind", plugin.kind.name())], reading(plugin));
+            }
+        }
+        let lag =
+            snapshot.gauge("flumen_plugin_lag_records", "Committed records that the plugin has yet to read");
+        for plugin in plugins.iter().filter(|plugin| plugin.lag.is_some()) {
+            lag.sample(&[("plugin", &plugin.name)], plugin.lag.unwrap_or_default() as f64);
+        }
+        let state = snapshot.gauge("flumen_plugin_state", "1 for the state that the plugin is in");
+        for plugin in &plugins {
+            state.sample(&[("plugin", &plugin.name), ("state", self::state(plugin.state).name())], 1.0);
+        }
+        let topics = self.topics();
+        let offsets =
+            snapshot.gauge("flumen_topic_offsets", "Offsets between start and end, over all partitions");
+        for topic in &topics {
+            offsets.sample(&[("topic", &topic.name)], topic.offsets as f64);
+        }
+        let failed = snapshot.gauge("flumen_topic_failed_partitions", "Partitions whose disk failed");
+        for topic in &topics {
+            failed.sample(&[("topic", &topic.name)], topic.failed.len() as f64);
+        }
+        snapshot
+    }
+
+    async fn status(&self) -> Status {
+        let broker = self.pipelines.broker();
+        let applied = self.pipelines.applied();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            node_id: broker.options().node_id,
+            started_ms: self.started_ms,
+            listeners: self.listeners.clone(),
+            data_dir: broker.options().dir.display().to_string(),
+            configuration: Configuration {
+                file: Some(self.pipelines.path().display().to_string()),
+                applied_ms: applied.at_ms,
+                refused: applied.refused.map(|(since_ms, problems)| Refused { since_ms, problems }),
+                left_alone: applied.left_alone,
+            },
+            plugins: self.pipelines.plugins().into_iter().map(plugin).collect(),
+            topics: self.topics(),
+        }
+    }
+
+    async fn reload(&self) -> Result<Vec<String>, Refusal> {
+        self.pipelines.reload().await.map_err(|problems| Refusal { problems })
+    }
+
+    async fn plan(&self) -> Result<Vec<String>, Refusal> {
+        self.pipelines.plan().await.map_err(|problems| Refusal { problems })
+    }
+}
+
+impl Office {
+    fn topics(&self) -> Vec<Topic> {
+        let topics = self.pipelines.broker().topics().all();
+        let shown = topics.iter().map(|topic| {
+            let marks: Vec<_> = topic.partitions.iter().map(|log| *log.watch().borrow()).collect();
+            let failed = (0..).zip(&marks).filter(|(_, marks)| marks.failed).map(|(n, _)| n);
+            Topic {
+                name: topic.name.to_string(),
+                partitions: topic.partitions.len() as u32,
+                offsets: marks.iter().map(|marks| marks.end.since(marks.start).max(0) as u64).sum(),
+                bytes: topic.partitions.iter().map(|log| log.size_bytes()).sum(),
+                failed: failed.collect(),
+            }
+        });
+        shown.collect()
+    }
+}
+
+fn plugin(status: PluginStatus) -> Plugin {
+    let refused = status.refused.map(|refused| format!("a replacement was refused: {}", refused.reason));
+    Plugin {
+        name: status.name,
+        kind: status.kind.name().into(),
+        plugin: status.plugin,
+        version: status.version,
+        state: state(status.state),
+        reason: status.reason.or(refused),
+        since_ms: status.since_ms,
+        records_in: status.records_in,
+        records_out: status.records_out,
+        rejected: status.rejected,
+        lag: status.lag,
+        restarts: status.restarts,
+        swaps: status.swaps,
+        troubles: status
+            .troubles
+            .into_iter()
+            .map(|(what, trouble)| format!("{what}: {}", trouble.reason))
+            .collect(),
+        progress: status.progress,
+    }
+}
+
+fn state(state: State) -> flumen_http::State {
+    match state {
+        State::Finished => flumen_http::State::Finished,
+        State::Running => flumen_http::State::Running,
+        State::Starting => flumen_http::State::Starting,
+        State::Retrying => flumen_http::State::Retrying,
+        State::Failing => flumen_http::State::Failing,
+        State::Stopped => flumen_http::State::Stopped,
+    }
+}

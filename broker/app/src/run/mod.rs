@@ -1,0 +1,244 @@
+//! `flumen run`: the broker, its plugins, its admin API, from start to the last signal.
+//!
+//! ```text
+//! start: file -> broker (store, coordinators) -> host -> topics -> plugins -> listeners -> admin API
+//! stop:  listeners -> plugins, each after its transaction -> admin API -> broker (clean shutdown)
+//! ```
+//!
+//! This is the only place where the server and the host meet: `broker_log` gives the host its log.
+
+mod admin;
+mod broker_log;
+mod declared_topics;
+mod examine;
+mod packing;
+mod pipelines;
+mod settings;
+mod until_done;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flumen_config::{Config, HttpAddress, Listener, Loaded};
+use flumen_host::Host;
+use flumen_http::{Server, Token};
+use flumen_server::Broker;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::{self, Exit, Failure, Out, Outcome};
+use admin::Office;
+use broker_log::BrokerLog;
+use pipelines::Pipelines;
+
+pub(crate) use examine::{examine, host_without_broker};
+
+/// Run the broker and the pipelines of flumen.toml
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    file: cli::File,
+    /// End when every finite source has ended and every sink has caught up; exit code 0 only if nothing
+    /// was rejected
+    #[arg(long)]
+    until_done: bool,
+}
+
+pub(crate) fn run(args: Args, out: &Out) -> Outcome {
+    init_logging(args.until_done);
+    let path = args.file.path().to_path_buf();
+    let loaded = args.file.load()?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("flumen")
+        .build()
+        .map_err(|error| Failure::new("cannot start the async runtime").because(error))?;
+    let outcome = runtime.block_on(serve(path, loaded, args.until_done, out));
+    // Whatever still runs was given its time.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// To standard error; `RUST_LOG` says what. An import shows its progress instead.
+fn init_logging(until_done: bool) {
+    let default = if until_done { "warn" } else { "info" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    // A second call in one process (a test) keeps the first.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// The parts that run, in the order in which they are stopped.
+struct Parts {
+    listeners: CancellationToken,
+    tasks: TaskTracker,
+    pipelines: Arc<Pipelines>,
+    admin: CancellationToken,
+    broker: Broker,
+}
+
+async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Outcome {
+    // Before anything else: what comes too early is not lost.
+    let mut signals = Signals::new()?;
+    let config = loaded.config.clone();
+    let parts = tokio::select! {
+        started = start(path, loaded, until_done) => started?,
+        () = signals.next() => return Err(Failure::silent(Exit::Interrupted)),
+    };
+    tracing::info!(listeners = ?texts(&config.broker.listeners), "serving");
+
+    let work = async {
+        if until_done {
+            until_done::run(&parts.pipelines, out).await
+        } else {
+            reloads(&parts.pipelines).await
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        () = signals.next() => if until_done { Err(Failure::silent(Exit::Interrupted)) } else { Ok(()) },
+    };
+    let drain = config.broker.shutdown_drain.duration();
+    tokio::select! {
+        stopped = stop(parts, drain) => stopped.and(outcome),
+        () = signals.next() => {
+            tracing::warn!("stopping at once; what was acknowledged is on the disk");
+            Err(Failure::silent(Exit::Interrupted))
+        }
+    }
+}
+
+async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts, Failure> {
+    let config = loaded.config.clone();
+    let broker = Broker::start(settings::broker(&config)).await.map_err(|error| {
+        Failure::new(format!("cannot open {}", config.broker.data_dir.path.display())).because(error)
+    })?;
+    let sockets = bind_all(&config).await?;
+    let web = bind_http(&config).await?;
+    let log = Arc::new(BrokerLog::new(broker.clone()));
+    let cache = config.broker.data_dir.path.join("plugin-cache");
+    let options = flumen_host::Options { cache_dir: cache };
+    let host = Host::new(options, log.clone(), settings::databases(&config));
+    let pipelines = Arc::new(Pipelines::new(path.clone(), loaded, broker.clone(), log, host, until_done));
+    if let Err(problems) = pipelines.start().await {
+        let mut failure = Failure::new(format!("{} is not valid", path.display())).exit(Exit::Config);
+        failure.causes = problems;
+        pipelines.stop().await;
+        broker.shutdown(config.broker.shutdown_drain.duration()).await.ok();
+        return Err(failure);
+    }
+    let parts = Parts {
+        listeners: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        pipelines: pipelines.clone(),
+        admin: CancellationToken::new(),
+        broker: broker.clone(),
+    };
+    for socket in sockets {
+        let (broker, cancel) = (broker.clone(), parts.listeners.clone());
+        parts.tasks.spawn(async move { broker.serve(socket, cancel).await });
+    }
+    if let Some(web) = web {
+        let office =
+            Office { pipelines, listeners: texts(&config.broker.listeners), started_ms: admin::now_ms() };
+        let cancel = parts.admin.clone();
+        parts.tasks.spawn(async move { web.serve(Arc::new(office), cancel).await });
+    }
+    Ok(parts)
+}
+
+/// Top to bottom: nobody new, plugins after their transaction, the admin API, the store.
+async fn stop(parts: Parts, drain: std::time::Duration) -> Outcome {
+    parts.pipelines.stop().await;
+    parts.listeners.cancel();
+    parts.admin.cancel();
+    parts.tasks.close();
+    if tokio::time::timeout(drain, parts.tasks.wait()).await.is_err() {
+        tracing::warn!(?drain, "connections did not end in time");
+    }
+    drop(parts.pipelines);
+    parts
+        .broker
+        .shutdown(drain)
+        .await
+        .map_err(|error| Failure::new("cannot close the data folder").because(error))
+}
+
+/// Applies each change of the file for as long as the process runs.
+async fn reloads(pipelines: &Pipelines) -> Outcome {
+    let mut watch = watch::Watch::new()
+        .map_err(|error| Failure::new("cannot watch the configuration for changes").because(error))?;
+    loop {
+        let (files, folders) = pipelines.watched().await;
+        watch.follow(files, &folders);
+        watch.changed().await;
+        // Problems are in the log and in the status.
+        pipelines.reload().await.ok();
+    }
+}
+
+async fn bind_all(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+    let mut sockets = Vec::new();
+    for listener in &config.broker.listeners {
+        let bound = TcpListener::bind(listener.0.to_bind()).await;
+        sockets.push(bound.map_err(|error| cannot_listen(&listener.0.to_connect(), error))?);
+    }
+    Ok(sockets)
+}
+
+fn cannot_listen(address: &str, error: std::io::Error) -> Failure {
+    let in_use = error.kind() == std::io::ErrorKind::AddrInUse;
+    let failure = Failure::new(format!("cannot listen on {address}")).because(error);
+    if in_use {
+        return failure
+            .todo("another process listens there: stop it, or change broker.listeners in flumen.toml");
+    }
+    failure
+}
+
+async fn bind_http(config: &Config) -> Result<Option<Server>, Failure> {
+    let HttpAddress(Some(address)) = &config.broker.http else { return Ok(None) };
+    let mut options = flumen_http::Options::new(address.to_connect());
+    if let Some(token) = &config.broker.http_token {
+        let token = Token::new(token.reveal())
+            .map_err(|e| Failure::new("broker.http.token").because(e).exit(Exit::Config))?;
+        options.token = Some(token);
+    }
+    let bound = Server::bind(options).await;
+    bound.map(Some).map_err(|error| {
+        Failure::new(format!("cannot open the admin API on {address}"))
+            .because(error)
+            .todo("change broker.http in flumen.toml; http = \"\" turns it off")
+    })
+}
+
+fn texts(listeners: &[Listener]) -> Vec<String> {
+    listeners.iter().map(ToString::to_string).collect()
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, Failure> {
+        let on =
+            |kind| signal(kind).map_err(|error| Failure::new("cannot listen for signals").because(error));
+        Ok(Signals { term: on(SignalKind::terminate())?, int: on(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! From packed records to batches that a topic takes.
+//!
+//! Invariant: the records of a section stay in their order, and each batch is as large as the topic
+//! allows at the most.
+
+use bytes::Bytes;
+use flumen_host::Packed;
+use flumen_records::{
+    Attributes, BatchBuilder, BatchError, Compression, HEADER_LEN, NewRecord, PackedBatch, RecordIter,
+    record_len, wrap_packed,
+};
+use flumen_types::{ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+/// The next batch's producer fields.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    pub(super) id: ProducerId,
+    pub(super) epoch: ProducerEpoch,
+    pub(super) sequence: Sequence,
+}
+
+/// Batches of one transaction for one partition, and the sequence that follows them.
+pub(super) fn batches(
+    packed: &Packed,
+    stamp: Stamp,
+    bytes_max: usize,
+) -> Result<(Vec<Bytes>, Sequence), BatchError> {
+    if HEADER_LEN + packed.records.len() <= bytes_max {
+        let header = PackedBatch {
+            attributes: Attributes::new(Compression::None).with_transactional(),
+            producer_id: stamp.id,
+            producer_epoch: stamp.epoch,
+            base_sequence: stamp.sequence,
+            ..PackedBatch::default()
+        };
+        let batch = wrap_packed(&packed.records, packed.count, packed.base_timestamp, &header)?;
+        return Ok((vec![batch], stamp.sequence.plus(packed.count as i32)));
+    }
+    split(packed, stamp, bytes_max)
+}
+
+fn split(packed: &Packed, mut stamp: Stamp, bytes_max: usize) -> Result<(Vec<Bytes>, Sequence), BatchError> {
+    let fresh = |stamp: Stamp| {
+        BatchBuilder::new(Compression::None).producer(stamp.id, stamp.epoch, stamp.sequence).transactional()
+    };
+    let mut done = Vec::new();
+    let mut builder = fresh(stamp);
+    for record in RecordIter::new(&packed.records, packed.count) {
+        let record = record?;
+        let headers: Vec<_> = record.headers().collect();
+        let timestamp = Timestamp(packed.base_timestamp.0.saturating_add(record.timestamp_delta));
+        let copy = NewRecord { timestamp, key: record.key, value: record.value, headers: &headers };
+        let length = record_len(i32::MAX, i64::from(i32::MAX), &copy);
+        if !builder.is_empty() && builder.len_bytes() + length > bytes_max {
+            stamp.sequence = stamp.sequence.plus(builder.count() as i32);
+            done.push(std::mem::replace(&mut builder, fresh(stamp)).build()?);
+        }
+        builder.push(&copy);
+    }
+    stamp.sequence = stamp.sequence.plus(builder.count() as i32);
+    done.push(builder.build()?);
+    Ok((done, stamp.sequence))
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_records::Batch;
+
+    use super::*;
+
+    fn packed(count: usize) -> Packed {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for i in 0..count {
+            let value = format!("value {i}");
+            let headers: [(&[u8], Option<&[u8]>); 1] = [(b"h", Some(b"1"))];
+            let record = NewRecord {
+                timestamp: Timestamp(1000 + i as i64),
+                value: Some(value.as_bytes()),
+                headers: &headers,
+                key: None,
+            };
+            builder.push(&record);
+        }
+        let bytes = builder.build().unwrap();
+        Packed { base_timestamp: Timestamp(1000), count: count as u32, records: bytes.slice(HEADER_LEN..) }
+    }
+
+    #[test]
+    fn what_is_too_large_is_split_in_order_and_sequences_go_on() {
+        let stamp = Stamp { id: ProducerId(7), epoch: ProducerEpoch(1), sequence: Sequence(10) };
+        for bytes_max in [80, 200, 100_000] {
+            let (made, next) = batches(&packed(50), stamp, bytes_max).unwrap();
+            assert_eq!(next, Sequence(60), "{bytes_max}");
+            let mut values = Vec::new();
+            let mut expected = Sequence(10);
+            for bytes in made {
+                assert!(bytes.len() <= bytes_max.max(100), "{} bytes", bytes.len());
+                let batch = Batch::parse(bytes).unwrap();
+                batch.verify_crc().unwrap();
+                assert!(batch.header().is_transactional());
+                assert_eq!(batch.header().base_sequence, expected);
+                expected = expected.plus(batch.header().records_count);
+                for record in &batch.records(1 << 20).unwrap() {
+                    let record = record.unwrap();
+                    let n = batch.header().base_timestamp.0 + record.timestamp_delta - 1000;
+                    assert_eq!(record.value, Some(format!("value {n}").as_bytes()));
+                    assert_eq!(record.headers().count(), 1);
+                    values.push(n);
+                }
+            }
+            assert_eq!(values, (0..50).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the file says, in the words of the rooms that do it.
+//!
+//! Invariants: everything here is a plain translation; nothing is started, nothing is checked that
+//! `flumen-config` has checked.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use flumen_config::{Config, DatabaseUrl, ErrorPolicy, Plugin, PluginRef};
+use flumen_host::{
+    Access, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
+};
+use flumen_server::{Advertised, Options};
+
+pub(super) fn broker(config: &Config) -> Options {
+    let broker = &config.broker;
+    let minutes = |minutes: u32| std::time::Duration::from_secs(u64::from(minutes) * 60);
+    let advertised = broker.advertised_listeners.as_ref().and_then(|listeners| listeners.first());
+    Options {
+        node_id: broker.broker_id as i32,
+        advertised: advertised.map(|l| Advertised { host: l.0.host.clone(), port: l.0.port }),
+        auto_create_topics: broker.auto_create_topics,
+        partitions: broker.num_partitions.get() as i32,
+        offsets_partitions: broker.offsets_topic_num_partitions.get() as i32,
+        transactions_partitions: broker.transaction_state_num_partitions.get() as i32,
+        group_rebalance_delay: broker.group_initial_rebalance_delay.duration(),
+        group_session_timeout_min: broker.group_min_session_timeout.duration(),
+        group_session_timeout_max: broker.group_max_session_timeout.duration(),
+        offsets_retention: minutes(broker.offsets_retention_minutes.get()),
+        transaction_timeout_max: broker.transaction_max_timeout.duration(),
+        transactional_id_expiration: broker.transactional_id_expiration.duration(),
+        request_bytes_max: broker.socket_request_max.as_usize(),
+        request_bytes_total: broker.queued_max_request.as_usize(),
+        fetch_bytes_max: broker.fetch_max.as_usize(),
+        fetch_sessions_max: broker.fetch_session_slots as usize,
+        idle_max: broker.connections_max_idle.duration(),
+        broker_configs: broker.configs(),
+        ..Options::new(broker.data_dir.path.clone())
+    }
+}
+
+pub(super) fn databases(config: &Config) -> Databases {
+    let database = |database: &flumen_config::Database| match &database.url {
+        DatabaseUrl::Sqlite { path, .. } => Database::Sqlite { path: path.clone() },
+        DatabaseUrl::Postgres(url) => Database::Postgres {
+            url: with_user(url.reveal(), database.user.as_ref().map(|user| user.value.as_str())),
+            password: database.password.as_ref().map(|password| password.reveal().to_owned()),
+        },
+    };
+    let all = config.databases.iter().map(|(name, one)| (name.clone(), Arc::new(database(one))));
+    Databases(all.collect())
+}
+
+/// `postgres://host/name` and a user of its own key.
+fn with_user(url: &str, user: Option<&str>) -> String {
+    match (url.split_once("://"), user) {
+        (Some((scheme, rest)), Some(user)) if !rest.split('/').next().unwrap_or_default().contains('@') => {
+            format!("{scheme}://{user}@{rest}")
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// The component's bytes; the reason why there are none.
+pub(super) fn component(plugin: &PluginRef) -> Result<WasmRef, String> {
+    match plugin {
+        PluginRef::Shipped(name) => {
+            let bytes = crate::bundled::find(name)
+                .ok_or_else(|| format!("this binary carries no plugin {name:?}"))?;
+            Ok(WasmRef::new(bytes, format!("{name} (built in)")))
+        }
+        PluginRef::Path { path, .. } => read(path),
+    }
+}
+
+fn read(path: &Path) -> Result<WasmRef, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(WasmRef::new(bytes, path.display().to_string()))
+}
+
+pub(super) fn spec(name: &str, plugin: &Plugin, wasm: WasmRef, finish: bool) -> PluginSpec {
+    let settings = &plugin.settings;
+    let kind = match plugin.kind {
+        flumen_config::Kind::Source => Kind::Source,
+        flumen_config::Kind::Transform => Kind::Transform,
+        flumen_config::Kind::Sink => Kind::Sink,
+    };
+    PluginSpec {
+        config: settings.config.0.clone(),
+        inputs: plugin.inputs.clone(),
+        outputs: plugin.outputs.clone(),
+        grants: grants(plugin),
+        tasks: settings.tasks.get(),
+        limits: Limits {
+            memory_bytes: settings.memory.as_usize(),
+            call: settings.call.duration(),
+            output_bytes: settings.output.as_usize(),
+        },
+        errors: Errors {
+            policy: match settings.policy {
+                ErrorPolicy::Retry => Policy::Retry,
+                ErrorPolicy::Stop => Policy::Stop,
+                ErrorPolicy::Skip => Policy::Skip,
+                ErrorPolicy::DeadLetter => Policy::DeadLetter,
+                ErrorPolicy::Quarantine => Policy::Quarantine,
+            },
+            topic: plugin.dead_letters.clone().unwrap_or_else(|| format!("{name}-dlq")),
+        },
+        finish,
+        ..PluginSpec::new(name, kind, wasm)
+    }
+}
+
+fn grants(plugin: &Plugin) -> Grants {
+    let settings = &plugin.settings;
+    let folder = |folder: &flumen_config::Folder| Folder {
+        path: folder.path.clone(),
+        access: match folder.access {
+            flumen_config::Access::Read => Access::Read,
+            flumen_config::Access::Write => Access::ReadWrite,
+        },
+    };
+    Grants {
+        files: settings.files.0.iter().map(|(name, one)| (name.clone(), folder(one))).collect(),
+        http: settings.http.iter().map(ToString::to_string).collect(),
+        databases: settings.databases.iter().map(|name| name.as_str().to_owned()).collect(),
+    }
+}
