@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use cel::{Context, Env, ExecutionError, Program, Value};
+use cel::parser::{Expression, PrattParser};
+use cel::{Context, Env, ExecutionError, Value};
 use flumen_sdk::json::Raw;
 use flumen_sdk::{Batch, Error, Filter, Plugin, RecordRef, Result, Setup};
 use schemars::JsonSchema;
@@ -49,7 +50,7 @@ pub enum Tombstones {
 }
 
 pub struct JsonFilter {
-    program: Program,
+    expression: Expression,
     /// None where the expression is more than that, or speaks of more than fields.
     quick: Option<Quick>,
     env: Arc<Env>,
@@ -75,10 +76,11 @@ impl Plugin for JsonFilter {
 
     fn new(config: Config, _: &Setup) -> Result<Self> {
         let env = Arc::new(Env::stdlib());
-        let program = env
-            .compile(&config.condition)
+        // The newer of the crate's two parsers: the older brings ANTLR's runtime, half of the plugin's size.
+        let expression = PrattParser::new()
+            .parse(&config.condition)
             .map_err(|error| Error::fatal(format_args!("where = {:?}: {error}", config.condition)))?;
-        let references = program.references();
+        let references = expression.references();
         let mut names: Vec<String> = references
             .variables()
             .into_iter()
@@ -89,14 +91,14 @@ impl Plugin for JsonFilter {
         let wants_value = names.iter().any(|name| name == "_value");
         let wants_record = names.iter().any(|name| RECORD_NAMES.contains(&name.as_str()));
         let only_fields = !wants_value && !wants_record;
-        let quick = Quick::of(&program.expression().expr, &names).filter(|_| only_fields);
+        let quick = Quick::of(&expression.expr, &names).filter(|_| only_fields);
         Ok(JsonFilter {
             wants_value,
             wants_record,
             quick,
             topic: String::new(),
             partition: 0,
-            program,
+            expression,
             env,
             names,
             config,
@@ -157,7 +159,7 @@ impl JsonFilter {
     fn evaluate(&self, fields: &Fields<'_>) -> Result<bool> {
         let mut context = Context::with_env(Arc::clone(&self.env));
         context.set_variable_resolver(fields);
-        match self.program.execute(&context) {
+        match Value::resolve(&self.expression, &context) {
             Ok(Value::Bool(keep)) => Ok(keep),
             Ok(other) => Err(Error::reject(format_args!(
                 "where = {:?} gives {:?}, which is neither true nor false",
