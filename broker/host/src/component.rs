@@ -171,13 +171,7 @@ fn component(cache: &Cache, engine: &Engine, wasm: &WasmRef) -> Result<Component
             Err(error) => tracing::debug!(%error, plugin = wasm.origin, "a compiled plugin does not load"),
         }
     }
-    let component = Component::new(engine, &wasm.bytes).map_err(|error| {
-        let said = chain(&error);
-        match said.contains("unexpected end") {
-            true => not(format!("it is cut short; is it still being written? ({said})")),
-            false => not(said),
-        }
-    })?;
+    let component = Component::new(engine, &wasm.bytes).map_err(|error| not(chain(&error)))?;
     match component.serialize() {
         Ok(code) => cache.store(&wasm.hash, &name, &code),
         Err(error) => tracing::debug!(%error, plugin = wasm.origin, "a compiled plugin cannot be kept"),
@@ -197,7 +191,9 @@ fn looks_wrong(bytes: &[u8]) -> Option<String> {
     match bytes {
         [] => Some("the file is empty".to_owned()),
         [0, b'a', b's', b'm', version_and_layer @ ..] => match version_and_layer {
-            [_, _, 1, 0, ..] => None,
+            [_, _, 1, 0, sections @ ..] => {
+                is_cut(sections).then(|| "it is cut short; is it still being written?".to_owned())
+            }
             [_, _, 0, 0, ..] => Some(
                 "it is a core module; build it for wasm32-wasip2, or make a component of it with `wasm-tools component new`"
                     .to_owned(),
@@ -214,6 +210,17 @@ fn looks_wrong(bytes: &[u8]) -> Option<String> {
             }
         }
     }
+}
+
+/// Whether a section says that it is longer than what there is. `id u8 | length LEB128 | …`
+fn is_cut(mut sections: &[u8]) -> bool {
+    while let [_, rest @ ..] = sections {
+        let Some(end) = rest.iter().take(5).position(|byte| byte & 0x80 == 0) else { return true };
+        let length = rest[..=end].iter().rev().fold(0_usize, |n, byte| n << 7 | usize::from(byte & 0x7f));
+        let Some(next) = rest[end + 1..].get(length..) else { return true };
+        sections = next;
+    }
+    false
 }
 
 /// The kind, by what is exported.
@@ -292,6 +299,7 @@ mod tests {
             (&b""[..], "empty"),
             (b"\0as", "text"),
             (b"\0asm\x0d\0", "cut short"),
+            (b"\0asm\x0d\0\x01\0\x01\x80\x02abc", "cut short"),
             (b"\0asm\x01\0\0\0rest", "core module"),
             (b"<!DOCTYPE html>", "text that begins with \"<!DOCTYPE html>\""),
             (b"\x7fELF....", "program for this machine"),

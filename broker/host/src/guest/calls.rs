@@ -89,6 +89,10 @@ fn describe(trap: Trap) -> String {
             "it gave up (a panic or an abort; its last words are in the log)".into()
         }
         Trap::StackOverflow => "its stack overflowed".into(),
+        Trap::MemoryOutOfBounds => {
+            "it reached outside of its memory (a recursion without end does, where its stack lies first)"
+                .into()
+        }
         other => other.to_string(),
     }
 }

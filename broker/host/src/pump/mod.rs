@@ -61,10 +61,13 @@ pub(crate) enum Exit {
     Refused,
 }
 
+/// A partition of an input.
+pub(crate) type At = (Arc<str>, u32);
+
 /// How far the pumps of a plugin have committed.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
-    committed: Arc<Mutex<BTreeMap<(Arc<str>, u32), Offset>>>,
+    committed: Arc<Mutex<BTreeMap<At, Offset>>>,
     changed: Arc<watch::Sender<u64>>,
 }
 

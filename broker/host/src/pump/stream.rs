@@ -10,7 +10,7 @@ use flumen_types::Offset;
 use super::bisect::{self, Case, Next};
 use super::reader::{Incoming, Readers};
 use super::transaction::{Owner, Transaction};
-use super::{End, Task};
+use super::{At, End, Task};
 use crate::backoff::Backoff;
 use crate::chunk::{Chunk, Piece};
 use crate::dead_letter::{Body, Letter, Place, Sender};
@@ -23,8 +23,6 @@ use crate::{Kind, Policy, sql};
 
 /// How often partitions are counted anew.
 const RECOUNT: Duration = Duration::from_secs(10);
-
-type At = (Arc<str>, u32);
 
 /// What outlives a session.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use flumen_types::{Offset, TopicPartition};
 
-use super::{Progress, TRANSACTION_AGE, TRANSACTION_BYTES};
+use super::{At, Progress, TRANSACTION_AGE, TRANSACTION_BYTES};
 use crate::io::{IoError, Producer};
 use crate::route::Routed;
 use crate::status::{Board, Counts};
@@ -16,7 +16,7 @@ pub(crate) struct Transaction {
     opened: Option<Instant>,
     bytes: usize,
     counts: Counts,
-    offsets: BTreeMap<(Arc<str>, u32), Offset>,
+    offsets: BTreeMap<At, Offset>,
     cursor: Option<Vec<u8>>,
 }
 
@@ -128,6 +128,6 @@ pub(crate) struct Owner<'a> {
 
 #[derive(Debug, Default)]
 pub(crate) struct Committed {
-    pub offsets: BTreeMap<(Arc<str>, u32), Offset>,
+    pub offsets: BTreeMap<At, Offset>,
     pub cursor: Option<Vec<u8>>,
 }
