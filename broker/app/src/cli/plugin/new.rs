@@ -48,6 +48,8 @@ enum Kind {
     Source,
     /// Takes records out
     Sink,
+    /// Takes records out, in the database transaction that also holds the offsets
+    SqlSink,
 }
 
 impl Kind {
@@ -57,6 +59,7 @@ impl Kind {
             Kind::Transform => "transform",
             Kind::Source => "source",
             Kind::Sink => "sink",
+            Kind::SqlSink => "sql-sink",
         }
     }
 
@@ -66,6 +69,7 @@ impl Kind {
             Kind::Transform => template!("transform.rs"),
             Kind::Source => template!("source.rs"),
             Kind::Sink => template!("sink.rs"),
+            Kind::SqlSink => template!("sql-sink.rs"),
         }
     }
 
@@ -84,6 +88,11 @@ impl Kind {
             }
             Kind::Sink => {
                 format!("[sinks.{name}]\nplugin = \"{component}\"\nfrom   = [\"orders\"]\nconfig = {{}}")
+            }
+            Kind::SqlSink => {
+                format!(
+                    "[sinks.{name}]\nplugin = \"{component}\"\nfrom   = [\"orders\"]\nconfig = {{ database = \"warehouse\", table = \"orders\" }}\ngrant.databases = [\"warehouse\"]"
+                )
             }
         }
     }
@@ -143,6 +152,7 @@ fn files(name: &str, kind: Kind) -> Result<Vec<(PathBuf, String)>, Failure> {
         (PathBuf::from("README.md"), filled(template!("README.md"))),
         (PathBuf::from("src/lib.rs"), filled(kind.code())),
         (PathBuf::from(".gitignore"), "/target\n".to_string()),
+        (PathBuf::from(".cargo/config.toml"), filled(template!("cargo-config.toml"))),
         (PathBuf::from("flumen-sdk/Cargo.toml"), sdk_manifest()?),
     ];
     files.extend(
@@ -184,6 +194,10 @@ fn sdk_manifest() -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use clap::ValueEnum as _;
+
     use super::*;
 
     #[test]
@@ -197,8 +211,8 @@ mod tests {
 
     #[test]
     fn every_word_of_the_templates_is_filled_in() {
-        for kind in [Kind::Filter, Kind::Transform, Kind::Source, Kind::Sink] {
-            for (path, content) in files("big-orders", kind).unwrap() {
+        for kind in Kind::value_variants() {
+            for (path, content) in files("big-orders", *kind).unwrap() {
                 let is_ours = !path.starts_with("flumen-sdk");
                 assert!(!(is_ours && content.contains("{{")), "{kind:?} {}: {content}", path.display());
             }
@@ -221,5 +235,32 @@ mod tests {
         let out = Out::plain();
         let args = Args { name: "a".into(), kind: Kind::Sink, at: Some(dir.path().to_path_buf()) };
         assert!(run(args, &out).unwrap_err().what.contains("there already"));
+    }
+
+    /// Compiles five folders, and the SDK for each: a minute or two the first time.
+    #[test]
+    fn new_folders_pass_their_own_tests_and_build_for_wasm() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests/new");
+        for kind in Kind::value_variants() {
+            let name = format!("my-{}", kind.name());
+            let folder = dir.path().join(&name);
+            run(Args { name: name.clone(), kind: *kind, at: Some(folder.clone()) }, &Out::plain()).unwrap();
+            for arguments in
+                [&["test", "--quiet", "--lib"][..], &["build", "--quiet", "--target", "wasm32-wasip2"]]
+            {
+                let mut cargo = Command::new(env!("CARGO"));
+                cargo.args(arguments).current_dir(&folder).env("CARGO_TARGET_DIR", &target);
+                let done = cargo.output().unwrap();
+                assert!(
+                    done.status.success(),
+                    "{name} {arguments:?}\n{}",
+                    String::from_utf8_lossy(&done.stderr)
+                );
+            }
+            let made = target.join("wasm32-wasip2/debug").join(name.replace('-', "_") + ".wasm");
+            // A component; a core module has 1 where this has 13.
+            assert_eq!(fs::read(made).unwrap()[..8], *b"\0asm\x0d\0\x01\0", "{name}");
+        }
     }
 }
