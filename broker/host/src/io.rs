@@ -44,8 +44,10 @@ pub trait Log: Send + Sync + 'static {
 
 /// One transaction after another. The first `send`, `offsets` or `cursor` begins one.
 ///
-/// Contract: after an error nothing but dropping it is allowed; what was open is then aborted by the
-/// next producer of the same id, or by its timeout. `commit` and `abort` with nothing open do nothing.
+/// Contract: [`IoError::Refused`] from `send` leaves the transaction as it was; after any other error
+/// nothing but dropping the producer is allowed, and what was open is aborted by the next producer of the
+/// same id, or by its timeout. What can never be taken is refused by `send` where that can be known, and
+/// by `commit` otherwise. `commit` and `abort` with nothing open do nothing.
 #[async_trait]
 pub trait Producer: Send {
     async fn send(&mut self, topic: &str, partition: u32, records: Packed) -> Result<(), IoError>;

@@ -9,11 +9,16 @@ use crate::Policy;
 use crate::backoff::Backoff;
 use crate::dead_letter::{Body, Letter, Place};
 use crate::guest::{BadInput, CallError, Guest, Polled};
+use crate::io::IoError;
+use crate::route::Routed;
+use crate::section::{Heads, Packer};
 use crate::status::{Counts, now_ms};
 
 /// A poll is asked for about so much; less after it has broken the guest.
 const POLL_BYTES: u32 = 1 << 20;
 const POLL_BYTES_MIN: u32 = 4 << 10;
+/// Of a record that is too large for its topic, this much is parked.
+const REFUSED_KEPT: usize = 64 << 10;
 /// An idle source is asked again after this at the latest.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
@@ -86,12 +91,13 @@ impl Pump<'_> {
     }
 
     async fn take(&mut self, polled: Polled) -> Result<(), End> {
-        self.bad(&polled.bad).await?;
-        let records: u64 = polled.routed.iter().map(|r| u64::from(r.packed.count)).sum();
-        let rejected = polled.bad.len() as u64;
+        let mut bad = polled.bad;
+        let mut records = 0;
         for routed in polled.routed {
-            self.transaction.send(routed).await?;
+            records += self.send(routed, &mut bad).await?;
         }
+        self.bad(&bad).await?;
+        let rejected = bad.len() as u64;
         if records + rejected > 0 {
             let counts = Counts { records_in: records + rejected, records_out: records, rejected };
             self.transaction.count(counts, 0);
@@ -116,6 +122,33 @@ impl Pump<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Sends them; what the topic will never take becomes bad input, one by one.
+    async fn send(&mut self, routed: Routed, bad: &mut Vec<BadInput>) -> Result<u64, End> {
+        let count = u64::from(routed.packed.count);
+        let (topic, partition) = (routed.topic.clone(), routed.partition);
+        let records = routed.packed.clone();
+        match self.transaction.send(routed).await {
+            Ok(()) => return Ok(count),
+            Err(IoError::Refused(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+        let mut sent = 0;
+        for head in Heads::new(&records.records, records.count).flatten() {
+            let mut packer = Packer::default();
+            packer.push(records.base_timestamp.0.saturating_add(head.timestamp_delta), head.rest);
+            let Some(packed) = packer.finish() else { continue };
+            match self.transaction.send(Routed { topic: topic.clone(), partition, packed }).await {
+                Ok(()) => sent += 1,
+                Err(IoError::Refused(reason)) => {
+                    let start = &head.raw[..head.raw.len().min(REFUSED_KEPT)];
+                    bad.push(BadInput { origin: format!("for {topic}"), data: start.to_vec(), reason });
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(sent)
     }
 
     /// Parks, skips or stops, as the configuration says.

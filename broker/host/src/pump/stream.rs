@@ -464,8 +464,7 @@ impl Pump<'_> {
         if !written.committed {
             self.judge(&work.chunk, &written.rejected)?;
         }
-        self.settle(&work.chunk, &written.rejected, work.attempts, None).await?;
-        Ok(())
+        self.settle(&work.chunk, &written.rejected, work.attempts, None).await
     }
 
     async fn transform(&mut self, work: &Work) -> Result<(), Trouble> {
@@ -483,7 +482,19 @@ impl Pump<'_> {
         }
         self.transaction.count(Counts { records_out, ..Counts::default() }, 0);
         self.settle(&work.chunk, &rejected, work.attempts, None).await?;
-        Ok(())
+        if !self.memory.careful.contains_key(&(work.chunk.topic.clone(), work.chunk.partition)) {
+            return Ok(());
+        }
+        // A topic may refuse as late as this.
+        match self.try_commit().await {
+            Ok(()) => Ok(()),
+            Err(IoError::Refused(reason)) => {
+                let id = self.task.spec.transactional_id(self.task.task);
+                self.transaction = Transaction::new(self.task.log.producer(&id).await?);
+                Err(Trouble::Refused(reason))
+            }
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// An output will not be taken. Whose it was is found in steps that are committed alone.
@@ -492,12 +503,8 @@ impl Pump<'_> {
             self.memory.careful.insert((chunk.topic.clone(), chunk.partition), chunk.next);
             return Trouble::End(End::Renew);
         }
-        let id = self.task.spec.transactional_id(self.task.task);
-        match self.task.log.producer(&id).await {
-            Ok(producer) => {
-                self.transaction = Transaction::new(producer);
-                Trouble::Refused(reason)
-            }
+        match self.transaction.abort().await {
+            Ok(()) => Trouble::Refused(reason),
             Err(error) => error.into(),
         }
     }
@@ -604,6 +611,18 @@ impl Pump<'_> {
     }
 
     async fn commit(&mut self) -> Result<(), End> {
+        let held = self.transaction.held();
+        match self.try_commit().await {
+            // The steps that went together, one by one; unless this was one.
+            Err(IoError::Refused(_)) if held.keys().any(|at| !self.memory.careful.contains_key(at)) => {
+                self.memory.careful.extend(held);
+                Err(End::Renew)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn try_commit(&mut self) -> Result<(), IoError> {
         if !self.transaction.is_open() {
             return Ok(());
         }

@@ -47,6 +47,11 @@ impl Transaction {
         self.opened.map(|opened| TRANSACTION_AGE.saturating_sub(opened.elapsed()))
     }
 
+    /// The offsets that a commit would move.
+    pub(crate) fn held(&self) -> BTreeMap<At, Offset> {
+        self.offsets.clone()
+    }
+
     fn touch(&mut self) {
         self.opened.get_or_insert_with(Instant::now);
     }

@@ -53,7 +53,11 @@ async fn every_deed_is_named_and_the_neighbour_goes_on() {
                 let status = status(&host, deed);
                 let reason = status.reason.clone().unwrap_or_default();
                 let bad = matches!(status.state, State::Retrying | State::Failing);
-                if bad && reason.contains(said) && status.restarts > 10 { Ok(()) } else { Err(status) }
+                if bad && reason.contains(said) && status.restarts > 10 {
+                    Ok(())
+                } else {
+                    Err(Box::new(status))
+                }
             })
             .await;
         let parked = memory.seen(&format!("{deed}-dlq"));

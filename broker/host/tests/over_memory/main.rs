@@ -2,5 +2,7 @@
 
 mod hostile;
 mod memory;
+mod sinks;
+mod sources;
 mod streams;
 mod swaps;

@@ -142,7 +142,7 @@ async fn errors_policy_says_what_becomes_of_a_bad_record() {
             .until("the state", || {
                 let status = status(&host, "big");
                 let settled = policy != Policy::Skip || status.rejected == 1;
-                if status.state == state && settled { Ok(()) } else { Err(status) }
+                if status.state == state && settled { Ok(()) } else { Err(Box::new(status)) }
             })
             .await;
         let status = status(&host, "big");
@@ -177,7 +177,7 @@ async fn an_output_that_its_topic_refuses_is_parked_and_nothing_else() {
     memory
         .until("all before it", || match memory.seen("out").len() {
             17 => Ok(()),
-            n => Err((n, status(&host, "big"))),
+            n => Err(Box::new((n, status(&host, "big")))),
         })
         .await;
     memory
