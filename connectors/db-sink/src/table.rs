@@ -26,8 +26,8 @@ pub(crate) struct TableColumn {
     pub(crate) kind: Kind,
 }
 
-/// What the fields of a batch ask for, by name.
-pub(crate) type Asked = BTreeMap<String, Kind>;
+/// What the fields of a batch ask for, in the order in which they first appear.
+pub(crate) type Asked = Vec<(String, Kind)>;
 
 /// Statements to be run in order, and what the table is after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,13 +63,13 @@ impl Table {
         types: &BTreeMap<String, String>,
     ) -> Plan {
         let named = |field: &String| {
-            let kind = asked.get(field).copied().unwrap_or(Kind::Text);
+            let kind = asked.iter().find(|(name, _)| name == field).map_or(Kind::Text, |(_, kind)| *kind);
             let is_key = key.contains(field);
             let sql_type = types.get(field).cloned().unwrap_or_else(|| kind.sql(dialect, is_key).to_owned());
             (field.clone(), sql_type)
         };
         let mut columns: Vec<(String, String)> = Vec::new();
-        for field in key.iter().chain(asked.keys()) {
+        for field in key.iter().chain(asked.iter().map(|(field, _)| field)) {
             // Names that differ in case alone are one column, as in `column`.
             if !columns.iter().any(|(known, _)| known.eq_ignore_ascii_case(field)) {
                 columns.push(named(field));

@@ -144,7 +144,7 @@ fn a_table_is_made_from_the_first_batch() {
     ]);
     assert!(sink(json!({})).write_to(&mut db, &records).unwrap().is_empty());
     let columns = db.rows("select name, type from pragma_table_info('t')");
-    assert_eq!(columns, ["amount|REAL", "id|INTEGER", "name|TEXT", "ok|BOOLEAN", "tags|TEXT"]);
+    assert_eq!(columns, ["id|INTEGER", "amount|REAL", "name|TEXT", "ok|BOOLEAN", "tags|TEXT"]);
     let rows = db.rows("select id, amount, name, ok, tags from t");
     assert_eq!(rows, ["1|2.0|Zoë|1|[\"a\"]", "2|2.5|-|-|-"]);
 }
