@@ -29,7 +29,7 @@ pub(crate) fn begin(
     share: Option<Share>,
 ) -> Result<Pending, String> {
     let Some(api) = Api::find(head.api_key).filter(|api| api.serves(head.version)) else {
-        return unsupported(ctx, &head);
+        return unsupported(&ctx, &head, body);
     };
     let request = Request::decode(api.key, head.version, body)
         .map_err(|error| format!("{} version {}: {error}", api.key, head.version))?;
@@ -49,21 +49,30 @@ pub(crate) fn begin(
     })
 }
 
-/// ApiVersions is answered whatever its version, in the layout that every client knows.
-fn unsupported(ctx: Ctx, head: &RequestHead) -> Result<Pending, String> {
-    if head.api_key == ApiKey::ApiVersions as i16 {
-        let response = handlers::api_versions::unsupported();
-        let reply = sent(head, 0, &response).unwrap_or_else(|error| unsent(head, &error));
-        return Ok(Pending { reply: async move { reply }.boxed(), order: Order::Alone });
-    }
-    let client = ctx.client_id.as_deref().unwrap_or("without a name").to_owned();
-    Err(match Api::find(head.api_key) {
+/// What is answered though it is not served; else the reason to close the connection.
+fn unsupported(ctx: &Ctx, head: &RequestHead, body: Bytes) -> Result<Pending, String> {
+    let answer = match Api::find(head.api_key).map(|api| api.key) {
+        // In the layout of version 0, which every client knows.
+        Some(ApiKey::ApiVersions) => {
+            sent(head, 0, &handlers::api_versions::unsupported()).unwrap_or_else(|error| unsent(head, &error))
+        }
+        Some(ApiKey::Produce) if head.version >= 0 && head.version < ApiKey::Produce.api().min => {
+            handlers::produce_unsupported::answer(head, body).map_err(|error| error.to_string())?
+        }
+        _ => return Err(not_served(ctx, head)),
+    };
+    Ok(Pending { reply: async move { answer }.boxed(), order: Order::Alone })
+}
+
+fn not_served(ctx: &Ctx, head: &RequestHead) -> String {
+    let client = ctx.client_id.as_deref().unwrap_or("without a name");
+    match Api::find(head.api_key) {
         Some(api) => format!(
             "client {client} asked for {} version {}; versions {} to {} are served",
             api.key, head.version, api.min, api.max
         ),
         None => format!("client {client} asked for api {}, which is not served", head.api_key),
-    })
+    }
 }
 
 async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply, EncodeError> {

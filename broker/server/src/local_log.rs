@@ -17,8 +17,9 @@ use crate::watches::Watches;
 
 /// Reads up to so much are done at once; a hop to another thread costs more than they do.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
-/// How far behind the end a reader still reads from the page cache (the store keeps that much there).
-const HOT_RECORDS: i64 = 1_000_000;
+/// How far behind the end a reader still finds everything in the page cache: half of what the store
+/// keeps there, for this is an estimate.
+const HOT_BYTES: i64 = 128 << 20;
 
 pub(crate) struct LocalLog {
     partition: Arc<Partition>,
@@ -31,8 +32,12 @@ impl LocalLog {
         LocalLog { partition, marks }
     }
 
+    /// By the size that records have on average.
     fn is_hot(&self, from: Offset) -> bool {
-        self.marks.borrow().end.since(from) < HOT_RECORDS
+        let marks = *self.marks.borrow();
+        let (all, behind) = (marks.end.since(marks.start).max(1), marks.end.since(from));
+        let size = i64::try_from(self.partition.size_bytes()).unwrap_or(i64::MAX);
+        size.saturating_mul(behind) / all < HOT_BYTES
     }
 
     /// Runs what may wait for the disk where waiting does no harm.

@@ -34,7 +34,8 @@ async fn grow(ctx: &Ctx, wanted: &CreatePartitionsTopic, validate_only: bool) ->
         let words = format!("the topic has {have} partitions; {} are not more", wanted.count);
         return Err(Refusal::new(ErrorCode::InvalidPartitions, words));
     }
-    if let Some(assignments) = &wanted.assignments {
+    // None at all: wherever the broker likes.
+    if let Some(assignments) = wanted.assignments.as_ref().filter(|all| !all.is_empty()) {
         let here = assignments.iter().all(|one| one.broker_ids == [ctx.node_id()]);
         if !here || assignments.len() as i32 != wanted.count - have {
             let words = format!("every new partition is on broker {} alone", ctx.node_id());

@@ -53,8 +53,8 @@ fn choose(
     wishes: &Wishes,
 ) -> Vec<DescribeConfigsResourceResult> {
     let wanted = |name: &str| match &resource.configuration_keys {
-        Some(keys) => keys.iter().any(|key| &**key == name),
-        None => true,
+        Some(keys) if !keys.is_empty() => keys.iter().any(|key| &**key == name),
+        _ => true,
     };
     let mut settings: Vec<_> = settings.into_iter().filter(|setting| wanted(&setting.name)).collect();
     for setting in &mut settings {

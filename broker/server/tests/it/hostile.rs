@@ -1,0 +1,129 @@
+//! What no client sends: the connection that sent it ends, and nothing else does.
+
+use crate::running::{Client, PATIENCE, Running, batch, numbered, values};
+use flumen_protocol::api::TABLE;
+use flumen_protocol::messages::*;
+use flumen_protocol::{ApiKey, decode_response};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// Sends bytes and waits until the broker ends the connection, or has answered, or is known to wait for
+/// more because the sender has closed its half.
+async fn throw(running: &Running, bytes: &[u8]) {
+    let mut client = running.client().await;
+    // The broker may have closed already.
+    let _ = client.socket.write_all(bytes).await;
+    let _ = client.socket.shutdown().await;
+    let mut rest = Vec::new();
+    let ended = timeout(PATIENCE, client.socket.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the broker keeps a dead connection after {bytes:02x?}");
+}
+
+async fn is_well(client: &mut Client, offset: i64) {
+    assert_eq!(client.produce("t", 0, batch(&["well"])).await.base_offset, offset);
+    assert_eq!(values(&client.fetch("t", 0, offset).await), numbered(&[(offset, "well")]));
+}
+
+fn frame(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as i32).to_be_bytes()[..], body].concat()
+}
+
+/// A header without tags and without a client id, and a body.
+fn request(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    frame(&[&key.to_be_bytes()[..], &version.to_be_bytes(), &[0, 0, 0, 1], &[0xff, 0xff], body].concat())
+}
+
+#[tokio::test]
+async fn hundreds_of_broken_frames_end_only_their_connections() {
+    let running = Running::start().await;
+    let mut neighbour = running.client().await;
+    neighbour.create("t", 1, &[]).await;
+    let mut throws: Vec<Vec<u8>> = vec![
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01],
+        vec![0; 4],
+        vec![0xff; 64],
+        vec![0x7f, 0xff, 0xff, 0xff],
+        frame(&[0; 3]),
+        frame(&[0; 7]),
+        frame(&[0xff; 1000]),
+        // A client id of 32,767 bytes that are not there.
+        frame(&[0, 3, 0, 1, 0, 0, 0, 1, 0x7f, 0xff]),
+        request(9999, 0, &[]),
+        request(-1, -1, &[]),
+    ];
+    for api in TABLE {
+        for version in [api.min, api.max] {
+            let key = api.key as i16;
+            // An array of 2,147,483,647 and a compact one of 4,294,967,294.
+            throws.push(request(key, version, &[0x7f, 0xff, 0xff, 0xff]));
+            throws.push(request(key, version, &[0, 0xff, 0xff, 0xff, 0xff, 0x0f]));
+            throws.push(request(key, version, &[0xff; 40]));
+        }
+        throws.push(request(api.key as i16, api.max + 1, &[0; 20]));
+    }
+    assert!(throws.len() > 200);
+    for bytes in &throws {
+        throw(&running, bytes).await;
+    }
+    is_well(&mut neighbour, 0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn random_bytes_after_a_good_header_do_no_harm() {
+    let running = Running::start().await;
+    let mut neighbour = running.client().await;
+    neighbour.create("t", 1, &[]).await;
+    let mut random = StdRng::seed_from_u64(20_261_121);
+    for _ in 0..300 {
+        let api = &TABLE[random.random_range(0..TABLE.len())];
+        let version = random.random_range(api.min..=api.max);
+        let mut body = vec![0; random.random_range(0..200)];
+        random.fill(&mut body[..]);
+        throw(&running, &request(api.key as i16, version, &body)).await;
+    }
+    // Whatever of that was a request: this topic it could not name.
+    is_well(&mut neighbour, 0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_half_frame_holds_nobody_up() {
+    let running = Running::start_with(|options| options.request_bytes_total = 1 << 20).await;
+    let mut neighbour = running.client().await;
+    neighbour.create("t", 1, &[]).await;
+    let mut half = running.client().await;
+    half.socket.write_all(&[0, 0, 0x40, 0, 0, 3]).await.unwrap();
+    is_well(&mut neighbour, 0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.socket.write_all(&request(18, 77, &[0; 9])).await.unwrap();
+    let (_, rest) = client.frame().await.unwrap();
+    let answer = decode_response::<ApiVersionsRequest>(rest, 0).unwrap();
+    assert_eq!(answer.error_code, 35);
+    assert_eq!(answer.api_keys.len(), TABLE.len());
+    // The connection goes on.
+    let answer = client.ask(&ApiVersionsRequest::default(), 0).await;
+    let produce = answer.api_keys.iter().find(|api| api.api_key == ApiKey::Produce as i16).unwrap();
+    assert_eq!((produce.min_version, produce.max_version), (0, ApiKey::Produce.api().max));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_does_not_hold_up_the_stop() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let mut waiting = crate::running::fetch("t", 0, 0);
+    (waiting.max_wait_ms, waiting.min_bytes) = (600_000, 1);
+    client.send(&waiting, 11).await;
+    timeout(PATIENCE, running.stop()).await.unwrap();
+}

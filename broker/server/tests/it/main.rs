@@ -1,0 +1,6 @@
+//! A broker in this process, driven over sockets.
+
+mod hostile;
+mod produce_fetch;
+mod running;
+mod topics;

@@ -1,0 +1,275 @@
+//! Records go in and come out, over a socket.
+
+use crate::running::{PATIENCE, Running, batch, batch_with, fetch, numbered, produce, values};
+use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use flumen_protocol::messages::*;
+use flumen_protocol::{ApiKey, ErrorCode, message};
+use flumen_records::{BatchBuilder, Compression};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
+
+#[tokio::test]
+async fn records_come_out_as_they_went_in() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    for codec in
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd]
+    {
+        let made = client.produce("t", 0, batch_with(BatchBuilder::new(codec), &["a", "b"])).await;
+        assert_eq!(made.error_code, 0, "{codec}");
+        let got = client.fetch("t", 0, made.base_offset).await;
+        let (first, second) = (made.base_offset, made.base_offset + 1);
+        assert_eq!(values(&got), numbered(&[(first, "a"), (second, "b")]), "{codec}");
+        assert_eq!(got.high_watermark, second + 1);
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn every_version_of_produce_and_fetch_works() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let id = wire_id(running.broker.topic("t").unwrap().id());
+    let oldest = ApiKey::Produce.api().min;
+    for version in oldest..=ApiKey::Produce.api().max {
+        let mut request = produce("t", 0, batch(&["v"]));
+        request.topic_data[0].topic_id = id;
+        let answer = client.ask(&request, version).await;
+        let partition = &answer.responses[0].partition_responses[0];
+        let offset = i64::from(version - oldest);
+        assert_eq!((partition.error_code, partition.base_offset), (0, offset), "produce {version}");
+    }
+    for version in ApiKey::Fetch.api().min..=ApiKey::Fetch.api().max {
+        let mut request = fetch("t", 0, 3);
+        request.topics[0].topic_id = id;
+        let answer = client.ask(&request, version).await;
+        let partition = &answer.responses[0].partitions[0];
+        assert_eq!(values(partition)[0], (3, "v".into()), "fetch {version}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_produce_of_a_version_before_record_batches_is_told_so() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    // acks, timeout, one topic "t" with one partition 5 and no records.
+    let body = [0, 1, 0, 0, 0, 9, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 0];
+    for (version, tail) in [(0, 0), (1, 4), (2, 12)] {
+        let header = [0, 0, 0, version, 0, 0, 0, 3, 0xff, 0xff];
+        let frame = [&[0, 0, 0, (header.len() + body.len()) as u8], &header[..], &body].concat();
+        client.socket.write_all(&frame).await.unwrap();
+        let (correlation, rest) = client.frame().await.unwrap();
+        assert_eq!(correlation, 3);
+        let told = [0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 5, 0, 35];
+        assert_eq!(rest[..told.len()], told, "version {version}");
+        assert_eq!(rest.len(), told.len() + 8 + tail, "version {version}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_fetch_waits_until_there_is_something() {
+    let running = Running::start().await;
+    let (mut reader, mut writer) = (running.client().await, running.client().await);
+    writer.create("t", 2, &[]).await;
+    let mut request = fetch("t", 1, 0);
+    request.max_wait_ms = PATIENCE.as_millis() as i32;
+    request.min_bytes = 1;
+    let waiting = reader.send(&request, 11).await;
+    writer.produce("t", 0, batch(&["elsewhere"])).await;
+    writer.produce("t", 1, batch(&["here"])).await;
+    let answer = reader.receive::<FetchRequest>(waiting, 11).await;
+    assert_eq!(values(&answer.responses[0].partitions[0]), numbered(&[(0, "here")]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_fetch_of_nothing_ends_after_its_time() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let mut request = fetch("t", 0, 0);
+    (request.max_wait_ms, request.min_bytes) = (150, 1);
+    let begun = Instant::now();
+    let answer = client.ask(&request, 11).await;
+    assert!(begun.elapsed().as_millis() >= 150);
+    assert_eq!(values(&answer.responses[0].partitions[0]), []);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_error_is_told_at_once() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    client.produce("t", 0, batch(&["a"])).await;
+    for (topic, partition, offset, error) in [
+        ("t", 0, 99, ErrorCode::OffsetOutOfRange),
+        ("t", 7, 0, ErrorCode::UnknownTopicOrPartition),
+        ("none", 0, 0, ErrorCode::UnknownTopicOrPartition),
+    ] {
+        let mut request = fetch(topic, partition, offset);
+        (request.max_wait_ms, request.min_bytes) = (PATIENCE.as_millis() as i32, 1);
+        let answer = timeout(PATIENCE / 2, client.ask(&request, 11)).await.unwrap();
+        assert_eq!(answer.responses[0].partitions[0].error_code, error.code());
+    }
+    let mut request = fetch("t", 0, 0);
+    request.topics[0].partitions[0].current_leader_epoch = 9;
+    let answer = client.ask(&request, 11).await;
+    assert_eq!(answer.responses[0].partitions[0].error_code, ErrorCode::UnknownLeaderEpoch.code());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_batch_comes_whatever_the_limits() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 2, &[]).await;
+    let large = "x".repeat(5000);
+    for partition in [0, 0, 1] {
+        client.produce("t", partition, batch(&[&large])).await;
+    }
+    let mut request = fetch("t", 0, 0);
+    let other = message!(FetchPartition { partition: 1, partition_max_bytes: 10, current_leader_epoch: -1 });
+    request.topics[0].partitions.push(other);
+    request.topics[0].partitions[0].partition_max_bytes = 10;
+    let answer = client.ask(&request, 11).await;
+    let counts: Vec<_> = answer.responses[0].partitions.iter().map(|data| values(data).len()).collect();
+    assert_eq!(counts, [1, 0]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_tells_only_what_is_new() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 2, &[]).await;
+    let mut first = fetch("t", 0, 0);
+    first.session_epoch = 0;
+    let other =
+        message!(FetchPartition { partition: 1, partition_max_bytes: 1000, current_leader_epoch: -1 });
+    first.topics[0].partitions.push(other);
+    let begun = client.ask(&first, 11).await;
+    assert!(begun.session_id > 0);
+    assert_eq!(begun.responses[0].partitions.len(), 2);
+
+    client.produce("t", 1, batch(&["new"])).await;
+    let next = |session_epoch, topics| {
+        message!(FetchRequest { session_id: begun.session_id, session_epoch, max_bytes: 1 << 20, topics })
+    };
+    let second = client.ask(&next(1, vec![]), 11).await;
+    assert_eq!(second.responses.len(), 1);
+    assert_eq!(second.responses[0].partitions[0].partition_index, 1);
+    let moved = message!(FetchPartition {
+        partition: 1,
+        fetch_offset: 1,
+        partition_max_bytes: 1000,
+        current_leader_epoch: -1,
+    });
+    let moved = message!(FetchTopic { topic: "t".into(), partitions: vec![moved] });
+    let third = client.ask(&next(2, vec![moved]), 11).await;
+    assert_eq!(third.responses, []);
+    let wrong = client.ask(&next(2, vec![]), 11).await;
+    assert_eq!(wrong.error_code, ErrorCode::InvalidFetchSessionEpoch.code());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn answers_keep_the_order_of_their_requests() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let mut sent = Vec::new();
+    for n in 0..50 {
+        sent.push((client.send(&produce("t", 0, batch(&["v"])), 9).await, true));
+        if n % 7 == 0 {
+            sent.push((client.send(&MetadataRequest::default(), 9).await, false));
+        }
+    }
+    let mut offset = 0;
+    for (correlation, is_produce) in sent {
+        match is_produce {
+            true => {
+                let answer = client.receive::<ProduceRequest>(correlation, 9).await;
+                assert_eq!(answer.responses[0].partition_responses[0].base_offset, offset);
+                offset += 1;
+            }
+            false => drop(client.receive::<MetadataRequest>(correlation, 9).await),
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_produce_without_acks_is_not_answered() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let mut silent = produce("t", 0, batch(&["silent"]));
+    silent.acks = 0;
+    client.send(&silent, 9).await;
+    assert_eq!(client.produce("t", 0, batch(&["loud"])).await.base_offset, 1);
+    silent.topic_data[0].name = "none".into();
+    client.send(&silent, 9).await;
+    assert!(client.frame().await.is_none(), "the end of the connection says that it was refused");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_produce_is_said_for_each_partition() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[("max.message.bytes", "1000")]).await;
+    let mut corrupt = batch(&["a"]).to_vec();
+    *corrupt.last_mut().unwrap() ^= 1;
+    for (topic, partition, records, error) in [
+        ("t", 0, corrupt.into(), ErrorCode::CorruptMessage),
+        ("t", 0, batch(&[&"x".repeat(2000)]), ErrorCode::MessageTooLarge),
+        ("t", 1, batch(&["a"]), ErrorCode::UnknownTopicOrPartition),
+        ("none", 0, batch(&["a"]), ErrorCode::UnknownTopicOrPartition),
+        ("__consumer_offsets", 0, batch(&["a"]), ErrorCode::UnknownTopicOrPartition),
+    ] {
+        let answer = client.produce(topic, partition, records).await;
+        assert_eq!(ErrorCode::from(answer.error_code), error, "{topic}-{partition}");
+    }
+    let mut strange = produce("t", 0, batch(&["a"]));
+    strange.acks = 3;
+    let answer = client.ask(&strange, 9).await;
+    let error = ErrorCode::from(answer.responses[0].partition_responses[0].error_code);
+    assert_eq!(error, ErrorCode::InvalidRequiredAcks);
+    assert_eq!(client.produce("t", 0, batch(&["fine"])).await.base_offset, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_may_want_the_time_of_the_append() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
+    let made = client.produce("t", 0, batch(&["a"])).await;
+    assert!(made.log_append_time_ms > 1_700_000_000_000);
+    let got = client.fetch("t", 0, 0).await;
+    let batch = flumen_records::Batch::parse(got.records.unwrap()).unwrap();
+    batch.verify_crc().unwrap();
+    assert_eq!(batch.header().max_timestamp.0, made.log_append_time_ms);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 3, &[("retention.ms", "-1")]).await;
+    client.produce("t", 2, batch(&["kept"])).await;
+    let id = running.broker.topic("t").unwrap().id();
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    assert_eq!(values(&client.fetch("t", 2, 0).await), numbered(&[(0, "kept")]));
+    let topic = running.broker.topic("t").unwrap();
+    assert_eq!((topic.id(), topic.partitions.len()), (id, 3));
+    assert_eq!(topic.record.configs["retention.ms"], "-1");
+    running.stop().await;
+}
