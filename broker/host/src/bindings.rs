@@ -16,4 +16,5 @@ wasmtime::component::bindgen!({
     ownership: Borrowing { duplicate_if_necessary: true },
     with: { "flumen:plugin/sql.connection": crate::sql::Opened },
     require_store_data_send: true,
+    additional_derives: [PartialEq],
 });

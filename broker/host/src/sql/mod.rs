@@ -5,6 +5,8 @@
 //! file, or change a session: [`is_plain`] lets through what reads, writes and defines, by its first
 //! word, and drivers run one statement at a time.
 
+#[cfg(test)]
+mod contract;
 mod database;
 mod offsets;
 mod postgres;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Column, Connection, DbError, Dialect, Value, away, error};
 
-const BUSY_WAIT: Duration = Duration::from_secs(10);
+const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce(&mut rusqlite::Connection) + Send>;
 
