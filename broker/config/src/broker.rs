@@ -33,6 +33,9 @@ section! {
         /// How long a graceful stop waits for open requests and for plugins to finish their transaction.
         pub shutdown_drain: Millis = ["shutdown.drain.ms", "30s"; min 0],
 
+        /// Where compiled plugins are kept; `plugin-cache` in `data.dir` if unset. Brokers may share one.
+        pub plugin_cache_dir: Option<FilePath> = ["plugin.cache.dir", null],
+
         /// A topic that a client or a plugin names comes to be.
         pub auto_create_topics: bool = ["auto.create.topics.enable", true],
         /// Partitions of a topic that does not say.

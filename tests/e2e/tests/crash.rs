@@ -93,8 +93,13 @@ fn no_acknowledged_record_is_lost_and_none_is_stored_twice() {
     let mut rng = rand::rng();
     let mut flumen = Flumen::prepare(PIPELINE);
     std::fs::create_dir_all(flumen.path("inbox")).expect("the inbox");
+    let mut reached = std::collections::BTreeSet::new();
     let writer = Writer::start(flumen.path("inbox/numbers.jsonl"));
     flumen.up();
+    wait::until("the pipeline to run", || match stored(&flumen) {
+        0 => Err(format!("{:?}", flumen.status())),
+        _ => Ok(()),
+    });
     let acks = File::create(flumen.path("acks.log")).expect("the list of acknowledgements");
     let mut producer = python_command(include_str!("../scripts/steady.py"), &[&flumen.bootstrap(), "steady"]);
     let mut producer = producer.stdin(Stdio::piped()).stdout(acks).spawn().expect("the producer starts");
@@ -108,11 +113,17 @@ fn no_acknowledged_record_is_lost_and_none_is_stored_twice() {
         }
         flumen.kill();
         flumen.up();
+        reached.insert(stored(&flumen));
         if round % 10 == 9 {
             println!("round {}: {} stored", round + 1, stored(&flumen));
         }
     }
 
+    assert!(
+        reached.len() > rounds as usize / 2,
+        "the pipeline got on in {} of {rounds} rounds only",
+        reached.len()
+    );
     let written = writer.finish();
     drop(producer.stdin.take());
     wait::until_within(Duration::from_secs(120), "all that was written to be stored", || {

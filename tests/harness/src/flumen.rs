@@ -11,10 +11,11 @@ use crate::process::{self, Process};
 use crate::{tools, wait};
 
 pub struct Flumen {
-    dir: TempDir,
+    /// Before the folder: when a test fails, its log is still there to be shown.
+    process: Option<Process>,
     port: u16,
     http: u16,
-    process: Option<Process>,
+    dir: TempDir,
 }
 
 impl Flumen {
@@ -27,7 +28,7 @@ impl Flumen {
     /// `prepare` with further lines of the `[broker]` table.
     pub fn prepare_with(broker: &str, pipelines: &str) -> Flumen {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let flumen = Flumen { dir, port: wait::free_port(), http: wait::free_port(), process: None };
+        let flumen = Flumen { process: None, port: wait::free_port(), http: wait::free_port(), dir };
         flumen.write_config_with(broker, pipelines);
         flumen
     }
@@ -46,9 +47,12 @@ impl Flumen {
     pub fn write_config_with(&self, broker: &str, pipelines: &str) {
         let text = format!(
             "[broker]\ndata.dir = \"data\"\nlisteners = [\"PLAINTEXT://127.0.0.1:{}\"]\nhttp = \"127.0.0.1:{}\"\n\
-             group.initial.rebalance.delay.ms = 100\n{broker}\n{}",
+             group.initial.rebalance.delay.ms = 100\n\
+             plugin.cache.dir = \"{}\"\n{broker}\n{}",
             self.port,
             self.http,
+            // Compiled once for all tests: a debug build takes seconds over a guest.
+            tools::target().join("plugin-cache").display(),
             pipelines.replace("{dir}", &self.dir.path().display().to_string())
         );
         let fresh = self.path("flumen.toml.new");

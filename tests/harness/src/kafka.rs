@@ -10,9 +10,9 @@ use crate::process::{self, Process};
 use crate::{clients, wait};
 
 pub struct Kafka {
-    dir: TempDir,
-    port: u16,
     process: Option<Process>,
+    port: u16,
+    dir: TempDir,
 }
 
 impl Kafka {

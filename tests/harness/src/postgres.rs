@@ -10,9 +10,9 @@ use crate::process::{self, Process};
 use crate::wait;
 
 pub struct Postgres {
-    dir: TempDir,
-    port: u16,
     server: Option<Process>,
+    port: u16,
+    dir: TempDir,
 }
 
 impl Postgres {

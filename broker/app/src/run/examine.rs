@@ -17,7 +17,7 @@ pub(crate) async fn examine(loaded: &Loaded) -> Result<(), Vec<String>> {
     if specs.is_empty() {
         return Ok(());
     }
-    let host = host_without_broker(loaded.config.broker.data_dir.path.join("plugin-cache"));
+    let host = host_without_broker(settings::plugin_cache(&loaded.config));
     host.set_databases(settings::databases(&loaded.config));
     pipelines::check(&host, loaded, specs.values()).await
 }

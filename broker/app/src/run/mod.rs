@@ -122,8 +122,7 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts,
     let sockets = bind_all(&config).await?;
     let web = bind_http(&config).await?;
     let log = Arc::new(BrokerLog::new(broker.clone()));
-    let cache = config.broker.data_dir.path.join("plugin-cache");
-    let options = flumen_host::Options { cache_dir: cache };
+    let options = flumen_host::Options { cache_dir: settings::plugin_cache(&config) };
     let host = Host::new(options, log.clone(), settings::databases(&config));
     let pipelines = Arc::new(Pipelines::new(path.clone(), loaded, broker.clone(), log, host, until_done));
     if let Err(problems) = pipelines.start().await {

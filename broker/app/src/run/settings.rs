@@ -3,7 +3,7 @@
 //! Invariants: everything here is a plain translation; nothing is started, nothing is checked that
 //! `flumen-config` has checked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flumen_config::{Config, DatabaseUrl, ErrorPolicy, Plugin, PluginRef};
@@ -37,6 +37,14 @@ pub(super) fn broker(config: &Config) -> Options {
         broker_configs: broker.configs(),
         ..Options::new(broker.data_dir.path.clone())
     }
+}
+
+pub(super) fn plugin_cache(config: &Config) -> PathBuf {
+    let broker = &config.broker;
+    broker
+        .plugin_cache_dir
+        .as_ref()
+        .map_or_else(|| broker.data_dir.path.join("plugin-cache"), |dir| dir.path.clone())
 }
 
 pub(super) fn databases(config: &Config) -> Databases {
