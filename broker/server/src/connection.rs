@@ -35,9 +35,11 @@ use crate::reply::Reply;
 /// Requests whose answers are waited for; more are not read.
 const PENDING_MAX: usize = 128;
 /// How often a connection looks whether it has fallen silent.
-const CHECK_INTERVAL: Duration = Duration::from_secs(10);
-/// A body that has begun, or an answer that is being taken, has to move on within this.
-const STALL_MAX: Duration = Duration::from_secs(60);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// A request that has begun has to move on within this: it holds a share of the budget.
+const REQUEST_STALL_MAX: Duration = Duration::from_secs(10);
+/// An answer that is being taken has to move on within this.
+const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
 const SLICES_MAX: usize = 64;
 
 /// A request that was read, on its way to an answer.
@@ -156,7 +158,7 @@ impl Connection {
                     pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
                 match self.socket.try_write_vectored(&slices) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        match timeout(STALL_MAX, self.socket.write_vectored(&slices)).await {
+                        match timeout(ANSWER_STALL_MAX, self.socket.write_vectored(&slices)).await {
                             Ok(written) => written,
                             Err(_) => return Err("the peer does not take its answers".into()),
                         }
@@ -188,7 +190,7 @@ impl Connection {
             return Ok(());
         }
         let silent = self.quiet.since.elapsed();
-        if self.frames.is_inside_frame() && silent > STALL_MAX {
+        if self.frames.is_inside_frame() && silent > REQUEST_STALL_MAX {
             return Err("the peer stopped inside a request".into());
         }
         if silent > self.broker.options().idle_max {

@@ -62,3 +62,39 @@ fn moved_on(old: &Marks, new: &Marks) -> bool {
         && new.failed >= old.failed;
     ahead && new != old
 }
+
+#[cfg(test)]
+mod tests {
+    use flumen_types::{LeaderEpoch, Offset};
+
+    use super::*;
+
+    fn marks(high_watermark: i64, end: i64) -> Marks {
+        Marks {
+            start: Offset(0),
+            high_watermark: Offset(high_watermark),
+            last_stable: Offset(high_watermark),
+            end: Offset(end),
+            epoch: LeaderEpoch(0),
+            failed: false,
+        }
+    }
+
+    #[test]
+    fn news_that_come_late_do_not_take_marks_back() {
+        let (watches, tp) = (Watches::default(), TopicPartition::new("t", 0));
+        let receiver = watches.open(&tp, || marks(0, 0));
+        watches.marks(&tp, marks(2, 3));
+        watches.marks(&tp, marks(1, 3));
+        assert_eq!(receiver.borrow().high_watermark, Offset(2));
+    }
+
+    #[test]
+    fn a_closed_partition_has_no_watch() {
+        let (watches, tp) = (Watches::default(), TopicPartition::new("t", 0));
+        let receiver = watches.open(&tp, || marks(0, 0));
+        watches.close(&tp);
+        assert!(receiver.has_changed().is_err());
+        watches.marks(&tp, marks(1, 1));
+    }
+}

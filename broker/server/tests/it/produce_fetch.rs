@@ -273,3 +273,27 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(topic.record.configs["retention.ms"], "-1");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn large_requests_and_answers_arrive_whole() {
+    // A budget that a single request exceeds: they go through one at a time.
+    let running = Running::start_with(|options| options.request_bytes_total = 1 << 20).await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[("max.message.bytes", "20000000")]).await;
+    let large = |n: usize| format!("{n}").repeat(3_000_000);
+    let senders = (1..=4).map(|n| {
+        let (running, value) = (&running, large(n));
+        async move {
+            let mut client = running.client().await;
+            assert_eq!(client.produce("t", 0, batch(&[&value])).await.error_code, 0);
+        }
+    });
+    futures::future::join_all(senders).await;
+    let mut request = fetch("t", 0, 0);
+    request.topics[0].partitions[0].partition_max_bytes = 40 << 20;
+    let answer = client.ask(&request, 12).await;
+    let mut got: Vec<_> = values(&answer.responses[0].partitions[0]).into_iter().map(|(_, v)| v).collect();
+    got.sort();
+    assert!(got == (1..=4).map(large).collect::<Vec<_>>());
+    running.stop().await;
+}

@@ -180,7 +180,7 @@ pub(crate) fn batch_with(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
 pub(crate) fn values(data: &PartitionData) -> Vec<(i64, String)> {
     let read = |batch: Batch| {
         let base = batch.header().base_offset;
-        let records = batch.records(1 << 20).unwrap();
+        let records = batch.records(64 << 20).unwrap();
         let value = |record: flumen_records::RecordRef<'_>| {
             let offset = base.plus(i64::from(record.offset_delta)).0;
             (offset, String::from_utf8(record.value.unwrap().to_vec()).unwrap())
