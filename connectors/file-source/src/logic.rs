@@ -159,6 +159,9 @@ impl FileSource {
             }
         }
         self.leave_the_vanished(&mut troubles);
+        // Those that are tried again stay told until they can be read.
+        let known = |file: &Tracked| Some((file.position.path.clone(), file.trouble.clone()?));
+        troubles.extend(self.files.iter().filter_map(known));
         self.tell(troubles);
         self.last_scan = Some(Instant::now());
     }
@@ -227,7 +230,6 @@ impl FileSource {
             let over = file.is_over();
             if over && file.unread() > 0 {
                 let reason = format!("it has vanished with {} bytes not read", file.unread());
-                flumen_sdk::warn!("{}: {reason}", file.position.path);
                 troubles.push((file.position.path.clone(), reason));
             }
             !over
@@ -239,6 +241,9 @@ impl FileSource {
     fn tell(&mut self, troubles: Vec<(String, String)>) {
         let mut now = BTreeSet::new();
         for (key, reason) in troubles {
+            if !self.troubles.contains(&key) {
+                flumen_sdk::warn!("{key}: {reason}");
+            }
             status::trouble(&key, &reason);
             now.insert(key);
         }
@@ -249,11 +254,23 @@ impl FileSource {
     }
 
     /// A file cannot be read for now.
-    fn fail(&mut self, at: usize, reason: &str) {
+    fn fail(&mut self, at: usize, reason: String) {
         let file = &mut self.files[at];
+        let path = &file.position.path;
+        if self.troubles.insert(path.clone()) {
+            flumen_sdk::warn!("{path}: {reason}");
+        }
+        status::trouble(path, &reason);
         file.failed = true;
-        status::trouble(&file.position.path, reason);
-        self.troubles.insert(file.position.path.clone());
+        file.trouble = Some(reason);
+    }
+
+    /// A file can be read again.
+    fn mend(&mut self, at: usize) {
+        let file = &mut self.files[at];
+        if file.trouble.take().is_some() && self.troubles.remove(&file.position.path) {
+            status::clear(&file.position.path);
+        }
     }
 
     fn skip_to_ends(&mut self) {
@@ -279,9 +296,12 @@ impl FileSource {
         self.changed |= before != (file.position.offset, file.position.skipping);
         self.reading = (stop == Ok(Stop::Budget)).then(|| file.identity());
         match stop {
-            Ok(stop) => Ok(stop),
+            Ok(stop) => {
+                self.mend(at);
+                Ok(stop)
+            }
             Err(Failure::File(reason)) => {
-                self.fail(at, &reason);
+                self.fail(at, reason);
                 Ok(Stop::End)
             }
             Err(Failure::Source(error)) => Err(error),

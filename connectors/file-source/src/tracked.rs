@@ -24,8 +24,10 @@ pub(crate) struct Tracked {
     /// Whether a pattern finds it under its path.
     pub(crate) matched: bool,
     idle_scans: u32,
-    /// Told to `status`; such a file waits for the next scan.
+    /// It waits for the next scan.
     pub(crate) failed: bool,
+    /// Why it could not be read when that was last tried.
+    pub(crate) trouble: Option<String>,
 }
 
 /// What a look at a known file tells.
@@ -55,6 +57,7 @@ impl Tracked {
             matched: true,
             idle_scans: 0,
             failed: false,
+            trouble: None,
         }
     }
 

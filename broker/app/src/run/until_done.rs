@@ -39,12 +39,26 @@ pub(super) async fn run(pipelines: &Pipelines, out: &Out) -> Outcome {
     let summary = summary(pipelines.plugins(), started);
     show(&summary, out)?;
     done?;
+    let left_out = troubles(&summary.plugins);
+    if !left_out.is_empty() {
+        let failure = Failure { causes: left_out, ..Failure::new("not everything could be reached") };
+        return Err(failure.todo("see to it and run again: what has been done is not done twice"));
+    }
     match summary.rejected {
         0 => Ok(()),
         rejected => Err(Failure::new(format!("{rejected} records were rejected"))
             .exit(Exit::Rejected)
             .todo("look at them with `flumen dlq list`; they are kept where errors.topic says")),
     }
+}
+
+/// What plugins say stands in their way, such as a file that cannot be read.
+fn troubles(plugins: &[PluginStatus]) -> Vec<String> {
+    let of = |plugin: &PluginStatus| {
+        let told = plugin.troubles.iter();
+        told.map(|(what, trouble)| format!("{}: {what}: {}", plugin.name, trouble.reason)).collect::<Vec<_>>()
+    };
+    plugins.iter().flat_map(of).collect()
 }
 
 /// Every plugin, in whatever order they come to their ends.
