@@ -50,6 +50,7 @@ mod export;
 #[doc(hidden)]
 pub mod filter;
 pub mod json;
+mod json_text;
 pub mod log;
 pub mod metrics;
 mod output;
