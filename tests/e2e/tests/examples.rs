@@ -29,8 +29,7 @@ fn every_example_is_valid() {
         fs::create_dir_all(flumen.path("example/inbox")).expect("the inbox");
         let output = flumen
             .command(&["check", "--config", "example/flumen.toml"])
-            .env("PG_PASSWORD", "secret")
-            .env("WEBHOOK_TOKEN", "secret")
+            .env("PGPASSWORD", "secret")
             .output()
             .expect("flumen check");
         let said =

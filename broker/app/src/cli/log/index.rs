@@ -43,7 +43,7 @@ fn entries<'a, const N: usize>(
         report.problem(None, "the name does not begin with an offset")?;
     }
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1).next_multiple_of(N);
-    if bytes.len() % N != 0 {
+    if !bytes.len().is_multiple_of(N) {
         let last = (bytes.len() / N * N) as u64;
         report.problem(Some(last), format!("entries have {N} bytes, {} are left over", bytes.len() % N))?;
     }

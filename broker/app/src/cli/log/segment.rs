@@ -310,7 +310,7 @@ mod tests {
     fn zeros_with_something_behind_them_are_damage() {
         let mut bytes = [batch(0), vec![0; 20_000]].concat();
         bytes.push(1);
-        assert_eq!(walk(&bytes).last().unwrap().1, false);
+        assert!(!walk(&bytes).last().unwrap().1);
         assert_eq!(walk(&[]), []);
     }
 }
