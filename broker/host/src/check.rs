@@ -148,7 +148,7 @@ fn grants(spec: &PluginSpec, info: &PluginInfo, imports: &[(Need, bool, &str)], 
             Need::FilesRead => (!spec.grants.files.is_empty(), "grant.files = { \"FOLDER\" = \"read\" }"),
             Need::FilesWrite => (
                 spec.grants.files.values().any(|folder| folder.access == Access::ReadWrite),
-                "grant.files = { \"FOLDER\" = \"read-write\" }",
+                "grant.files = { \"FOLDER\" = \"write\" }",
             ),
             Need::Http => (!spec.grants.http.is_empty(), "grant.http = [\"https://HOST\"]"),
             Need::Database => (!spec.grants.databases.is_empty(), "grant.databases = [\"NAME\"]"),

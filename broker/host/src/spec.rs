@@ -166,11 +166,23 @@ pub struct Limits {
     pub call: Duration,
     /// Of one call's answer.
     pub output_bytes: usize,
+    /// The first wait before a retry; it doubles.
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+    /// So many failures in a row without progress are no hiccup any more.
+    pub failing_after: u32,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory_bytes: 64 << 20, call: Duration::from_secs(30), output_bytes: 32 << 20 }
+        Limits {
+            memory_bytes: 64 << 20,
+            call: Duration::from_secs(30),
+            output_bytes: 32 << 20,
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(60),
+            failing_after: 10,
+        }
     }
 }
 

@@ -135,7 +135,7 @@ impl From<CallError> for End {
 
 /// Runs to the end, and gives the guest back: a swap that fails goes on with it.
 pub(crate) async fn run(mut task: Task, mut guest: Guest) -> (Guest, Exit) {
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::new(&task.spec.limits);
     let mut memory = stream::Memory::default();
     let exit = loop {
         let Err(end) = match task.spec.kind {

@@ -1,0 +1,74 @@
+//! What a record costs in a guest: packed in, keep-bitmask out, and the host's own work on both sides.
+//!
+//! `cargo bench -p flumen-host`; needs `plugins/build` first. The line `ns a record` is the thing.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput};
+use flumen_host::WasmRef;
+use flumen_host::probe::Probe;
+use flumen_records::{NewRecord, write_record};
+use serde_json::json;
+
+fn guest(name: &str) -> WasmRef {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/guests/flumen");
+    let bytes = std::fs::read(folder.join(format!("{name}.wasm")))
+        .unwrap_or_else(|e| panic!("{name}: {e}: run plugins/build first"));
+    WasmRef::new(bytes, name)
+}
+
+/// Records as plugins.md measured them: a key of 16 bytes, one header, a value of 100.
+fn section(count: u32, value: impl Fn(u32) -> String) -> Bytes {
+    let mut out = Vec::new();
+    let headers: [(&[u8], Option<&[u8]>); 1] = [(b"trace", Some(b"0123456789"))];
+    for i in 0..count {
+        let (key, value) = (format!("key-{i:012}"), value(i));
+        let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+        let record = NewRecord { key, value, headers: &headers, ..NewRecord::default() };
+        write_record(&mut out, i as i32, i64::from(i), &record);
+    }
+    out.into()
+}
+
+fn plain(i: u32) -> String {
+    format!("{}{}", if i.is_multiple_of(2) { 'a' } else { 'b' }, "x".repeat(99))
+}
+
+fn order(i: u32) -> String {
+    format!(
+        r#"{{"order_id":{i},"customer":"c-{:06}","amount":{}.5,"city":"Basel","paid":true,"items":3}}"#,
+        i % 5000,
+        i % 200
+    )
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut criterion = Criterion::default().configure_from_args();
+    let cases: [(&str, &str, serde_json::Value, fn(u32) -> String); 3] = [
+        ("filter keeps all", "byte-filter", json!({}), plain),
+        ("filter keeps half", "byte-filter", json!({ "parity": 1 }), plain),
+        ("json-filter", "json-filter", json!({ "where": "amount > 100" }), order),
+    ];
+    let mut group = criterion.benchmark_group("guest call");
+    for (title, name, config, value) in cases {
+        let mut probe = runtime.block_on(Probe::new(guest(name), config)).expect("the guest");
+        for count in [16, 256, 4096] {
+            let records = section(count, value);
+            group.throughput(Throughput::Elements(count.into()));
+            let (mut calls, begun) = (0_u64, Instant::now());
+            group.bench_function(BenchmarkId::new(title, count), |bencher| {
+                bencher.iter(|| {
+                    calls += 1;
+                    runtime.block_on(probe.call(records.clone(), count)).expect("an answer")
+                });
+            });
+            let ns = begun.elapsed().as_nanos() as f64 / (calls as f64 * f64::from(count));
+            println!("{title}, {count} a call: about {ns:.0} ns a record");
+        }
+    }
+    group.finish();
+    criterion.final_summary();
+}
