@@ -1,6 +1,5 @@
 //! `[databases.NAME]`: what SQL sinks may be granted. The host connects; a guest knows the name only.
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -20,8 +19,6 @@ section! {
         pub user: Option<Expanded> = ["user", null],
         /// Never printed, never given to a plugin.
         pub password: Option<Secret> = ["password", null],
-        /// Connections at once.
-        pub connections: NonZeroU32 = ["connections", 4],
     }
 }
 

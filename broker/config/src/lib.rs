@@ -47,6 +47,6 @@ pub use recipe::Recipe;
 pub use schema::json_schema;
 pub use secret::{Expanded, Secret};
 pub use section::Entry;
-pub use text::{HostPort, Origin, TopicName, TopicNames};
+pub use text::{Origin, TopicName, TopicNames};
 pub use topic::{CleanupPolicy, CompressionType, TimestampType, Topic};
 pub use world::{Machine, World};

@@ -17,7 +17,7 @@ use crate::place::Place;
 use crate::problem::Problem;
 use crate::secret;
 use crate::section::{Entry, Section, section};
-use crate::text::{HostPort, Origin, TopicName, TopicNames};
+use crate::text::{Origin, TopicName, TopicNames};
 use crate::tree::{Node, Value};
 
 /// Which table a plugin stands in.
@@ -104,8 +104,6 @@ section! {
         pub http: Vec<Origin> = ["grant.http", []],
         /// Databases of this file that it may use.
         pub databases: Vec<DatabaseName> = ["grant.databases", []],
-        /// Hosts and ports that it may open TCP connections to.
-        pub sockets: Vec<HostPort> = ["grant.sockets", []],
         /// Instances that run at once; partitions are divided among them.
         pub tasks: NonZeroU32 = ["tasks", 1],
         /// Memory of one instance.

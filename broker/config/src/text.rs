@@ -87,14 +87,6 @@ text!(
     expected "an origin such as \"https://api.example.com\" or \"http://127.0.0.1:8080\", without path, user or query"
 );
 
-text!(
-    /// `host:port`
-    HostPort,
-    |text: &str| split_host_port(text).filter(|(host, port)| !host.is_empty() && *port != 0).map(|_| text.to_string()),
-    kind "host:port",
-    expected "a host and a port such as \"redis.internal:6379\""
-);
-
 /// Lower case, default port left out: what two origins are compared by.
 fn origin(text: &str) -> Option<String> {
     let text = text.trim_end_matches('/').to_ascii_lowercase();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flumen_protocol::FRAME_BYTES_MAX;
+use flumen_types::{ByteSize, Millis};
 
 /// Where clients are told to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,20 @@ pub struct Options {
     pub idle_max: Duration,
     /// Threads of the store that sync.
     pub flush_threads: usize,
+    /// `num.recovery.threads.per.data.dir`
+    pub recovery_threads: usize,
+    /// `log.retention.check.interval.ms`
+    pub retention_interval: Duration,
+    /// `log.flush.offset.checkpoint.interval.ms`
+    pub checkpoint_interval: Duration,
+    /// `log.cleaner.enable`
+    pub compaction: bool,
+    /// `log.cleaner.backoff.ms`
+    pub compaction_interval: Duration,
+    /// `log.cleaner.dedupe.buffer.size`
+    pub compaction_buffer: ByteSize,
+    /// `producer.id.expiration.ms`
+    pub producer_expiration: Millis,
     /// All broker keys as they were written, for the log's defaults (`log.retention.ms`) and for
     /// DescribeConfigs.
     pub broker_configs: BTreeMap<String, String>,
@@ -81,6 +96,13 @@ impl Options {
             fetch_sessions_max: 1000,
             idle_max: Duration::from_secs(600),
             flush_threads: 4,
+            recovery_threads: 2,
+            retention_interval: Duration::from_secs(300),
+            checkpoint_interval: Duration::from_secs(60),
+            compaction: true,
+            compaction_interval: Duration::from_secs(15),
+            compaction_buffer: ByteSize(128 << 20),
+            producer_expiration: Millis(86_400_000),
             broker_configs: BTreeMap::new(),
         }
     }

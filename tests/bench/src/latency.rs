@@ -13,7 +13,7 @@ use crate::{Peer, median};
 const RATE: u32 = 200;
 const SECONDS: u32 = 10;
 
-pub fn compare(peers: &[Peer], runs: usize) -> Result<()> {
+pub(crate) fn compare(peers: &[Peer], runs: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut figures = vec![Vec::new(); peers.len()];
     for run in 0..runs {

@@ -31,7 +31,7 @@ config = { database = "out", table = "orders", mode = "insert" }
 grant.databases = ["out"]
 "#;
 
-pub fn run(rows: usize, runs: usize) -> Result<()> {
+pub(crate) fn run(rows: usize, runs: usize) -> Result<()> {
     let mut csv = String::from("order_id,customer,amount\n");
     for id in 0..rows {
         writeln!(csv, "{id},customer-{},{}.25", id % 5000, id % 500)?;

@@ -75,7 +75,7 @@ fn write(peer: &Peer, topic: &str, file: &Path) -> Result<()> {
     Ok(())
 }
 
-pub fn produce(peers: &[Peer], args: &Args, size: usize, what: &str) -> Result<()> {
+pub(crate) fn produce(peers: &[Peer], args: &Args, size: usize, what: &str) -> Result<()> {
     let (file, count) = lines(&args.dir, size, args.mib)?;
     let gb = (count * size) as f64 / 1e9;
     let mut figures: Vec<_> = peers.iter().map(|p| (p.name, Vec::new(), Vec::new())).collect();
@@ -95,7 +95,7 @@ pub fn produce(peers: &[Peer], args: &Args, size: usize, what: &str) -> Result<(
     Ok(())
 }
 
-pub fn fetch(peers: &[Peer], args: &Args) -> Result<()> {
+pub(crate) fn fetch(peers: &[Peer], args: &Args) -> Result<()> {
     let (file, count) = lines(&args.dir, 1024, args.mib)?;
     let gb = (count * 1024) as f64 / 1e9;
     let mut figures: Vec<_> = peers.iter().map(|p| (p.name, Vec::new(), Vec::new())).collect();

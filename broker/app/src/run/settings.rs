@@ -34,6 +34,13 @@ pub(super) fn broker(config: &Config) -> Options {
         fetch_bytes_max: broker.fetch_max.as_usize(),
         fetch_sessions_max: broker.fetch_session_slots as usize,
         idle_max: broker.connections_max_idle.duration(),
+        recovery_threads: broker.num_recovery_threads.get() as usize,
+        retention_interval: broker.log_retention_check_interval.duration(),
+        checkpoint_interval: broker.log_flush_checkpoint_interval.duration(),
+        compaction: broker.log_cleaner_enable,
+        compaction_interval: broker.log_cleaner_backoff.duration(),
+        compaction_buffer: broker.log_cleaner_dedupe_buffer,
+        producer_expiration: broker.producer_id_expiration,
         broker_configs: broker.configs(),
         ..Options::new(broker.data_dir.path.clone())
     }
@@ -103,6 +110,9 @@ pub(super) fn spec(name: &str, plugin: &Plugin, wasm: WasmRef, finish: bool) -> 
             memory_bytes: settings.memory.as_usize(),
             call: settings.call.duration(),
             output_bytes: settings.output.as_usize(),
+            backoff_min: settings.backoff_min.duration(),
+            backoff_max: settings.backoff_max.duration(),
+            failing_after: settings.restarts.get(),
         },
         errors: Errors {
             policy: match settings.policy {
