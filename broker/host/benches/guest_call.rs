@@ -12,6 +12,9 @@ use flumen_host::probe::Probe;
 use flumen_records::{NewRecord, write_record};
 use serde_json::json;
 
+/// Name, plugin, configuration, and the value of the n-th record.
+type Case = (&'static str, &'static str, serde_json::Value, fn(u32) -> String);
+
 fn guest(name: &str) -> WasmRef {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/guests/flumen");
     let bytes = std::fs::read(folder.join(format!("{name}.wasm")))
@@ -47,7 +50,7 @@ fn order(i: u32) -> String {
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut criterion = Criterion::default().configure_from_args();
-    let cases: [(&str, &str, serde_json::Value, fn(u32) -> String); 3] = [
+    let cases: [Case; 3] = [
         ("filter keeps all", "byte-filter", json!({}), plain),
         ("filter keeps half", "byte-filter", json!({ "parity": 1 }), plain),
         ("json-filter", "json-filter", json!({ "where": "amount > 100" }), order),
