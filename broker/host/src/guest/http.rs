@@ -2,28 +2,40 @@
 //!
 //! Invariants: scheme, host and port must be those of a grant; a host that is granted by name must not
 //! lead to this machine or its neighbourhood (loopback, link-local, unspecified, multicast) unless the
-//! grant says `localhost`; plain requests connect to the very address that was checked. A request ends
-//! with the call that made it.
+//! grant says `localhost`; plain requests connect to the very address that was checked, with TLS the
+//! certificate vouches for the name. A request ends with the store that made it.
+//!
+//! Plain connections are kept and used again. Lacks that for TLS, where each request makes its own.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::TokioExecutor;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+const IDLE_KEPT: Duration = Duration::from_secs(30);
 
 type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Finishing), Error>> + Send>;
 type Finishing = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Pool = Client<HttpConnector<Elsewhere>, WasiBody>;
 
 /// What a guest may reach.
-#[derive(Clone, Debug)]
 pub(crate) struct Origins {
     granted: Vec<Origin>,
     /// A whole call's time.
     limit: Duration,
+    /// Made with the first plain request.
+    pool: Option<Pool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +75,7 @@ pub(crate) fn is_origin(text: &str) -> bool {
 impl Origins {
     pub(crate) fn new(granted: &[String], limit: Duration) -> Origins {
         let granted = granted.iter().filter_map(|text| Origin::of(&text.parse().ok()?)).collect();
-        Origins { granted, limit }
+        Origins { granted, limit, pool: None }
     }
 
     fn granted(&self, uri: &Uri) -> Option<&Origin> {
@@ -84,8 +96,12 @@ impl WasiHttpHooks for Origins {
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
         let options = self.bounded(options);
+        if origin.scheme == "http" {
+            let pool = self.pool().clone();
+            return Box::new(plain(pool, request, options));
+        }
         Box::new(async move {
-            let request = checked(request, &origin).await?;
+            Elsewhere::check(&origin).await?;
             let (response, rest) = default_send_request(request, Some(options)).await?;
             Ok((response.map(BodyExt::boxed_unsync), Box::new(rest) as Finishing))
         })
@@ -93,6 +109,15 @@ impl WasiHttpHooks for Origins {
 }
 
 impl Origins {
+    fn pool(&mut self) -> &Pool {
+        self.pool.get_or_insert_with(|| {
+            let mut connector = HttpConnector::new_with_resolver(Elsewhere);
+            connector.set_nodelay(true);
+            connector.set_connect_timeout(Some(self.limit.min(CONNECT_WAIT)));
+            Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_KEPT).build(connector)
+        })
+    }
+
     fn bounded(&self, options: Option<RequestOptions>) -> RequestOptions {
         let asked = options.unwrap_or_default();
         let within = |asked: Option<Duration>, most: Duration| Some(asked.unwrap_or(most).min(most));
@@ -104,29 +129,81 @@ impl Origins {
     }
 }
 
-/// Looks the host up, and refuses to be led to this machine. A plain request is sent to the address that
-/// was looked at; with TLS the certificate vouches for the name.
-async fn checked(mut request: Request<WasiBody>, origin: &Origin) -> Result<Request<WasiBody>, Error> {
-    if origin.ip().is_some() || origin.host == "localhost" {
-        return Ok(request);
-    }
-    let looked_up = tokio::net::lookup_host((origin.host.as_str(), origin.port)).await;
-    let addresses: Vec<SocketAddr> = looked_up
-        .map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })?
-        .collect();
-    let Some(address) = addresses.iter().find(|address| is_elsewhere(address.ip())) else {
-        return Err(Error::DestinationIpProhibited);
+async fn plain(
+    pool: Pool,
+    request: Request<WasiBody>,
+    options: RequestOptions,
+) -> Result<(Response<WasiBody>, Finishing), Error> {
+    let patience = options.first_byte_timeout.unwrap_or(CONNECT_WAIT);
+    let response = match tokio::time::timeout(patience, pool.request(request)).await {
+        Ok(answered) => answered.map_err(|error| failed(&error))?,
+        Err(_) => return Err(Error::ConnectionReadTimeout),
     };
-    if addresses.iter().all(|address| is_elsewhere(address.ip())) && origin.scheme == "https" {
-        return Ok(request);
+    let response = response.map(|body| body.map_err(Error::from).boxed_unsync());
+    Ok((response, Box::new(async { Ok(()) })))
+}
+
+/// What the guest is told: as near to the cause as wasi:http has words for.
+fn failed(error: &hyper_util::client::legacy::Error) -> Error {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return match io.kind() {
+                io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+                io::ErrorKind::TimedOut => Error::ConnectionTimeout,
+                io::ErrorKind::PermissionDenied => Error::DestinationIpProhibited,
+                _ if error.is_connect() => Error::DestinationUnavailable,
+                _ => Error::ConnectionTerminated,
+            };
+        }
+        next = cause.source();
     }
-    if origin.scheme == "https" {
-        return Err(Error::DestinationIpProhibited);
+    if error.is_connect() { Error::DestinationUnavailable } else { Error::ConnectionTerminated }
+}
+
+/// Looks hosts up, and refuses to be led to this machine.
+#[derive(Clone)]
+struct Elsewhere;
+
+impl Elsewhere {
+    async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let found = tokio::net::lookup_host((host, port)).await?;
+        let allowed: Vec<SocketAddr> =
+            found.filter(|address| host == "localhost" || is_elsewhere(address.ip())).collect();
+        if allowed.is_empty() {
+            let said = format!("{host} leads to this machine or its neighbourhood");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, said));
+        }
+        Ok(allowed)
     }
-    let mut parts = request.uri().clone().into_parts();
-    parts.authority = Some(address.to_string().parse().map_err(|_| Error::HttpRequestUriInvalid)?);
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::HttpRequestUriInvalid)?;
-    Ok(request)
+
+    async fn check(origin: &Origin) -> Result<(), Error> {
+        if origin.ip().is_some() {
+            return Ok(());
+        }
+        match Elsewhere::look_up(&origin.host, origin.port).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(Error::DestinationIpProhibited)
+            }
+            Err(error) => Err(Error::DnsError { rcode: Some(error.to_string()), info_code: None }),
+        }
+    }
+}
+
+impl tower_service::Service<Name> for Elsewhere {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        // The connector puts the port in.
+        Box::pin(async move { Ok(Elsewhere::look_up(name.as_str(), 0).await?.into_iter()) })
+    }
 }
 
 fn is_elsewhere(ip: IpAddr) -> bool {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use flumen_host::{Database, Databases, Done, Kind, PluginSpec, State};
 use serde_json::json;
 
+use flumen_harness::http::{Answer, Service};
+
 use crate::memory::{Fault, Memory, guest, host_with, status};
 
 const DRAIN: Duration = Duration::from_secs(10);
@@ -159,5 +161,80 @@ async fn two_tasks_write_to_one_file() {
     host.start(PluginSpec { tasks: 2, ..sink() }).await.expect("it starts");
     until_rows(&memory, folder.path(), 2000).await;
     assert_eq!(numbers(folder.path(), "select count(distinct n) from numbers"), [2000]);
+    host.stop_all(DRAIN).await;
+}
+
+/// It has a runtime of its own, and starts it while blocking.
+async fn service() -> Service {
+    tokio::task::spawn_blocking(Service::start).await.expect("a service")
+}
+
+fn post(service: &Service) -> PluginSpec {
+    let mut spec = PluginSpec::new("post", Kind::Sink, guest("http-sink"));
+    spec.config = json!({ "url": service.url("/take"), "format": "ndjson", "batch": { "records": 100 } });
+    spec.inputs = vec!["in".into()];
+    spec.grants.http = vec![format!("http://{}", service.address())];
+    spec
+}
+
+fn posted(service: &Service) -> Vec<i64> {
+    service.accepted().iter().filter_map(|record| record["n"].as_i64()).collect()
+}
+
+#[tokio::test]
+async fn requests_arrive_in_order_and_a_busy_service_is_asked_again() {
+    let service = service().await;
+    let busy = |status| Answer { status, headers: vec![("retry-after".into(), "0".into())] };
+    service.plan([busy(503), busy(429), busy(500)]);
+    let memory = Memory::default();
+    memory.values("in", 0, values(0..1000));
+    let host = host_with(&memory, Databases::default());
+    host.start(post(&service)).await.expect("it starts");
+    assert_eq!(host.done("post").await, Some(Done::Finished));
+    assert_eq!(posted(&service), (0..1000).collect::<Vec<_>>());
+    assert_eq!(service.received().len(), 13);
+    assert_eq!(memory.group("flumen.post", "in", 0), Some(1000));
+
+    // What it says no to for good is parked.
+    service.plan([Answer { status: 422, headers: vec![] }]);
+    memory.values("in", 0, values(1000..1001));
+    memory.until_count("post-dlq", 1).await;
+    assert!(memory.seen("post-dlq")[0].headers["flumen.error.reason"].contains("422"));
+    assert_eq!(status(&host, "post").rejected, 1);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_and_one_that_was_not_granted_are_no_records_fault() {
+    let (service, other) = (service().await, service().await);
+    let memory = Memory::default();
+    memory.values("in", 0, values(0..10));
+    let host = host_with(&memory, Databases::default());
+    let mut spec = post(&service);
+    spec.grants.http = vec![format!("http://{}", other.address())];
+    host.start(spec).await.expect("it starts");
+    memory
+        .until("the reason", || match status(&host, "post") {
+            s if s.reason.as_deref().unwrap_or_default().contains("is not granted") => Ok(()),
+            s => Err(Box::new(s)),
+        })
+        .await;
+    assert_eq!((service.received().len(), status(&host, "post").rejected), (0, 0));
+    let gone = service.address();
+    drop(service);
+    let mut spec = post(&other);
+    spec.config = json!({ "url": format!("http://{gone}/take"), "format": "ndjson" });
+    spec.grants.http = vec![format!("http://{gone}")];
+    host.replace(spec).await.expect("it is swapped");
+    memory
+        .until("the reason", || match status(&host, "post") {
+            s if s.reason.as_deref().unwrap_or_default().contains("refused") => Ok(()),
+            s => Err(Box::new(s)),
+        })
+        .await;
+    let back = tokio::task::spawn_blocking(move || Service::start_on(gone)).await.expect("it listens again");
+    assert_eq!(host.done("post").await, Some(Done::Finished));
+    assert_eq!(posted(&back), (0..10).collect::<Vec<_>>());
+    assert_eq!(status(&host, "post").rejected, 0);
     host.stop_all(DRAIN).await;
 }
