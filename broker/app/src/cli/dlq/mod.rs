@@ -138,18 +138,20 @@ async fn waiting(client: &Client, topic: &Topic) -> Result<BTreeMap<TopicPartiti
 }
 
 async fn list(client: &Client, out: &Out) -> Outcome {
+    let what = || "cannot look into topics";
     let topics = client.topics().await.map_err(failed("cannot list topics"))?;
     let mut found = Vec::new();
     for topic in topics.iter().filter(|topic| !topic.internal) {
         let waiting = waiting(client, topic).await?;
-        if let Some(letter) = latest(client, &waiting).await.map_err(failed("cannot look into topics"))? {
-            let count: i64 = waiting.values().map(|waiting| waiting.count()).sum();
-            found.push((topic, count, letter));
+        if let Some(letter) = latest(client, &waiting).await.map_err(failed(what()))? {
+            found.push((topic, count(client, &waiting).await.map_err(failed(what()))?, letter));
         }
     }
     if out.json() {
-        let topics = found.iter().map(|(topic, waiting, letter)| {
-            json!({ "topic": topic.name, "waiting": waiting, "latest": letter.to_json() })
+        let topics = found.iter().map(|(topic, count, letter)| {
+            json!({
+                "topic": topic.name, "waiting": count.records, "exact": count.exact, "latest": letter.to_json(),
+            })
         });
         return Ok(out.document(&topics.collect::<Vec<_>>())?);
     }
@@ -157,7 +159,8 @@ async fn list(client: &Client, out: &Out) -> Outcome {
         out.note("no topic holds records that a plugin has refused");
         return Ok(());
     }
-    let rows = found.iter().map(|(topic, waiting, letter)| {
+    let rows = found.iter().map(|(topic, count, letter)| {
+        let waiting = if count.exact { count.records.to_string() } else { format!("< {}", count.records) };
         [
             Value::text(&topic.name),
             Value::number(waiting),
@@ -167,6 +170,31 @@ async fn list(client: &Client, out: &Out) -> Outcome {
         ]
     });
     Ok(out.table(["TOPIC", "WAITING", "LATEST", "PLUGIN", "REASON"], rows)?)
+}
+
+/// How many records wait. Some offsets belong to the markers of transactions, so that only reading tells.
+struct Count {
+    records: u64,
+    exact: bool,
+}
+
+/// Beyond so many offsets their number must do.
+const COUNTED_MAX: u64 = 100_000;
+
+async fn count(
+    client: &Client,
+    waiting: &BTreeMap<TopicPartition, Waiting>,
+) -> Result<Count, flumen_client::Error> {
+    let offsets = waiting.values().map(|waiting| waiting.count() as u64).sum();
+    if offsets > COUNTED_MAX {
+        return Ok(Count { records: offsets, exact: false });
+    }
+    let mut stretch = Stretch::new(client, waiting.iter().map(|(p, w)| (p.clone(), w.next, w.end)));
+    let mut records = 0;
+    while let Some(read) = stretch.next().await? {
+        records += read.iter().map(|fetched| fetched.records.len() as u64).sum::<u64>();
+    }
+    Ok(Count { records, exact: true })
 }
 
 /// The newest dead letter of a topic; none if it holds other things. A few offsets at each end may
