@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flumen_types::{Offset, TopicPartition};
 
-use crate::client::Keeps;
+use crate::routing::Keeps;
 use crate::subscription;
 use crate::topics::{text, verdict};
 use crate::wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};

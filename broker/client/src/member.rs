@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::interval;
 
-use crate::client::Keeps;
 use crate::groups::{Identity, named};
+use crate::routing::Keeps;
 use crate::topics::{text, verdict};
 use crate::wire::join_group_request::JoinGroupRequestProtocol;
 use crate::wire::join_group_response::JoinGroupResponse;

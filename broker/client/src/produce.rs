@@ -4,9 +4,9 @@ use bytes::Bytes;
 use flumen_records::{BatchBuilder, Compression};
 use flumen_types::{ProducerEpoch, ProducerId, Sequence, TopicPartition};
 
-use crate::client::Keeps;
 use crate::connection::Connection;
 use crate::retry::Retry;
+use crate::routing::Keeps;
 use crate::topics::{text, verdict};
 use crate::wire::produce_request::{PartitionProduceData, TopicProduceData};
 use crate::wire::{ErrorCode, InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, message};

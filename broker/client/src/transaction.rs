@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use flumen_records::Compression;
 use flumen_types::{Offset, TopicPartition};
 
-use crate::client::Keeps;
 use crate::groups::{by_topic, named};
 use crate::produce::{Acks, Parcel, Signature, pack};
+use crate::routing::Keeps;
 use crate::topics::{text, verdict};
 use crate::wire::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use crate::wire::txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
