@@ -30,9 +30,11 @@ pub fn flumen() -> PathBuf {
     if let Some(named) = std::env::var_os("FLUMEN_BIN") {
         return must_exist(named.into(), "cargo build -p flumen");
     }
-    let test = std::env::current_exe().expect("a running test has a path");
-    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
-    must_exist(profile.join("flumen"), "cargo build -p flumen")
+    let running = std::env::current_exe().expect("a running program has a path");
+    // target/<profile>/deps/<test>, or target/<profile>/<program>.
+    let beside = running.ancestors().skip(1).take(2).map(|folder| folder.join("flumen"));
+    let found = beside.clone().find(|path| path.exists());
+    must_exist(found.or_else(|| beside.last()).unwrap_or_default(), "cargo build -p flumen")
 }
 
 /// A guest by name, as plugins/build leaves it.
