@@ -14,6 +14,7 @@ use crate::bindings::flumen::plugin::types;
 use crate::chunk::Chunk;
 use crate::component::{Compiled, Linked, PluginInfo, World};
 use crate::engine::TICK;
+use crate::pump::first_follower;
 use crate::route::{self, Mask, Outputs, Rejected, Routed, shortened};
 use crate::sql::{AdvanceError, Database, DbError, Letter, Position, Taken, sentence};
 use crate::status::{Board, Reporter};
@@ -23,6 +24,9 @@ use crate::{Grants, Limits, Need, PluginSpec};
 const CURSOR_MAX: usize = 1 << 20;
 /// Of a piece of bad input; the rest is cut.
 const BAD_INPUT_MAX: usize = 1 << 20;
+
+/// Before so many calls an instance is not worn, however large.
+const WORN_CALLS: u32 = 1000;
 
 /// All that an instance is made from, again and again.
 pub(crate) struct Recipe {
@@ -40,6 +44,7 @@ pub(crate) struct Instance {
     live: Option<Live>,
     /// Of a source: it has been told where to begin.
     opened: bool,
+    calls: u32,
     outputs: Outputs,
 }
 
@@ -96,6 +101,8 @@ pub(crate) enum Rejects {
     Forget,
     /// They become letters, kept with the offset until the broker has them.
     Keep,
+    /// The same, unless a later record of a rejected one's key was done: then it is undone.
+    KeepInOrder,
 }
 
 /// What a sink says of a chunk.
@@ -108,7 +115,7 @@ pub(crate) struct Written {
 
 impl Instance {
     pub(crate) fn new(recipe: Arc<Recipe>) -> Instance {
-        Instance { recipe, live: None, opened: false, outputs: Outputs::default() }
+        Instance { recipe, live: None, opened: false, calls: 0, outputs: Outputs::default() }
     }
 
     pub(crate) fn set_outputs(&mut self, outputs: Outputs) {
@@ -132,6 +139,7 @@ impl Instance {
     pub(crate) async fn start(&mut self) -> Result<(), CallError> {
         self.live = None;
         self.opened = false;
+        self.calls = 0;
         let recipe = self.recipe.clone();
         let spec = &recipe.spec;
         recipe.board.clear_reports(recipe.reporter);
@@ -183,6 +191,7 @@ impl Instance {
             })
             .await?;
         self.live = Some(live);
+        self.calls = self.calls.saturating_add(1);
         Ok(answer)
     }
 
@@ -266,7 +275,12 @@ impl Instance {
                 return Err(error);
             }
         };
-        if !rejected.is_empty() && step.rejects == Rejects::Undo {
+        let undo = match step.rejects {
+            Rejects::Undo => !rejected.is_empty(),
+            Rejects::KeepInOrder => first_follower(chunk, &rejected).is_some(),
+            Rejects::Forget | Rejects::Keep => false,
+        };
+        if undo {
             self.roll_back().await?;
             return Ok(Written { rejected, committed: false });
         }
@@ -288,7 +302,7 @@ impl Instance {
 
     async fn advance(&mut self, chunk: &Chunk, step: &Step, rejected: &[Rejected]) -> Result<(), CallError> {
         let letters = match step.rejects {
-            Rejects::Keep => letters(chunk, rejected, step.attempts),
+            Rejects::Keep | Rejects::KeepInOrder => letters(chunk, rejected, step.attempts),
             Rejects::Undo | Rejects::Forget => Vec::new(),
         };
         let to = Position {
@@ -384,6 +398,17 @@ impl Instance {
         })
         .await?
         .map_err(said)
+    }
+
+    /// Gives up an instance that has taken most of its memory: runtimes of some languages leak a little
+    /// with every call. One that is so from the start keeps working.
+    pub(crate) fn retire_if_worn(&mut self) -> bool {
+        let worn = self.calls >= WORN_CALLS && self.memory_used() > self.limits().memory_bytes / 4 * 3;
+        if worn {
+            tracing::debug!(plugin = %self.recipe.name, "a worn instance is replaced by a fresh one");
+            self.live = None;
+        }
+        worn
     }
 
     /// Bytes of memory that the guest has.

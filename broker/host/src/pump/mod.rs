@@ -11,10 +11,13 @@
 //! - *other sinks*: dead letters and offsets are one transaction, after the far side has answered.
 
 mod bisect;
+mod quarantine;
 mod reader;
 mod source;
 mod stream;
 mod transaction;
+
+pub(crate) use quarantine::first_follower;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

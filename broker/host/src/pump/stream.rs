@@ -8,6 +8,7 @@ use std::time::Duration;
 use flumen_types::Offset;
 
 use super::bisect::{self, Case, Next};
+use super::quarantine::{self, Quarantine, first_follower};
 use super::reader::{Incoming, Readers};
 use super::transaction::{Owner, Transaction};
 use super::{At, End, Task};
@@ -23,6 +24,9 @@ use crate::{Kind, Policy, sql};
 
 /// How often partitions are counted anew.
 const RECOUNT: Duration = Duration::from_secs(10);
+
+/// So many commits apart the guest's memory is looked at.
+const WORN_EVERY: u32 = 16;
 
 /// What outlives a session.
 #[derive(Default)]
@@ -50,6 +54,8 @@ pub(super) async fn session(
         ends: BTreeMap::new(),
         sender: None,
         shaken: true,
+        quarantine: None,
+        commits: 0,
         task,
         guest,
         backoff,
@@ -85,6 +91,8 @@ enum Trouble {
     Broken(Broken),
     /// The topic that it should go to will never take it.
     Refused(String),
+    /// From this record on it must wait for one before it.
+    Follows(u32),
     End(End),
 }
 
@@ -114,6 +122,8 @@ impl From<CallError> for Trouble {
 struct Work {
     chunk: Chunk,
     attempts: u32,
+    /// In quarantine: to be parked, not done.
+    held: bool,
 }
 
 struct Pump<'a> {
@@ -132,6 +142,9 @@ struct Pump<'a> {
     sender: Option<Sender>,
     /// The guest may be dead.
     shaken: bool,
+    /// Under that policy.
+    quarantine: Option<Quarantine>,
+    commits: u32,
 }
 
 impl Pump<'_> {
@@ -148,6 +161,11 @@ impl Pump<'_> {
             self.resume_sql(assigned).await?;
         }
         self.shaken = false;
+        let errors = &self.task.spec.errors;
+        if errors.policy == Policy::Quarantine {
+            let (log, plugin) = (self.task.log.clone(), &self.task.spec.name);
+            self.quarantine = Some(Quarantine::load(log, plugin, &errors.topic).await?);
+        }
         for ((topic, partition), at) in &self.positions {
             self.task.progress.set(topic, *partition, *at);
         }
@@ -331,8 +349,9 @@ impl Pump<'_> {
 
     /// One chunk, until all of it is done, parked or skipped.
     async fn work(&mut self, chunk: Chunk) -> Result<(), End> {
-        let mut stack = vec![Work { chunk, attempts: 1 }];
+        let mut stack = vec![Work { chunk, attempts: 1, held: false }];
         while let Some(work) = stack.pop() {
+            let Some(work) = self.set_apart(&mut stack, work).await? else { continue };
             let done = match self.ready_guest().await {
                 Ok(()) => self.attempt(&work).await,
                 Err(trouble) => Err(trouble),
@@ -357,6 +376,9 @@ impl Pump<'_> {
                         next => self.narrow(&mut stack, work, next, broken.to_string()).await?,
                     }
                 }
+                Err(Trouble::Follows(at)) => {
+                    self.narrow(&mut stack, work, Next::Split(at), String::new()).await?;
+                }
                 Err(Trouble::Refused(reason)) => {
                     let next = match work.chunk.count {
                         0 | 1 => Next::Poison,
@@ -371,6 +393,25 @@ impl Pump<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Parks what is held in quarantine; gives the work back if all of it is free.
+    async fn set_apart(&mut self, stack: &mut Vec<Work>, work: Work) -> Result<Option<Work>, End> {
+        if work.held {
+            let reject = |index| Rejected { index, reason: quarantine::REASON.to_owned() };
+            let rejected: Vec<Rejected> = (0..work.chunk.count).map(reject).collect();
+            self.reject_whole(&work.chunk, &rejected, None).await?;
+            return Ok(None);
+        }
+        if !self.quarantine.as_ref().is_some_and(|quarantine| quarantine.meets(&work.chunk)) {
+            return Ok(Some(work));
+        }
+        // Letters that are on their way must be where the quarantine looks.
+        self.commit().await?;
+        let Some(quarantine) = &mut self.quarantine else { return Ok(Some(work)) };
+        let stretches = quarantine.divide(work.chunk).await?;
+        stack.extend(stretches.into_iter().rev().map(|(chunk, held)| Work { chunk, attempts: 1, held }));
+        Ok(None)
     }
 
     fn case(&self, work: &Work, broken: &Broken) -> Case {
@@ -400,8 +441,8 @@ impl Pump<'_> {
         };
         match (next, halves) {
             (_, Some((left, right))) => {
-                stack.push(Work { chunk: right, attempts });
-                stack.push(Work { chunk: left, attempts });
+                stack.push(Work { chunk: right, attempts, held: false });
+                stack.push(Work { chunk: left, attempts, held: false });
                 Ok(())
             }
             (Next::Poison, _) => {
@@ -431,6 +472,7 @@ impl Pump<'_> {
             }
             Trouble::Broken(broken) => Err(End::Again { reason: broken.to_string(), after: None }),
             Trouble::Refused(reason) => Err(End::Again { reason, after: None }),
+            Trouble::Follows(_) => Err(End::Renew),
             Trouble::End(end) => Err(end),
         }
     }
@@ -463,6 +505,9 @@ impl Pump<'_> {
         };
         if !written.committed {
             self.judge(&work.chunk, &written.rejected)?;
+            if self.task.info.sql {
+                self.in_order(&work.chunk, &written.rejected)?;
+            }
         }
         self.settle(&work.chunk, &written.rejected, work.attempts, None).await
     }
@@ -472,6 +517,7 @@ impl Pump<'_> {
         let Processed { routed, rejected } =
             self.guest.run(move |instance| Box::pin(async move { instance.process(&chunk).await })).await?;
         self.judge(&work.chunk, &rejected)?;
+        self.in_order(&work.chunk, &rejected)?;
         let alone = !self.transaction.is_open();
         let records_out = routed.iter().map(|r| u64::from(r.packed.count)).sum();
         for routed in routed {
@@ -526,12 +572,21 @@ impl Pump<'_> {
         }
     }
 
+    /// In quarantine a record waits for an earlier one of its key: then the answer cannot stand.
+    fn in_order(&self, chunk: &Chunk, rejected: &[Rejected]) -> Result<(), Trouble> {
+        match first_follower(chunk, rejected) {
+            Some(at) if self.quarantine.is_some() => Err(Trouble::Follows(at)),
+            _ => Ok(()),
+        }
+    }
+
     fn step(&self, chunk: &Chunk, attempts: u32) -> Step {
         let at = (chunk.topic.clone(), chunk.partition);
         let rejects = match self.task.spec.errors.policy {
             Policy::Retry | Policy::Stop => Rejects::Undo,
             Policy::Skip => Rejects::Forget,
-            Policy::DeadLetter | Policy::Quarantine => Rejects::Keep,
+            Policy::DeadLetter => Rejects::Keep,
+            Policy::Quarantine => Rejects::KeepInOrder,
         };
         Step { published: self.published.get(&at).copied().flatten(), attempts, rejects }
     }
@@ -586,6 +641,9 @@ impl Pump<'_> {
                 self.transaction.send(routed).await?;
             }
         }
+        if let Some(quarantine) = &mut self.quarantine {
+            quarantine.add(chunk, rejected);
+        }
         let records_in = u64::from(chunk.count.max(rejected.len() as u32));
         let counts = Counts { records_in, rejected: rejected.len() as u64, ..Counts::default() };
         self.transaction.count(counts, chunk.records.len());
@@ -638,6 +696,11 @@ impl Pump<'_> {
         for (at, next) in committed.offsets {
             self.measure(&at);
             self.published.insert(at, Some(next));
+        }
+        self.commits = self.commits.wrapping_add(1);
+        if self.commits.is_multiple_of(WORN_EVERY) {
+            let retired = self.guest.run(|instance| Box::pin(async { Ok(instance.retire_if_worn()) })).await;
+            self.shaken |= retired.unwrap_or(true);
         }
         Ok(())
     }

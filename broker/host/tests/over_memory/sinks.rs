@@ -151,6 +151,25 @@ async fn a_database_that_is_away_is_waited_for_and_nothing_is_parked() {
 }
 
 #[tokio::test]
+async fn a_quarantined_key_leaves_no_later_row() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = Memory::default();
+    let records =
+        [("a", "{\"n\":1}"), ("a", "no"), ("b", "{\"n\":2}"), ("a", "{\"n\":3}"), ("b", "{\"n\":4}")];
+    memory.produce("in", 0, &records.map(|(k, v)| (Some(k), Some(v))));
+    let host = host_with(&memory, databases(folder.path()));
+    let mut spec = sink();
+    spec.errors.policy = flumen_host::Policy::Quarantine;
+    host.start(spec).await.expect("it starts");
+    memory.until_count("store-dlq", 2).await;
+    until_rows(&memory, folder.path(), 3).await;
+    assert_eq!(host.done("store").await, Some(Done::Finished));
+    assert_eq!(numbers(folder.path(), "select n from numbers order by n"), [1, 2, 4]);
+    assert_eq!(memory.seen_values("store-dlq"), ["no", "{\"n\":3}"]);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
 async fn two_tasks_write_to_one_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let memory = Memory::with_topics(&[("in", 4)]);

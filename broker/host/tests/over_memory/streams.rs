@@ -207,3 +207,49 @@ async fn what_retention_has_taken_is_skipped() {
     assert_eq!(host.done("big").await, Some(Done::Finished));
     host.stop_all(DRAIN).await;
 }
+
+#[tokio::test]
+async fn a_quarantined_key_waits_in_order_until_it_is_redriven() {
+    let memory = Memory::default();
+    let keyed = |records: &[(&str, &str)]| {
+        let records: Vec<_> = records.iter().map(|(k, v)| (Some(*k), Some(*v))).collect();
+        memory.produce("in", 0, &records);
+    };
+    keyed(&[
+        ("a", "{\"n\":1}"),
+        ("b", "{\"n\":2}"),
+        ("a", "no json"),
+        ("b", "{\"n\":3}"),
+        ("a", "{\"n\":4}"),
+        ("c", "{\"n\":5}"),
+        ("a", "{\"n\":6}"),
+    ]);
+    let host = host(&memory);
+    let mut spec = filter("n >= 0");
+    spec.errors.policy = Policy::Quarantine;
+    host.start(spec.clone()).await.expect("it starts");
+    memory.until_count("big-dlq", 3).await;
+    let numbers = |values: Vec<String>| -> Vec<u64> {
+        let number = |v: &String| serde_json::from_str::<serde_json::Value>(v).ok()?["n"].as_u64();
+        values.iter().map(|v| number(v).unwrap_or_default()).collect()
+    };
+    assert_eq!(numbers(memory.seen_values("out")), [1, 2, 3, 5]);
+    assert_eq!(numbers(memory.seen_values("big-dlq")), [0, 4, 6]);
+
+    // Over a restart, too: the topic knows.
+    host.stop_all(DRAIN).await;
+    host.start(spec).await.expect("it starts");
+    keyed(&[("a", "{\"n\":7}"), ("d", "{\"n\":8}")]);
+    memory.until_count("big-dlq", 4).await;
+    memory.until_count("out", 5).await;
+    assert_eq!(numbers(memory.seen_values("out")), [1, 2, 3, 5, 8]);
+
+    // A redrive, of a record that has been mended.
+    let end = memory.seen("big-dlq").last().map_or(0, |s| s.offset + 1);
+    memory.set_group("flumen.dlq.big-dlq", "big-dlq", 0, end);
+    keyed(&[("a", "{\"n\":9}"), ("a", "{\"n\":4}"), ("a", "{\"n\":6}"), ("a", "{\"n\":7}")]);
+    memory.until_count("out", 9).await;
+    assert_eq!(numbers(memory.seen_values("out")), [1, 2, 3, 5, 8, 9, 4, 6, 7]);
+    assert_eq!(memory.seen("big-dlq").len(), 4);
+    host.stop_all(DRAIN).await;
+}
