@@ -219,6 +219,12 @@ impl Open {
 #[async_trait]
 impl Producer for Session {
     async fn send(&mut self, topic: &str, partition: u32, records: Packed) -> Result<(), IoError> {
+        let bytes_max = self.bytes_max(topic);
+        if let Some(bytes) = packing::too_large(&records, bytes_max) {
+            let said =
+                format!("a record of {bytes} bytes is larger than max.message.bytes of {topic}, {bytes_max}");
+            return Err(IoError::Refused(said));
+        }
         if records.count > 0 {
             self.open.records.push((TopicPartition::new(topic, partition as i32), records));
         }
@@ -308,11 +314,14 @@ impl Session {
         self.broker.partition(tp).ok_or_else(|| IoError::Unavailable(format!("there is no partition {tp}")))
     }
 
+    fn bytes_max(&self, topic: &str) -> usize {
+        self.broker.topic(topic).map_or(1 << 20, |topic| topic.config.max_message_bytes)
+    }
+
     fn batches(&mut self, tp: &TopicPartition, packed: &Packed) -> Result<Vec<Bytes>, IoError> {
+        let bytes_max = self.bytes_max(&tp.topic);
         let sequence = self.sequences.entry(tp.clone()).or_insert(Sequence(0));
         let stamp = Stamp { id: self.identity.id, epoch: self.identity.epoch, sequence: *sequence };
-        let topic = self.broker.topic(&tp.topic);
-        let bytes_max = topic.map_or(1 << 20, |topic| topic.config.max_message_bytes);
         let (made, next) = packing::batches(packed, stamp, bytes_max)
             .map_err(|error| IoError::Refused(error.to_string()))?;
         *sequence = next;

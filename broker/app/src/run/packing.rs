@@ -19,6 +19,15 @@ pub(super) struct Stamp {
     pub(super) sequence: Sequence,
 }
 
+/// The size of the first record that no batch of `bytes_max` can hold.
+pub(super) fn too_large(packed: &Packed, bytes_max: usize) -> Option<usize> {
+    if HEADER_LEN + packed.records.len() <= bytes_max {
+        return None;
+    }
+    let records = RecordIter::new(&packed.records, packed.count).flatten();
+    records.map(|record| record.raw().len()).find(|length| HEADER_LEN + length > bytes_max)
+}
+
 /// Batches of one transaction for one partition, and the sequence that follows them.
 pub(super) fn batches(
     packed: &Packed,
@@ -83,6 +92,14 @@ mod tests {
         }
         let bytes = builder.build().unwrap();
         Packed { base_timestamp: Timestamp(1000), count: count as u32, records: bytes.slice(HEADER_LEN..) }
+    }
+
+    #[test]
+    fn a_record_that_no_batch_can_hold_is_found() {
+        let small = packed(50);
+        assert_eq!(too_large(&small, 80), None);
+        let length = small.records.len() / 50;
+        assert!(too_large(&small, HEADER_LEN + length - 2).is_some());
     }
 
     #[test]
