@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::component::Compiled;
 use crate::guest::{Guest, Recipe};
@@ -46,6 +46,8 @@ struct Generation {
 struct Running {
     task: u32,
     halt: CancellationToken,
+    /// A host that is dropped without being stopped leaves no pump behind.
+    _halted_when_dropped: DropGuard,
     join: JoinHandle<(Guest, Exit)>,
 }
 
@@ -109,7 +111,12 @@ impl Plugin {
             halt: halt.clone(),
             trial,
         };
-        Running { task, halt, join: tokio::spawn(pump::run(work, guest)) }
+        Running {
+            task,
+            _halted_when_dropped: halt.clone().drop_guard(),
+            halt,
+            join: tokio::spawn(pump::run(work, guest)),
+        }
     }
 
     /// Puts a new version in the place of the old, or says why not; then the old one goes on.

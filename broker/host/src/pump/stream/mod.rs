@@ -1,5 +1,6 @@
 //! The pump of a filter, a transform or a sink: read, call, write, commit.
 
+mod pace;
 mod resume;
 mod work;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use flumen_types::Offset;
 
+use self::pace::Pace;
 use super::quarantine::Quarantine;
 use super::reader::{Incoming, Readers};
 use super::transaction::{Owner, Transaction};
@@ -34,6 +36,7 @@ pub(super) struct Memory {
     careful: BTreeMap<At, Offset>,
     proven: bool,
     blamed: u32,
+    pace: Pace,
 }
 
 pub(super) async fn session(

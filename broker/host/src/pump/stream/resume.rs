@@ -8,6 +8,7 @@ use super::{At, End, Pump, Trouble};
 use crate::chunk::Piece;
 use crate::dead_letter::{Body, Letter, Place};
 use crate::guest::CallError;
+use crate::io::IoError;
 use crate::pump::quarantine::Quarantine;
 use crate::section::Heads;
 use crate::status::now_ms;
@@ -62,7 +63,12 @@ impl Pump<'_> {
     async fn publish(&mut self, at: &At, letter: &sql::Letter) -> Result<(), End> {
         let offset = Offset(letter.offset);
         let read = self.task.log.read(&at.0, at.1, offset, 1, Duration::ZERO).await;
-        let pieces = read.map(|read| crate::chunk::pieces(&at.0, at.1, offset, &read)).unwrap_or_default();
+        let pieces = match read {
+            Ok(read) => crate::chunk::pieces(&at.0, at.1, offset, &read),
+            // Retention has taken the record; the letter says what there was.
+            Err(IoError::OutOfRange { .. }) => Default::default(),
+            Err(other) => return Err(other.into()),
+        };
         let chunk = pieces.iter().find_map(|piece| match piece {
             Piece::Records(chunk) => Some(chunk),
             Piece::Unreadable { .. } => None,

@@ -6,7 +6,7 @@
 use super::{End, Pump, Trouble};
 use crate::chunk::Chunk;
 use crate::dead_letter::{Body, Letter, Place, Sender};
-use crate::guest::{Broken, Processed, Rejects, Step};
+use crate::guest::{Broken, Cause, Processed, Rejects, Step};
 use crate::io::IoError;
 use crate::pump::bisect::{self, Case, Next};
 use crate::pump::quarantine::{self, first_follower};
@@ -30,6 +30,7 @@ impl Pump<'_> {
         let mut stack = vec![Work { chunk, attempts: 1, held: false }];
         while let Some(work) = stack.pop() {
             let Some(work) = self.set_apart(&mut stack, work).await? else { continue };
+            let work = self.paced(&mut stack, work);
             let done = match self.ready_guest().await {
                 Ok(()) => self.attempt(&work).await,
                 Err(trouble) => Err(trouble),
@@ -37,12 +38,16 @@ impl Pump<'_> {
             match done {
                 Ok(()) => {
                     self.memory.proven = true;
+                    self.memory.pace.kept(work.chunk.count);
                     self.task.running();
                     self.step_done(&work.chunk).await?;
                 }
                 Err(Trouble::Broken(broken)) => {
                     self.task.board.restarted();
                     self.shaken = true;
+                    if broken.cause == Cause::Deadline {
+                        self.memory.pace.missed(work.chunk.count);
+                    }
                     tracing::debug!(plugin = self.task.spec.name, topic = %work.chunk.topic, partition = work.chunk.partition,
                         offset = work.chunk.base_offset, records = work.chunk.count, %broken, "a call broke the guest");
                     match bisect::next(&self.case(&work, &broken)) {
@@ -90,6 +95,14 @@ impl Pump<'_> {
         let stretches = quarantine.divide(work.chunk).await?;
         stack.extend(stretches.into_iter().rev().map(|(chunk, held)| Work { chunk, attempts: 1, held }));
         Ok(None)
+    }
+
+    /// As much of it as a call gets done in time.
+    fn paced(&self, stack: &mut Vec<Work>, work: Work) -> Work {
+        let split = self.memory.pace.records_max().and_then(|most| work.chunk.split(most));
+        let Some((now, later)) = split else { return work };
+        stack.push(Work { chunk: later, ..work });
+        Work { chunk: now, ..work }
     }
 
     fn case(&self, work: &Work, broken: &Broken) -> Case {
@@ -191,6 +204,10 @@ impl Pump<'_> {
     }
 
     async fn transform(&mut self, work: &Work) -> Result<(), Trouble> {
+        // What is likely to be refused goes alone: others' finished work is not dropped with it.
+        if self.memory.careful.contains_key(&(work.chunk.topic.clone(), work.chunk.partition)) {
+            self.commit().await?;
+        }
         let chunk = work.chunk.clone();
         let Processed { routed, rejected } =
             self.guest.run(move |instance| Box::pin(async move { instance.process(&chunk).await })).await?;
