@@ -29,6 +29,9 @@ pub struct GroupShard {
     open: HashMap<ProducerId, BTreeSet<Arc<str>>>,
 }
 
+/// Groups of the broker's own plugins, and of dead letters that are redriven.
+const PLUGIN_GROUPS: &str = "flumen.";
+
 /// A group and its offsets.
 #[derive(Clone, Debug)]
 pub struct Kept {
@@ -239,6 +242,10 @@ impl GroupShard {
 
     fn expire_group(&self, kept: &Kept, now: Timestamp) -> Vec<GroupEntry> {
         let group = &kept.group;
+        // A plugin's place in its input is kept for as long as the input: no member shows that it is in use.
+        if group.id().starts_with(PLUGIN_GROUPS) {
+            return Vec::new();
+        }
         let retention = self.options.offsets_retention;
         let expired = match (group.state(), group.protocol_type()) {
             (State::Empty, Some(_)) => kept.offsets.expired(now, retention, group.state_since(), |_| false),

@@ -392,27 +392,58 @@ impl Cursors {
     }
 }
 
+type Entries = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// Reads past transactions that are still open: one source's must not hide another's committed cursor.
 async fn load(broker: &Broker) -> Result<HashMap<Vec<u8>, Vec<u8>>, IoError> {
     let mut all = HashMap::new();
     let Some(log) = broker.partition(&TopicPartition::new(CURSORS, 0)) else { return Ok(all) };
+    let mut open: HashMap<ProducerId, Entries> = HashMap::new();
     let mut at = log.watch().borrow().start;
     loop {
-        let read = committed(&*log, at, CURSORS_READ).await?;
-        for batch in &read.batches {
-            let wrong = |error| IoError::Unavailable(format!("{CURSORS}: {error}"));
-            for record in &batch.records(CURSOR_BYTES_MAX).map_err(wrong)? {
-                let record = record.map_err(wrong)?;
-                let Some(key) = record.key else { continue };
-                match record.value {
-                    Some(value) => all.insert(key.to_vec(), value.to_vec()),
-                    None => all.remove(key),
-                };
+        let read = log.read(at, CURSORS_READ, Bound::HighWatermark, true).await;
+        let read = read.map_err(|error| refused(&*log, at, &error))?;
+        let before = at;
+        for batch in batches(read.bytes) {
+            let batch = batch.map_err(|error| IoError::Unavailable(format!("{CURSORS} at {at}: {error}")))?;
+            at = at.max(batch.header().next_offset());
+            let id = batch.header().producer_id;
+            if batch.header().is_control() {
+                let ended = open.remove(&id).unwrap_or_default();
+                if matches!(batch.control(), Ok(ControlRecord::Commit { .. })) {
+                    put_all(&mut all, ended);
+                }
+                continue;
+            }
+            let entries = entries(&batch)?;
+            if batch.header().is_transactional() {
+                open.entry(id).or_default().extend(entries);
+            } else {
+                put_all(&mut all, entries);
             }
         }
-        if read.next <= at {
+        if at <= before {
             return Ok(all);
         }
-        at = read.next;
+    }
+}
+
+fn entries(batch: &Batch) -> Result<Entries, IoError> {
+    let wrong = |error| IoError::Unavailable(format!("{CURSORS}: {error}"));
+    let mut found = Vec::new();
+    for record in &batch.records(CURSOR_BYTES_MAX).map_err(wrong)? {
+        let record = record.map_err(wrong)?;
+        found.extend(record.key.map(|key| (key.to_vec(), record.value.map(<[u8]>::to_vec))));
+    }
+    Ok(found)
+}
+
+fn put_all(all: &mut HashMap<Vec<u8>, Vec<u8>>, entries: Entries) {
+    for (key, value) in entries {
+        match value {
+            Some(value) => all.insert(key, value),
+            None => all.remove(&key),
+        };
     }
 }
 

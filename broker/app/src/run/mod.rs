@@ -175,15 +175,18 @@ async fn stop(parts: Parts, drain: std::time::Duration) -> Outcome {
 }
 
 /// Applies each change of the file for as long as the process runs.
-async fn reloads(pipelines: &Pipelines) -> Outcome {
+async fn reloads(pipelines: &Arc<Pipelines>) -> Outcome {
     let mut watch = watch::Watch::new()
         .map_err(|error| Failure::new("cannot watch the configuration for changes").because(error))?;
     loop {
         let (files, folders) = pipelines.watched().await;
-        watch.follow(files, &folders);
-        watch.changed().await;
-        // Problems are in the log and in the status.
-        pipelines.reload().await.ok();
+        if !watch.follow(files, &folders) {
+            watch.changed().await;
+        }
+        // A task of its own: a signal that ends this loop does not cut a swap in two. Problems are in the
+        // log and in the status.
+        let pipelines = pipelines.clone();
+        tokio::spawn(async move { pipelines.reload().await.ok() }).await.ok();
     }
 }
 

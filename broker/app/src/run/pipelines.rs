@@ -3,7 +3,7 @@
 //! Invariants: one change is applied at a time. A file that fails any check changes nothing: what ran
 //! goes on, and the status says why, since when. What is not part of the difference is not touched.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +36,8 @@ struct Running {
     loaded: Loaded,
     /// Of each enabled plugin, the component that it was started with.
     hashes: BTreeMap<String, ContentHash>,
+    /// Plugins that did not become what the file says; tried again with the next reload.
+    pending: BTreeSet<String>,
 }
 
 /// What the status tells of the file.
@@ -65,7 +67,7 @@ impl Pipelines {
         finish: bool,
     ) -> Pipelines {
         let drain = loaded.config.broker.shutdown_drain.duration();
-        let running = Running { loaded, hashes: BTreeMap::new() };
+        let running = Running { loaded, hashes: BTreeMap::new(), pending: BTreeSet::new() };
         Pipelines {
             path,
             broker,
@@ -182,7 +184,10 @@ impl Pipelines {
         let named: Vec<&str> = changes.iter().filter_map(plugin_of).collect();
         let rebuilt: Vec<String> = specs
             .iter()
-            .filter(|(name, spec)| running.hashes.get(*name).is_some_and(|hash| *hash != spec.wasm.hash))
+            .filter(|(name, spec)| {
+                let rebuilt = running.hashes.get(*name).is_some_and(|hash| *hash != spec.wasm.hash);
+                rebuilt || running.pending.contains(*name)
+            })
             .filter(|(name, _)| !named.contains(&name.as_str()))
             .map(|(name, _)| name.clone())
             .collect();
@@ -207,6 +212,7 @@ impl Pipelines {
                 Change::StopPlugin { name, .. } => {
                     self.host.stop(name, self.drain).await;
                     running.hashes.remove(name);
+                    running.pending.remove(name);
                 }
                 Change::AddPlugin { name, .. } | Change::ReplacePlugin { name, .. } => {
                     let Some(spec) = specs.remove(name) else { continue };
@@ -244,7 +250,11 @@ impl Pipelines {
         } else {
             self.host.start(spec).await.map_err(|error| error.to_string())
         };
+        if put.is_err() {
+            running.pending.insert(name.to_owned());
+        }
         put?;
+        running.pending.remove(name);
         running.hashes.insert(name.to_owned(), hash);
         Ok(())
     }
@@ -322,7 +332,12 @@ fn declared(config: &Config) -> HashMap<String, Declared> {
         let partitions = topic.partitions.map(|count| count.get() as i32);
         (name.clone(), Declared { partitions, configs: topic.configs() })
     });
-    declared.collect()
+    // A dead letter is its record and the reason: it needs more room than the record had.
+    let room = (config.broker.message_max.0.saturating_add(1 << 20)).min(i64::from(i32::MAX));
+    let configs = BTreeMap::from([("max.message.bytes".to_owned(), room.to_string())]);
+    let letters = enabled(config).filter_map(|(_, plugin)| plugin.dead_letters.clone());
+    let letters = letters.map(|topic| (topic, Declared { partitions: None, configs: configs.clone() }));
+    letters.chain(declared).collect()
 }
 
 fn plugin_of(change: &Change) -> Option<&str> {

@@ -43,8 +43,9 @@ impl Watch {
         Ok(Watch { watcher, folders: BTreeSet::new(), files, changed })
     }
 
-    /// From now on these files count, and any file in `folders` (where includes may appear).
-    pub(super) fn follow(&mut self, files: impl IntoIterator<Item = PathBuf>, folders: &[PathBuf]) {
+    /// From now on these files count, and any file in `folders` (where includes may appear). True if a
+    /// folder is new: what has changed in it before now was not seen.
+    pub(super) fn follow(&mut self, files: impl IntoIterator<Item = PathBuf>, folders: &[PathBuf]) -> bool {
         let mut wanted: BTreeSet<PathBuf> = folders.iter().map(|folder| absolute(folder)).collect();
         let mut known = wanted.clone();
         for file in files {
@@ -61,7 +62,9 @@ impl Watch {
                 tracing::warn!(folder = %folder.display(), %error, "changes in this folder will not be seen");
             }
         }
+        let news = !wanted.is_subset(&self.folders);
         self.folders = wanted;
+        news
     }
 
     /// Ends when something has changed and the burst is over. Dropping it loses nothing.
