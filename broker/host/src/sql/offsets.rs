@@ -160,7 +160,7 @@ impl Taken {
         match group {
             Some(group) if group == next => (Some(next), &[]),
             Some(group) if group < next && Some(group) != self.published => (Some(group), &[]),
-            _ => (Some(next), &[]),
+            _ => (Some(next), &self.letters),
         }
     }
 }
