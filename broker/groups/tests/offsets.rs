@@ -86,6 +86,21 @@ fn offsets_are_forgotten_when_their_time_is_up() {
 }
 
 #[test]
+fn a_plugins_place_in_its_input_is_never_forgotten() {
+    let mut world = World::default();
+    for group in ["flumen.orders-db", "g"] {
+        let offsets = vec![(TopicPartition::new("t", 0), committed(7, world.now))];
+        let (changes, results) =
+            world.shard.commit(group, &Committer::simple(), offsets, false, world.now).unwrap();
+        assert_eq!(results, [Ok(())]);
+        world.write(changes, None);
+    }
+    world.pass(90 * DAY);
+    assert_eq!(expire(&mut world), 2, "the other group's offset, and the group with it");
+    assert!(world.shard.get("g").is_none() && world.shard.get("flumen.orders-db").is_some());
+}
+
+#[test]
 fn an_offset_of_an_open_transaction_is_not_forgotten() {
     let mut world = World::default();
     world.commit(&Committer::simple(), 0, 7, None).unwrap();
