@@ -105,7 +105,7 @@ section! {
 
         /// Partitions of `__consumer_offsets`. Fixed once the topic exists.
         pub offsets_topic_num_partitions: NonZeroU32 = ["offsets.topic.num.partitions", 4],
-        /// Minutes after which the offsets of an empty group are forgotten.
+        /// Minutes after which the offsets of an empty group are forgotten; those of plugins (`flumen.NAME`) never are.
         pub offsets_retention_minutes: NonZeroU32 = ["offsets.retention.minutes", 10_080],
         /// How long a new group waits for more members before its first assignment.
         pub group_initial_rebalance_delay: Millis = ["group.initial.rebalance.delay.ms", "3s"; min 0],

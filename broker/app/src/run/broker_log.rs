@@ -1,7 +1,7 @@
 //! The broker as plugins see it: the host's io traits over a broker in the same process.
 //!
 //! Invariants: a plugin reads what is committed, and nothing else; what it writes is one transaction
-//! from its first record to its commit. Records are held until then, so that a transaction costs five
+//! from its first record to its commit. Records are held until then, so that a transaction costs four
 //! waits for the disk however many records and partitions it has: partitions added, records and offsets,
 //! prepare, markers.
 
