@@ -11,13 +11,14 @@ pub fn root() -> PathBuf {
         .into()
 }
 
-/// The folder that cargo builds into, found from the running test's own place in it.
+/// The folder that cargo builds into, found from the running program's own place in it:
+/// target/<profile>/deps/<test>, or target/<profile>/<program>. No mark of cargo's is looked for: it
+/// leaves none in a folder that tests/setup has made before it.
 pub fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a path");
-    test.ancestors()
-        .find(|dir| dir.join("CACHEDIR.TAG").exists())
-        .unwrap_or_else(|| panic!("no cargo target folder above {}", test.display()))
-        .into()
+    let running = std::env::current_exe().expect("a running program has a path");
+    let folder = running.parent().expect("a program lies in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    profile.parent().unwrap_or(profile).into()
 }
 
 fn must_exist(path: PathBuf, made_by: &str) -> PathBuf {
