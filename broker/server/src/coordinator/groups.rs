@@ -169,14 +169,14 @@ impl GroupCoordinator {
     }
 
     pub async fn heartbeat(&self, group: &str, from: &Committer) -> Result<(), ErrorCode> {
-        let cell = self.cell(group).await?;
+        let cell = self.cell(named(group)?).await?;
         let now = self.0.clock.now();
         cell.touch(|shard| shard.heartbeat(group, from, now)).map_err(code)
     }
 
     /// One answer for each that leaves.
     pub async fn leave(&self, group: &str, leaving: &[Leaving]) -> Result<Vec<ErrorCode>, ErrorCode> {
-        let cell = self.cell(group).await?;
+        let cell = self.cell(named(group)?).await?;
         let now = self.0.clock.now();
         let (answers, written) =
             cell.step(&self.0.tasks, now, |shard, step| shard.leave(group, leaving, now, step));
@@ -204,7 +204,7 @@ impl GroupCoordinator {
         producer: Producer,
         offsets: Vec<(TopicPartition, Committed)>,
     ) -> Result<Vec<ErrorCode>, ErrorCode> {
-        self.commit_as(group, from, Some(producer), offsets).await
+        self.commit_as(named(group)?, from, Some(producer), offsets).await
     }
 
     async fn commit_as(
@@ -376,9 +376,6 @@ impl GroupCoordinator {
     }
 
     async fn cell(&self, group: &str) -> Result<Arc<GroupCell>, ErrorCode> {
-        if group.is_empty() {
-            return Err(ErrorCode::InvalidGroupId);
-        }
         let cells = self.loaded().await?;
         Ok(cells[place(group, cells.len() as i32).0 as usize].clone())
     }
@@ -427,6 +424,11 @@ async fn settle(cell: &GroupCell, last: Option<Offset>) -> Result<(), ErrorCode>
         Some(last) if !cell.durable(last).await => Err(ErrorCode::CoordinatorNotAvailable),
         _ => Ok(()),
     }
+}
+
+/// Offsets may be kept under an empty id, as old clients do; members cannot.
+fn named(group: &str) -> Result<&str, ErrorCode> {
+    if group.is_empty() { Err(ErrorCode::InvalidGroupId) } else { Ok(group) }
 }
 
 fn or_none(result: Result<(), GroupError>) -> ErrorCode {

@@ -390,7 +390,10 @@ impl TransactionCoordinator {
 
     /// What is known of a transactional id.
     pub async fn describe(&self, transactional_id: &str) -> Result<Listed, ErrorCode> {
-        let listed = self.list().await?.into_iter().find(|listed| &*listed.id == transactional_id);
+        if self.0.topics.get(TRANSACTION_STATE).is_none() {
+            return Err(ErrorCode::TransactionalIdNotFound);
+        }
+        let listed = self.cell(transactional_id).await?.read(|shard| shard.listed(transactional_id));
         listed.ok_or(ErrorCode::TransactionalIdNotFound)
     }
 
