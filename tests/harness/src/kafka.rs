@@ -18,6 +18,11 @@ pub struct Kafka {
 impl Kafka {
     /// A fresh node in a temporary folder below `parent`, listening.
     pub fn start(parent: &Path) -> Kafka {
+        Kafka::start_with(parent, "group.initial.rebalance.delay.ms=100\n")
+    }
+
+    /// The same with more lines of `server.properties`.
+    pub fn start_with(parent: &Path, extra: &str) -> Kafka {
         let dir = tempfile::tempdir_in(parent).expect("a temporary folder");
         let (port, controller) = (wait::free_port(), wait::free_port());
         let file = dir.path().join("server.properties");
@@ -27,7 +32,7 @@ impl Kafka {
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
              log.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\nshare.coordinator.state.topic.replication.factor=1\n\
-             share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=100\n",
+             share.coordinator.state.topic.min.isr=1\n{extra}",
             dir.path().join("data").display()
         );
         std::fs::write(&file, properties).expect("the properties are written");
