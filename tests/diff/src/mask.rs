@@ -46,7 +46,7 @@ fn masked(field: &str, value: Value, names: &Names) -> Value {
 
 fn masked_text(field: &str, text: String, names: &Names) -> Value {
     let hidden = match field {
-        "errorMessage" | "documentation" | "batchIndexErrorMessage" => Some("<words>"),
+        "errorMessage" | "documentation" | "batchIndexErrorMessage" if !text.is_empty() => Some("<words>"),
         "clusterId" => Some("<cluster>"),
         "host" | "clientHost" => Some("<host>").filter(|_| !text.is_empty()),
         _ => None,

@@ -229,19 +229,32 @@ impl Player<'_> {
         if path::find(&made, "topics[0].errorCode")? != &Value::text("NONE") {
             bail!("topic {name} cannot be made: {made}");
         }
+        self.await_leaders(&own, partitions)?;
+        let topics = Value::Struct(vec![("name".into(), Value::text(own))]);
+        let seen = self.quietly("Metadata", 12, Value::Struct(vec![("topics".into(), topics)]))?;
+        self.names.push((format!("{name}_id"), path::find(&seen, "topics[0].topicId")?.clone()));
+        Ok(())
+    }
+
+    /// Kafka names a leader before that leads: only an answer of its own is a sign.
+    fn await_leaders(&mut self, topic: &str, partitions: i64) -> Result<()> {
+        let partition = |index| {
+            Value::Struct(vec![("partitionIndex".into(), Value::Int(index)), ("timestamp".into(), Value::Int(-1))])
+        };
+        let topic = Value::Struct(vec![
+            ("name".into(), Value::text(topic)),
+            ("partitions".into(), Value::List((0..partitions).map(partition).collect())),
+        ]);
+        let request = Value::Struct(vec![("topics".to_string(), topic)]);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let topics = Value::Struct(vec![("name".into(), Value::text(own.as_str()))]);
-            let seen = self.quietly("Metadata", 12, Value::Struct(vec![("topics".into(), topics)]))?;
+            let seen = self.quietly("ListOffsets", 5, request.clone())?;
             let led = path::find(&seen, "topics[0].partitions")?.items().iter();
-            let led = led.filter(|one| one.get("errorCode") == Some(&Value::text("NONE"))).count();
-            if led as i64 == partitions {
-                let id = path::find(&seen, "topics[0].topicId")?.clone();
-                self.names.push((format!("{name}_id"), id));
+            if led.filter(|one| one.get("errorCode") != Some(&Value::text("NONE"))).count() == 0 {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("topic {name} is not led: {seen}");
+                bail!("a topic is not led: {seen}");
             }
             std::thread::sleep(PAUSE);
         }

@@ -28,7 +28,7 @@ pub fn value(text: &str) -> Result<Value> {
 pub fn block(text: &str) -> Result<Value> {
     let mut reader = Reader::new(text);
     reader.skip();
-    if reader.rest.starts_with('<') {
+    if reader.rest.starts_with(['<', '"']) || reader.rest.starts_with("hex(") {
         return value(text);
     }
     let fields = reader.fields(None)?;

@@ -13,16 +13,13 @@ const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
 const HORIZON: i16 = 1 << 6;
 
-/// All that a fetch has brought; a cut batch at its end is shown as `cut`.
+/// All that a fetch has brought, but for a batch that is cut at its end: clients pass it over.
 pub fn batches(mut bytes: &[u8]) -> Result<Value> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
         let length = bytes.get(8..12).map(|four| i32::from_be_bytes(four.try_into().expect("four")));
         let whole = length.and_then(|length| bytes.get(..12 + usize::try_from(length).ok()?));
-        let Some(whole) = whole else {
-            all.push(Value::text("cut"));
-            break;
-        };
+        let Some(whole) = whole else { break };
         all.push(batch(whole)?);
         bytes = &bytes[whole.len()..];
     }
@@ -95,7 +92,7 @@ fn record(input: &mut In<'_>, at: i64, control: bool) -> Result<Value> {
         }
     }
     if !headers.is_empty() {
-        shown.push(("headers".into(), Value::Struct(headers)));
+        shown.push(("headers".into(), Value::List(headers)));
     }
     Ok(Value::Struct(shown))
 }
@@ -114,9 +111,11 @@ fn marker(key: Option<&[u8]>, value: Option<&[u8]>) -> Value {
     Value::made("marker", Value::List(vec![kind, coordinator]))
 }
 
-fn header(input: &mut In<'_>) -> Result<(String, Value)> {
+/// A struct of one field: there may be several of one name.
+fn header(input: &mut In<'_>) -> Result<Value> {
     let name = part(input)?.context("a header has no name")?;
-    Ok((String::from_utf8_lossy(name).into_owned(), part(input)?.map_or(Value::Null, blob)))
+    let value = part(input)?.map_or(Value::Null, blob);
+    Ok(Value::Struct(vec![(String::from_utf8_lossy(name).into_owned(), value)]))
 }
 
 fn part<'a>(input: &mut In<'a>) -> Result<Option<&'a [u8]>> {

@@ -111,11 +111,11 @@ fn record(said: &Value, delta: i64, base: i64, catalog: &Catalog) -> Result<Vec<
             blob(&mut out, Some(value))?;
         }
     }
-    let headers: &[(String, Value)] = match said.get("headers") {
-        Some(Value::Struct(headers)) => headers,
+    let headers = said.get("headers").map_or(&[][..], Value::items).iter().flat_map(|one| match one {
+        Value::Struct(fields) => fields.as_slice(),
         _ => &[],
-    };
-    out.varint(headers.len() as i64);
+    });
+    out.varint(headers.clone().count() as i64);
     for (name, value) in headers {
         out.varint(name.len() as i64);
         out.put(name.as_bytes());
