@@ -29,8 +29,8 @@ fn join(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// Writes a row of `columns`, in this order; `key` are some of them. For an update the key's values come
-/// last.
+/// Writes a row of `columns`, in this order; `key` are some of them. For an update, which
+/// needs a column beside the key, the key's values come last.
 pub(crate) fn write(dialect: Dialect, mode: Mode, table: &str, columns: &[&str], key: &[&str]) -> String {
     let table = quote_table(dialect, table);
     let rest = || columns.iter().filter(|column| !key.contains(column));

@@ -8,11 +8,13 @@ use rusqlite::types::Value as Sqlite;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::json;
 
-/// SQLite in memory; counts what is run, and may be told to fail.
+/// SQLite in memory; counts what is run, and may be told to fail, or to pass for PostgreSQL.
 struct Db {
     connection: Connection,
+    dialect: Dialect,
     executed: Vec<String>,
-    down: bool,
+    /// What every statement is answered.
+    fails: Option<DbError>,
     names_rows: bool,
 }
 
@@ -20,8 +22,9 @@ impl Db {
     fn new() -> Self {
         Db {
             connection: Connection::open_in_memory().unwrap(),
+            dialect: Dialect::Sqlite,
             executed: vec![],
-            down: false,
+            fails: None,
             names_rows: true,
         }
     }
@@ -30,6 +33,16 @@ impl Db {
         let db = Db::new();
         db.connection.execute_batch(sql).unwrap();
         db
+    }
+
+    /// SQLite takes PostgreSQL's placeholders too.
+    fn postgres(sql: &str) -> Self {
+        Db { dialect: Dialect::Postgres, ..Db::with(sql) }
+    }
+
+    fn fail(&mut self, sqlstate: &str, message: &str, retryable: bool) {
+        let (sqlstate, message) = (sqlstate.to_owned(), message.to_owned());
+        self.fails = Some(DbError { sqlstate, message, retryable, row: self.names_rows.then_some(0) });
     }
 
     /// Rows as text, columns by `|`.
@@ -78,7 +91,7 @@ fn refused(error: &rusqlite::Error, row: Option<u32>) -> DbError {
 
 impl Database for Db {
     fn dialect(&self) -> Dialect {
-        Dialect::Sqlite
+        self.dialect
     }
 
     fn describe(&mut self, table: &str) -> Result<Option<Vec<Column>>, DbError> {
@@ -96,13 +109,8 @@ impl Database for Db {
     }
 
     fn execute(&mut self, statement: &str, rows: &[Vec<Value>]) -> Result<u64, DbError> {
-        if self.down {
-            return Err(DbError {
-                sqlstate: "08006".into(),
-                message: "gone".into(),
-                retryable: true,
-                row: None,
-            });
+        if let Some(error) = &self.fails {
+            return Err(error.clone());
         }
         self.executed.push(statement.to_owned());
         self.connection.execute_batch("savepoint s").unwrap();
@@ -227,6 +235,17 @@ fn updates_leave_alone_what_is_not_there() {
 }
 
 #[test]
+fn an_update_of_nothing_but_the_key_is_done() {
+    let mut db = Db::with("create table t (id integer primary key, a text); insert into t values (1, 'x')");
+    let mut sink = sink(json!({"mode": "update", "key": ["id"]}));
+    let records = values(&[r#"{"id": 2}"#, r#"{"id": 3, "none": null}"#, r#"{"id": 1, "a": "y"}"#, r#"{}"#]);
+    let rejected = sink.write_to(&mut db, &records).unwrap();
+    assert_eq!(reasons(&rejected), ["3 it has no fields"]);
+    assert_eq!(db.executed, [r#"UPDATE "t" SET "a" = ?1 WHERE "id" = ?2"#]);
+    assert_eq!(db.rows("select id, a from t"), ["1|y"]);
+}
+
+#[test]
 fn new_fields_become_columns_unless_forbidden() {
     let mut db = Db::with("create table t (id integer)");
     let mut open = sink(json!({}));
@@ -285,14 +304,18 @@ fn one_bad_write_of_a_key_does_not_take_the_good_ones_with_it() {
 #[test]
 fn an_outage_and_a_missing_table_are_no_record_s_fault() {
     let mut db = Db::new();
-    db.down = true;
-    let mut sink1 = sink(json!({}));
+    db.fail("08006", "gone", true);
+    let mut open = sink(json!({}));
     let records = values(&[r#"{"id": 1}"#]);
-    assert!(matches!(sink1.write_to(&mut db, &records), Err(Error::Retry { .. })));
-    db.down = false;
-    assert!(sink1.write_to(&mut db, &records).unwrap().is_empty());
+    assert!(matches!(open.write_to(&mut db, &records), Err(Error::Retry { .. })));
+    db.fails = None;
+    assert!(open.write_to(&mut db, &records).unwrap().is_empty(), "the table is made");
+    assert!(open.write_to(&mut db, &records).unwrap().is_empty(), "the table is known");
     db.connection.execute_batch("drop table t").unwrap();
-    assert!(matches!(sink1.write_to(&mut db, &records), Ok(_) | Err(Error::Retry { .. })));
+    let error = open.write_to(&mut db, &records).unwrap_err();
+    assert!(matches!(&error, Error::Retry { reason, .. } if reason.contains("no such table")), "{error}");
+    assert!(open.write_to(&mut db, &records).unwrap().is_empty(), "it is looked up, and made again");
+    assert_eq!(db.rows("select id from t"), ["1"]);
     let mut closed = sink(json!({"create": false, "table": "other"}));
     let error = closed.write_to(&mut db, &records).unwrap_err();
     assert!(
