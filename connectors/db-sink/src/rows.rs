@@ -42,12 +42,13 @@ impl<'a> Rows<'a> {
     pub(crate) fn read(batch: &Batch<'a>, config: &Config, rejected: &mut Rejections) -> Self {
         let mut rows = Rows::default();
         for record in batch.records() {
-            let from = rows.values.len();
+            let (fields, from) = (rows.fields.len(), rows.values.len());
             let taken = match record.value() {
                 None => rows.tombstone(&record, config),
                 Some(value) => rows.row(&record, value, config),
             };
             if let Err(reason) = taken {
+                rows.fields.truncate(fields);
                 rows.values.truncate(from);
                 rejected.push(record.position(), reason);
             }
@@ -89,9 +90,10 @@ impl<'a> Rows<'a> {
                 Some(field) if name.is(field) => hint,
                 _ => self.number(&name.text())?,
             };
+            // A name that comes twice counts as it comes last.
             match self.values[from..].iter_mut().find(|(known, _)| *known as usize == number) {
-                Some(twice) if number < hint => twice.1 = Cell::Json(raw),
-                _ => self.values.push((number as u32, Cell::Json(raw))),
+                Some(twice) => twice.1 = Cell::Json(raw),
+                None => self.values.push((number as u32, Cell::Json(raw))),
             }
         }
         if config.key_from == KeyFrom::Record {

@@ -275,6 +275,29 @@ fn records_that_are_no_rows_are_rejected_and_the_rest_is_written() {
 }
 
 #[test]
+fn a_record_of_too_many_fields_takes_no_room_from_the_others() {
+    let mut db = Db::new();
+    let fields: Vec<String> = (0..1001).map(|field| format!(r#""f{field}": 1"#)).collect();
+    let records = values(&[r#"{"id": 1}"#, &format!("{{{}}}", fields.join(",")), r#"{"id": 2, "a": 1}"#]);
+    let rejected = sink(json!({})).write_to(&mut db, &records).unwrap();
+    assert_eq!(reasons(&rejected), [r#"1 "f999" would be one of more than 1000 fields"#]);
+    assert_eq!(db.rows("select * from t"), ["1|-", "2|1"]);
+}
+
+#[test]
+fn the_last_of_two_fields_of_one_name_counts_whatever_came_before() {
+    let twice = [r#"{"b": 1, "b": 2}"#, r#"{"a": 3, "b": 1, "b": 2}"#, r#"{"b": 1, "a": 3, "b": 2}"#];
+    for before in [r#"{"a": 1, "b": 1}"#, r#"{"b": 1, "a": 1}"#, r#"{"b": 1, "c": 1}"#] {
+        for twice in twice {
+            let mut db = Db::new();
+            let rejected = sink(json!({})).write_to(&mut db, &values(&[before, twice])).unwrap();
+            assert!(rejected.is_empty(), "{before} {twice} {rejected:?}");
+            assert_eq!(db.rows("select b from t"), ["1", "2"], "{before} {twice}");
+        }
+    }
+}
+
+#[test]
 fn rows_that_the_database_refuses_are_found_whether_it_names_them_or_not() {
     for names_rows in [true, false] {
         let mut db = Db::with("create table t (id integer primary key, n integer check (n < 100))");
