@@ -81,6 +81,8 @@ fn refused(error: &rusqlite::Error, row: Option<u32>) -> DbError {
     let message = error.to_string();
     let sqlstate = if message.contains("no such table") {
         "42P01"
+    } else if message.contains("syntax error") {
+        "42601"
     } else if message.contains("constraint") {
         "23000"
     } else {
@@ -345,6 +347,67 @@ fn an_outage_and_a_missing_table_are_no_record_s_fault() {
         matches!(&error, Error::Retry { reason, .. } if reason.contains("no table \"other\"")),
         "{error}"
     );
+}
+
+#[test]
+fn only_what_is_in_a_row_is_blamed_on_it() {
+    for (sqlstate, is_of_the_row) in [
+        ("22003", true),
+        ("23505", true),
+        // A check option, and what a trigger raises.
+        ("44000", true),
+        ("P0001", true),
+        // Text for SQLite's rowid, and a value that is too large for an index.
+        ("42804", true),
+        ("54000", true),
+        // As SQLite has it for a database file that is damaged.
+        ("HY000", false),
+        ("XX001", false),
+        ("07001", false),
+        ("42501", false),
+        ("42P10", false),
+        ("42601", false),
+        ("0A000", false),
+    ] {
+        let mut db = Db::with("create table t (id integer)");
+        db.fail(sqlstate, "it says no", false);
+        let written = sink(json!({})).write_to(&mut db, &values(&[r#"{"id": 1}"#, r#"{"id": 2}"#]));
+        match written {
+            Ok(rejected) => assert!(is_of_the_row && rejected.len() == 2, "{sqlstate} {rejected:?}"),
+            Err(error) => assert!(
+                !is_of_the_row && matches!(&error, Error::Retry { reason, .. } if reason.contains(sqlstate)),
+                "{sqlstate} {error}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_statement_that_fails_whatever_the_row_is_no_row_s_fault() {
+    for sqlstate in ["42804", "54000", "P0001"] {
+        let mut db = Db::with("create table t (id integer)");
+        db.names_rows = false;
+        db.fail(sqlstate, "it says no", false);
+        let written = sink(json!({})).write_to(&mut db, &values(&[r#"{"id": 1}"#]));
+        assert!(matches!(written, Err(Error::Retry { .. })), "{sqlstate} {written:?}");
+    }
+}
+
+#[test]
+fn a_trigger_that_says_no_to_everything_is_no_record_s_fault() {
+    let mut db = Db::with("create table t (id integer)");
+    db.fail("P0001", "closed for today", false);
+    let records: Vec<Record> = (0..8).map(|id| Record::value(format!(r#"{{"id": {id}}}"#))).collect();
+    let written = sink(json!({})).write_to(&mut db, &records);
+    assert!(matches!(written, Err(Error::Retry { .. })), "{written:?}");
+    assert_eq!(sink(json!({})).write_to(&mut db, &records[1..]).unwrap().len(), 7);
+}
+
+#[test]
+fn a_type_that_is_no_sql_is_a_mistake_in_the_file() {
+    let mut broken = sink(json!({"types": {"id": "numeric 12"}}));
+    let error = broken.write_to(&mut Db::new(), &values(&[r#"{"id": 1}"#])).unwrap_err();
+    assert!(matches!(&error, Error::Fatal(reason) if reason.contains("numeric 12")), "{error}");
 }
 
 #[test]
