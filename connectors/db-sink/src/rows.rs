@@ -7,7 +7,7 @@ use flumen_sdk::json::{self, Raw};
 use flumen_sdk::sql::{Dialect, Value};
 use flumen_sdk::{Batch, RecordRef, Rejections};
 
-use crate::config::{Config, KeyFrom, Tombstones};
+use crate::config::{Config, Evolution, KeyFrom, Tombstones};
 use crate::kind::Kind;
 use crate::table::{Asked, COLUMNS_MAX};
 
@@ -166,14 +166,19 @@ impl Cell<'_> {
 
     /// The value for a column of that kind, or what was expected instead.
     #[inline]
-    pub(crate) fn convert(&self, kind: Kind, dialect: Dialect) -> Result<Value, &'static str> {
+    pub(crate) fn convert(
+        &self,
+        kind: Kind,
+        dialect: Dialect,
+        evolution: Evolution,
+    ) -> Result<Value, &'static str> {
         match self {
-            Cell::Json(raw) => kind.convert(*raw, dialect),
+            Cell::Json(raw) => kind.convert(*raw, dialect, evolution),
             Cell::Text(text) => {
                 let mut quoted = Vec::new();
                 json::write_text(&mut quoted, text);
                 let quoted = String::from_utf8(quoted).map_err(|_| "text")?;
-                kind.convert(json::value(&quoted).map_err(|_| "text")?, dialect)
+                kind.convert(json::value(&quoted).map_err(|_| "text")?, dialect, evolution)
             }
         }
     }

@@ -103,8 +103,9 @@ pub(crate) fn widen(dialect: Dialect, table: &str, column: &str, sql_type: &str)
     match dialect {
         Dialect::Sqlite => None,
         Dialect::Mysql => Some(format!("ALTER TABLE {table} MODIFY COLUMN {column} {sql_type}")),
+        // By way of text: from a double straight to numeric only 15 digits go.
         Dialect::Postgres => Some(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type} USING {column}::{sql_type}"
+            "ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type} USING {column}::TEXT::{sql_type}"
         )),
     }
 }
@@ -147,8 +148,8 @@ mod tests {
         );
         assert_eq!(add_column(Dialect::Sqlite, "t", "x", "REAL"), r#"ALTER TABLE "t" ADD COLUMN "x" REAL"#);
         assert_eq!(
-            widen(Dialect::Postgres, "t", "x", "TEXT").unwrap(),
-            r#"ALTER TABLE "t" ALTER COLUMN "x" TYPE TEXT USING "x"::TEXT"#
+            widen(Dialect::Postgres, "t", "x", "NUMERIC").unwrap(),
+            r#"ALTER TABLE "t" ALTER COLUMN "x" TYPE NUMERIC USING "x"::TEXT::NUMERIC"#
         );
         assert_eq!(
             delete(Dialect::Postgres, "t", &["a", "b"]),

@@ -137,7 +137,7 @@ impl Writer<'_> {
     #[inline]
     fn convert(&self, field: &str, at: usize, cell: &Cell<'_>) -> Result<Value, String> {
         let kind = self.table.columns[at].kind;
-        cell.convert(kind, self.table.dialect)
+        cell.convert(kind, self.table.dialect, self.config.evolution)
             .map_err(|expected| format!("{field}: {} is not {expected}", cell.show()))
     }
 

@@ -266,6 +266,57 @@ fn new_fields_become_columns_unless_forbidden() {
 }
 
 #[test]
+fn a_value_of_another_type_is_a_dead_letter_and_the_column_stays_as_it_is() {
+    let table = "create table t (amount numeric(12,2), ok boolean)";
+    let records =
+        values(&[r#"{"amount": "n/a", "ok": true}"#, r#"{"amount": 2.5, "ok": 1}"#, r#"{"amount": "1.5"}"#]);
+    for mut db in [Db::postgres(table), Db::with(table)] {
+        let rejected = sink(json!({})).write_to(&mut db, &records).unwrap();
+        assert_eq!(reasons(&rejected), ["0 amount: \"n/a\" is not a number", "1 ok: 1 is not a boolean"]);
+        assert_eq!(db.rows("select * from t"), ["1.5|-"]);
+        assert!(db.executed.iter().all(|statement| statement.starts_with("INSERT")), "{:?}", db.executed);
+    }
+    let mut db = Db::with(table);
+    let mut sink = sink(json!({"evolution": "widen-to-text"}));
+    assert!(sink.write_to(&mut db, &records[1..]).unwrap().is_empty());
+    assert_eq!(db.rows("select * from t"), ["2.5|1", "1.5|-"]);
+}
+
+#[test]
+fn no_number_is_rounded() {
+    const LONG: &str = "12345678901234567.89";
+    let record = [Record::value(format!(r#"{{"n": {LONG}}}"#))];
+    let mut db = Db::new();
+    let mut fresh = sink(json!({}));
+    assert!(fresh.write_to(&mut db, &record).unwrap().is_empty());
+    assert!(fresh.write_to(&mut db, &values(&[r#"{"n": 1.50}"#])).unwrap().is_empty());
+    assert_eq!(db.rows("select n, typeof(n) from t"), [format!("{LONG}|text"), "1.50|text".to_owned()]);
+    for holds_texts in ["text", "varchar(30)", ""] {
+        let mut db = Db::with(&format!("create table t (n {holds_texts})"));
+        assert!(sink(json!({})).write_to(&mut db, &record).unwrap().is_empty());
+        assert_eq!(db.rows("select n from t"), [LONG]);
+    }
+    for rounds in ["integer", "real", "numeric", "decimal(30,2)", "boolean", "json", "money"] {
+        let mut db = Db::with(&format!("create table t (n {rounds})"));
+        let rejected = sink(json!({"evolution": "widen-to-text"})).write_to(&mut db, &record).unwrap();
+        assert_eq!(rejected.len(), 1, "{rounds}");
+        assert!(reasons(&rejected)[0].contains(LONG), "{rejected:?}");
+    }
+    let mut db = Db::with("create table t (n real, i integer, d numeric)");
+    let records = values(&[
+        r#"{"n": 9007199254740993}"#,
+        r#"{"n": 0.1, "i": 9007199254740993, "d": 0.30000000000000004}"#,
+        r#"{"n": 2, "i": 0.5, "d": 9007199254740993}"#,
+    ]);
+    let rejected = sink(json!({})).write_to(&mut db, &records).unwrap();
+    assert_eq!(reasons(&rejected), ["0 n: 9007199254740993 is not a number that a double keeps"]);
+    assert_eq!(
+        db.rows("select * from t"),
+        ["0.1|9007199254740993|0.30000000000000004", "2.0|0.5|9007199254740993"]
+    );
+}
+
+#[test]
 fn records_that_are_no_rows_are_rejected_and_the_rest_is_written() {
     let mut db = Db::new();
     let records = values(&["nope", "[1]", "{}", r#"{"id": 1}"#, r#"{"": 1}"#, r#"{"a": 1, "A": 2}"#]);
