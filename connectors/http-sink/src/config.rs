@@ -27,7 +27,8 @@ pub struct Config {
     /// More headers of each request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Sent as `Authorization: Bearer …`; write it as `${env:TOKEN}` or `${file:PATH}`.
+    /// Sent as `Authorization: Bearer …`. Write anything here, and give the token by the environment:
+    /// `FLUMEN_SINKS_NAME_CONFIG_BEARER`.
     pub bearer: Option<String>,
     /// Limits of one request. A batch of the log is cut to them; the pump decides how old one gets.
     #[serde(default)]
