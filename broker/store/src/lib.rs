@@ -16,6 +16,7 @@
 //! [`Bound::LogEnd`]. Kafka's own tools read every file. No tokio.
 
 mod aborted;
+mod adopt;
 mod append;
 mod buffers;
 mod catalogue;

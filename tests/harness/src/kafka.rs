@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -54,6 +55,18 @@ impl Kafka {
             TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|e| e.to_string())
         });
         Kafka { dir, port, process: Some(process) }
+    }
+
+    /// SIGTERM, and the end of it.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.signal("TERM");
+        process.wait_within(Duration::from_secs(120));
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
     }
 
     pub fn bootstrap(&self) -> String {
