@@ -1,0 +1,65 @@
+//! Files that grow, and going on where a cursor says.
+
+use serde_json::json;
+
+use crate::folder::{Folder, texts};
+
+#[test]
+fn only_whole_lines_are_read_from_a_file_that_grows() {
+    let folder = Folder::new();
+    folder.write("a.log", "one\ntw");
+    let mut source = folder.source("*.log", json!({}));
+    source.open(None).unwrap();
+    assert_eq!(texts(&source.drain(100).unwrap()), ["one"]);
+    assert_eq!(texts(&source.drain(100).unwrap()), [""; 0]);
+    folder.append("a.log", "o\nthree\n");
+    folder.write("b.log", "four\n");
+    assert_eq!(texts(&source.drain(100).unwrap()), ["two", "three", "four"]);
+}
+
+#[test]
+fn a_cursor_goes_on_where_it_was_taken() {
+    let folder = Folder::new();
+    let lines: String = (0..1000).map(|line| format!("line {line}\n")).collect();
+    folder.write("a.csv", format!("h\n{lines}"));
+    folder.write("b.csv", "h\nlast\n");
+    let config = json!({"format": "csv", "at_end": "exit"});
+    let (mut cursor, mut all) = (None::<Vec<u8>>, Vec::new());
+    loop {
+        let mut source = folder.source("*.csv", config.clone());
+        source.open(cursor.as_deref()).unwrap();
+        let read = source.poll(500).unwrap();
+        all.extend(read.records.iter().map(|record| record.text().to_owned()));
+        cursor = read.cursor.or(cursor);
+        if read.finished {
+            break;
+        }
+    }
+    assert_eq!(all.len(), 1001);
+    assert!(all.iter().take(1000).enumerate().all(|(at, text)| *text == format!("{{\"h\":\"line {at}\"}}")));
+}
+
+#[test]
+fn a_second_import_reads_what_is_new() {
+    let folder = Folder::new();
+    folder.write("a.log", "1\n2");
+    let mut first = folder.source("*.log", json!({"at_end": "exit"}));
+    first.open(None).unwrap();
+    let cursor = first.drain(100).unwrap().cursor;
+    folder.append("a.log", "\n3\n");
+    folder.write("b.log", "4\n");
+    let mut second = folder.source("*.log", json!({"at_end": "exit"}));
+    second.open(cursor.as_deref()).unwrap();
+    assert_eq!(texts(&second.drain(100).unwrap()), ["", "3", "4"]);
+}
+
+#[test]
+fn what_is_there_at_the_first_start_can_be_left_out() {
+    let folder = Folder::new();
+    folder.write("a.log", "old\n");
+    let mut source = folder.source("a.log", json!({"start": "end"}));
+    source.open(None).unwrap();
+    assert_eq!(texts(&source.drain(100).unwrap()), [""; 0]);
+    folder.append("a.log", "new\n");
+    assert_eq!(texts(&source.drain(100).unwrap()), ["new"]);
+}

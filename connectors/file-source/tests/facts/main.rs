@@ -1,0 +1,8 @@
+//! What file-source reads, and what it makes of it.
+
+mod folder;
+mod formats;
+mod growth;
+mod long;
+mod rotation;
+mod settings;

@@ -1,0 +1,81 @@
+//! Files that are renamed, cut short, or written anew.
+
+use serde_json::json;
+
+use crate::folder::{Folder, texts};
+
+#[test]
+fn rotation_by_rename_loses_and_repeats_nothing() {
+    let folder = Folder::new();
+    folder.write("a.log", "1\n2\n");
+    let mut source = folder.source("a.log", json!({}));
+    source.open(None).unwrap();
+    assert_eq!(texts(&source.drain(100).unwrap()), ["1", "2"]);
+    folder.append("a.log", "3\n");
+    folder.rename("a.log", "a.log.1");
+    folder.append("a.log.1", "4\n");
+    folder.write("a.log", "5\n");
+    let mut read = texts(&source.drain(100).unwrap()).iter().map(|text| text.to_string()).collect::<Vec<_>>();
+    read.sort();
+    assert_eq!(read, ["3", "4", "5"]);
+}
+
+#[test]
+fn rotation_while_it_was_down_is_found_by_identity() {
+    let folder = Folder::new();
+    folder.write("a.log", "1\n2\n");
+    let mut first = folder.source("a.log", json!({}));
+    first.open(None).unwrap();
+    let cursor = first.drain(100).unwrap().cursor;
+    folder.append("a.log", "3\n");
+    folder.rename("a.log", "a.log.1");
+    folder.write("a.log", "4\n");
+    let mut second = folder.source("a.log", json!({}));
+    second.open(cursor.as_deref()).unwrap();
+    let read = second.drain(100).unwrap();
+    let mut read = texts(&read);
+    read.sort();
+    assert_eq!(read, ["3", "4"]);
+}
+
+#[test]
+fn a_rename_inside_the_pattern_repeats_nothing() {
+    let folder = Folder::new();
+    folder.write("a.log", "1\n");
+    let mut source = folder.source("a.log*", json!({}));
+    source.open(None).unwrap();
+    assert_eq!(texts(&source.drain(100).unwrap()), ["1"]);
+    folder.rename("a.log", "a.log.1");
+    folder.append("a.log.1", "2\n");
+    folder.write("a.log", "3\n");
+    assert_eq!(texts(&source.drain(100).unwrap()), ["2", "3"]);
+}
+
+#[test]
+fn copytruncate_begins_anew_even_if_it_has_grown_past() {
+    let folder = Folder::new();
+    folder.write("a.log", "old 1\nold 2\n");
+    let mut source = folder.source("a.log", json!({}));
+    source.open(None).unwrap();
+    assert_eq!(texts(&source.drain(100).unwrap()).len(), 2);
+    // The same inode, as `: > a.log` leaves it.
+    folder.write("a.log", "new 1\n");
+    assert_eq!(texts(&source.drain(100).unwrap()), ["new 1"]);
+    folder.write("a.log", "newer 1\nnewer 2\nnewer 3\n");
+    assert_eq!(texts(&source.drain(100).unwrap()), ["newer 1", "newer 2", "newer 3"]);
+}
+
+#[test]
+fn a_file_truncated_to_nothing_while_it_was_down_begins_anew() {
+    let folder = Folder::new();
+    folder.write("a.log", "old 1\nold 2\n");
+    let mut first = folder.source("a.log", json!({}));
+    first.open(None).unwrap();
+    let cursor = first.drain(100).unwrap().cursor;
+    folder.write("a.log", "");
+    let mut second = folder.source("a.log", json!({}));
+    second.open(cursor.as_deref()).unwrap();
+    assert_eq!(texts(&second.drain(100).unwrap()), [""; 0]);
+    folder.append("a.log", "new\n");
+    assert_eq!(texts(&second.drain(100).unwrap()), ["new"]);
+}
