@@ -79,18 +79,17 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// `keep`: the reader still holds what comes next of this file.
+    /// `keep`: what the reader holds is of this file.
     pub(crate) fn run(&mut self, keep: bool, harvest: &mut Harvest<'_>) -> Result<Stop, Failure> {
         if self.format.needs_columns() && self.file.columns.is_none() && !self.learn_columns()? {
             return Ok(self.end());
         }
-        if !keep {
-            let offset = self.file.position.offset;
-            self.reader.seek(self.file.file()?, offset)?;
+        let offset = self.file.position.offset;
+        if !keep || self.reader.place() != offset {
+            self.reader.seek(offset);
         }
         loop {
-            let read_to = self.file.position.offset + self.reader.unread().len() as u64;
-            let left = self.file.size.saturating_sub(read_to);
+            let left = self.file.size.saturating_sub(self.reader.end());
             while !harvest.is_full() {
                 if !self.step(left == 0 && self.finite, harvest)? {
                     break;
@@ -104,7 +103,7 @@ impl Reading<'_> {
             }
             if self.reader.fill(self.file.file()?, left)? == 0 {
                 // It has become shorter while it was read; the next scan will tell why.
-                self.file.size = read_to;
+                self.file.size = self.reader.end();
             }
         }
     }

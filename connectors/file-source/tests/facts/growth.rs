@@ -1,5 +1,6 @@
 //! Files that grow, and going on where a cursor says.
 
+use flumen_sdk::testing::Read;
 use serde_json::json;
 
 use crate::folder::{Folder, texts};
@@ -62,4 +63,43 @@ fn what_is_there_at_the_first_start_can_be_left_out() {
     assert_eq!(texts(&source.drain(100).unwrap()), [""; 0]);
     folder.append("a.log", "new\n");
     assert_eq!(texts(&source.drain(100).unwrap()), ["new"]);
+}
+
+#[test]
+fn a_long_file_comes_whole_however_often_it_is_looked_at() {
+    let folder = Folder::new();
+    let lines: String = (0..700_000).map(|line| format!("this is line {line}\n")).collect();
+    assert!(lines.len() > 10 << 20);
+    folder.write("a.log", &lines);
+    // So that the second look comes after the first bytes.
+    let mut source = folder.source("*.log", json!({"poll_interval": "5ms"}));
+    source.open(None).unwrap();
+    assert_is_numbered(&source.drain(64 << 10).unwrap(), "this is line ", 700_000);
+}
+
+#[test]
+fn a_file_that_grows_faster_than_it_is_read_comes_in_order() {
+    let folder = Folder::new();
+    folder.write("a.log", "");
+    let mut source = folder.source("*.log", json!({}));
+    source.open(None).unwrap();
+    let mut all = Read::default();
+    for round in 0..200 {
+        let lines: String = (round * 500..(round + 1) * 500).map(|line| format!("line {line}\n")).collect();
+        let (whole, part) = lines.split_at(lines.len() - 5);
+        folder.append("a.log", whole);
+        all.records.extend(source.poll(1000).unwrap().records);
+        folder.append("a.log", part);
+        all.records.extend(source.poll(1000).unwrap().records);
+    }
+    all.records.extend(source.drain(100_000).unwrap().records);
+    assert_is_numbered(&all, "line ", 100_000);
+}
+
+fn assert_is_numbered(read: &Read, before: &str, lines: usize) {
+    assert!(read.bad.is_empty());
+    for (at, text) in texts(read).iter().enumerate() {
+        assert_eq!(*text, format!("{before}{at}"));
+    }
+    assert_eq!(read.records.len(), lines);
 }
