@@ -13,7 +13,7 @@ use flumen_sdk::{Error, Need, Output, Plugin, Polled, Result, Setup, Source, sta
 use crate::config::{AtEnd, Config, Start};
 use crate::cursor;
 use crate::format::Format;
-use crate::identity::{self, Identity, Seen, fnv1a};
+use crate::identity::{self, Identity, Seen};
 use crate::reader::Reader;
 use crate::reading::{Failure, Harvest, Reading, Stop};
 use crate::tracked::{Change, Tracked};
@@ -30,8 +30,6 @@ pub struct FileSource {
     reading: Option<Identity>,
     next: usize,
     finite: bool,
-    task: u64,
-    tasks: u64,
     last_scan: Option<Instant>,
     /// Keys under which `status` has been told of a trouble.
     troubles: BTreeSet<String>,
@@ -45,6 +43,13 @@ impl Plugin for FileSource {
 
     fn new(config: Config, setup: &Setup) -> Result<Self> {
         config.check()?;
+        if setup.tasks > 1 {
+            return Err(Error::fatal(
+                "file-source runs as one task: the cursor of a task tells only what that one has read, and \
+                 another number of tasks would read files again; set tasks = 1, and divide the patterns among \
+                 several sources if one is too slow",
+            ));
+        }
         Ok(FileSource {
             patterns: config.paths.iter().map(|path| Pattern::new(path)).collect(),
             excluded: config.exclude.iter().map(|path| Pattern::new(path)).collect(),
@@ -54,8 +59,6 @@ impl Plugin for FileSource {
             reading: None,
             next: 0,
             finite: setup.finish || config.at_end == AtEnd::Exit,
-            task: u64::from(setup.task),
-            tasks: u64::from(setup.tasks.max(1)),
             last_scan: None,
             troubles: BTreeSet::new(),
             changed: false,
@@ -143,8 +146,7 @@ impl FileSource {
         let mut seen_now = Vec::new();
         for path in paths {
             match identity::look(Path::new(&path)) {
-                Ok(Some(seen)) if self.is_mine(seen.identity) => seen_now.push((path, seen)),
-                Ok(Some(_)) => {}
+                Ok(Some(seen)) => seen_now.push((path, seen)),
                 // A name without a pattern that is not there yet; what a pattern found is gone again.
                 Ok(None) if self.config.paths.contains(&path) => {
                     troubles.push((path, "there is no such file".to_owned()));
@@ -179,11 +181,6 @@ impl FileSource {
             }
         }
         paths.into_iter().filter(|path| !self.excluded.iter().any(|pattern| pattern.matches(path))).collect()
-    }
-
-    fn is_mine(&self, identity: Identity) -> bool {
-        let bytes = [identity.device.to_le_bytes(), identity.inode.to_le_bytes()].concat();
-        fnv1a(&bytes) % self.tasks == self.task
     }
 
     /// A file is there: go on with it, or begin.

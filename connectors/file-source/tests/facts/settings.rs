@@ -1,31 +1,16 @@
 //! What is refused before anything is read.
 
 use file_source::FileSource;
-use flumen_sdk::Result;
 use flumen_sdk::testing::{Harness, setup};
+use flumen_sdk::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::folder::Folder;
-
 #[test]
-fn tasks_divide_the_files() {
-    let folder = Folder::new();
-    for file in 0..20 {
-        folder.write(&format!("{file}.log"), format!("{file}\n"));
-    }
-    let mut all = Vec::new();
-    for task in 0..3 {
-        let mut setup = setup(&[], &["out"]);
-        (setup.task, setup.tasks, setup.finish) = (task, 3, true);
-        let config = json!({ "paths": [folder.path("*.log")] }).to_string();
-        let mut source = Harness::<FileSource>::with_setup(&config, &setup).unwrap();
-        source.open(None).unwrap();
-        all.extend(
-            source.drain(1000).unwrap().records.iter().map(|record| record.text().parse::<u32>().unwrap()),
-        );
-    }
-    all.sort();
-    assert_eq!(all, (0..20).collect::<Vec<_>>());
+fn more_than_one_task_is_refused() {
+    let mut setup = setup(&[], &["out"]);
+    (setup.task, setup.tasks) = (1, 3);
+    let made = Harness::<FileSource>::with_setup(r#"{"paths": ["*.log"]}"#, &setup);
+    assert!(matches!(made.map(drop), Err(Error::Fatal(reason)) if reason.contains("tasks = 1")));
 }
 
 #[test]
