@@ -3,12 +3,12 @@
 //! JSON, short names because there is one entry a file:
 //!
 //! ```json
-//! {"v":1,"files":[{"p":"inbox/a.csv","d":1,"i":77,"n":256,"h":"9e3779b97f4a7c15","o":4096,"l":17}]}
+//! {"v":1,"files":[{"p":"inbox/a.csv","d":1,"i":77,"n":256,"h":"9e3779b97f4a7c15","o":4096,"l":17,"t":"a1"}]}
 //! ```
 //!
 //! p path when last seen, d device, i inode, n and h length and hash of the fingerprint, o offset, l lines
-//! before it, s in the middle of a line that is being skipped. A fingerprint tells a file from another
-//! one that was given its inode after it.
+//! before it, t hash of the bytes before it, s in the middle of a line that is being skipped. The hashes
+//! tell a file from another one that was given its inode after it.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) const BYTES_MAX: usize = 1 << 20;
 
 #[derive(Serialize, Deserialize)]
-struct Cursor {
+struct Cursor<P> {
     v: u32,
-    files: Vec<Position>,
+    files: Vec<P>,
 }
 
 /// Where reading a file goes on.
@@ -38,17 +38,19 @@ pub(crate) struct Position {
     pub(crate) offset: u64,
     #[serde(rename = "l")]
     pub(crate) lines: u64,
+    #[serde(rename = "t", with = "hex", default)]
+    pub(crate) tail: u64,
     #[serde(rename = "s", default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) skipping: bool,
 }
 
 pub(crate) fn encode<'a>(files: impl Iterator<Item = &'a Position>) -> Vec<u8> {
-    let cursor = Cursor { v: 1, files: files.cloned().collect() };
+    let cursor = Cursor { v: 1, files: files.collect::<Vec<_>>() };
     serde_json::to_vec(&cursor).unwrap_or_else(|error| panic!("a cursor is always JSON: {error}"))
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Position>, String> {
-    let cursor: Cursor = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let cursor: Cursor<Position> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     match cursor.v {
         1 => Ok(cursor.files),
         other => Err(format!("it has version {other}, which is newer than this plugin")),

@@ -5,6 +5,7 @@
 mod config;
 mod csv;
 mod cursor;
+mod fingerprint;
 mod format;
 mod identity;
 mod logic;

@@ -1,10 +1,13 @@
 //! A window on a file: bytes that have been read and not yet taken.
 //!
 //! Invariants: it never holds more than the longest allowed line and one chunk; it knows its own place and
-//! seeks it before each read, because whoever looks at the file meanwhile moves the place of the handle.
+//! seeks it before each read, because whoever looks at the file meanwhile moves the place of the handle; the
+//! bytes that it has read are also there where they were taken last, so that a place can be told again.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+
+use crate::fingerprint;
 
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -17,11 +20,14 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Forgets what it holds; reading goes on at `offset`.
-    pub(crate) fn seek(&mut self, offset: u64) {
+    /// Forgets what it holds; reading goes on at `offset`. The bytes behind it are read again.
+    pub(crate) fn seek(&mut self, file: &mut File, offset: u64) -> io::Result<()> {
+        let behind = offset.min(fingerprint::BYTES);
         self.buffer.clear();
-        self.from = 0;
-        self.at = offset;
+        (self.from, self.at) = (0, offset - behind);
+        self.read(file, behind)?;
+        self.from = self.buffer.len();
+        Ok(())
     }
 
     /// Where in the file the unread bytes begin.
@@ -38,15 +44,24 @@ impl Reader {
         &self.buffer[self.from..]
     }
 
+    /// What comes before the unread bytes; the last of it, if that is much.
+    pub(crate) fn behind(&self) -> &[u8] {
+        &self.buffer[..self.from]
+    }
+
     pub(crate) fn consume(&mut self, bytes: usize) {
         self.from += bytes;
     }
 
     /// Reads more, at most `left` bytes; zero at the end.
     pub(crate) fn fill(&mut self, file: &mut File, left: u64) -> io::Result<usize> {
-        self.buffer.drain(..self.from);
-        self.from = 0;
-        let want = left.min(CHUNK_BYTES as u64);
+        let behind = self.from.min(fingerprint::BYTES as usize);
+        self.buffer.drain(..self.from - behind);
+        self.from = behind;
+        self.read(file, left.min(CHUNK_BYTES as u64))
+    }
+
+    fn read(&mut self, file: &mut File, want: u64) -> io::Result<usize> {
         self.buffer.reserve(want as usize);
         file.seek(SeekFrom::Start(self.at))?;
         let read = file.take(want).read_to_end(&mut self.buffer)?;

@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use flumen_sdk::{BadInput, Error, Output, metrics};
 
 use crate::config::{Config, OnLongLine};
+use crate::fingerprint::Tail;
 use crate::format::{Format, Place, Taken};
 use crate::reader::Reader;
 use crate::tracked::Tracked;
@@ -81,12 +82,20 @@ pub(crate) struct Reading<'a> {
 impl Reading<'_> {
     /// `keep`: what the reader holds is of this file.
     pub(crate) fn run(&mut self, keep: bool, harvest: &mut Harvest<'_>) -> Result<Stop, Failure> {
+        let before = self.file.position.offset;
+        let stop = self.take_all(keep, harvest);
+        if self.file.position.offset != before {
+            self.file.position.tail = Tail::of(self.reader.behind()).0;
+        }
+        stop
+    }
+
+    fn take_all(&mut self, keep: bool, harvest: &mut Harvest<'_>) -> Result<Stop, Failure> {
         if self.format.needs_columns() && self.file.columns.is_none() && !self.learn_columns()? {
             return Ok(self.end());
         }
-        let offset = self.file.position.offset;
-        if !keep || self.reader.place() != offset {
-            self.reader.seek(offset);
+        if !keep || self.reader.place() != self.file.position.offset {
+            self.seek()?;
         }
         loop {
             let left = self.file.size.saturating_sub(self.reader.end());
@@ -102,10 +111,27 @@ impl Reading<'_> {
                 return Ok(self.end());
             }
             if self.reader.fill(self.file.file()?, left)? == 0 {
-                // It has become shorter while it was read; the next scan will tell why.
-                self.file.size = self.reader.end();
+                return Err(self.changed("it has become shorter while it was read"));
             }
         }
+    }
+
+    /// Begins to read where the position is.
+    fn seek(&mut self) -> Result<(), Failure> {
+        let Tracked { position, .. } = &*self.file;
+        let (offset, tail) = (position.offset, Tail(position.tail));
+        self.reader.seek(self.file.file()?, offset)?;
+        let is_there = self.reader.place() == offset;
+        if !is_there || (tail.0 != 0 && tail != Tail::of(self.reader.behind())) {
+            return Err(self.changed("it was cut short or written anew before it was read"));
+        }
+        Ok(())
+    }
+
+    /// It is no longer what the last scan saw; the next one will tell what it is.
+    fn changed(&mut self, reason: &str) -> Failure {
+        self.file.forget_look();
+        Failure::File(reason.to_owned())
     }
 
     fn end(&mut self) -> Stop {

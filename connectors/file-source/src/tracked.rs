@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::cursor::Position;
+use crate::fingerprint::{Fingerprint, Tail};
 use crate::format::Columns;
-use crate::identity::{Fingerprint, Identity, Seen};
+use crate::identity::{self, Identity, Seen};
 
 /// Scans that a file that was renamed away is kept for: who writes it may write on for a while.
 const SCANS_AFTER_RENAME: u32 = 5;
@@ -15,6 +17,8 @@ pub(crate) struct Tracked {
     pub(crate) position: Position,
     /// Its size when last looked at; in a finite run, where reading ends.
     pub(crate) size: u64,
+    /// When it was last changed, as the last look found it.
+    modified: Option<SystemTime>,
     /// The size at which what is there was found to be read, all but a line without an end.
     pub(crate) read_at: u64,
     pub(crate) columns: Option<Columns>,
@@ -41,7 +45,7 @@ pub(crate) enum Change {
 
 impl Tracked {
     pub(crate) fn new(path: String, seen: Seen) -> Self {
-        let Seen { identity: Identity { device, inode }, size } = seen;
+        let Seen { identity: Identity { device, inode }, size, .. } = seen;
         Tracked::at(Position { path, device, inode, ..Position::default() }, size)
     }
 
@@ -50,11 +54,12 @@ impl Tracked {
         Tracked {
             position,
             size,
+            modified: None,
             read_at: 0,
             columns: None,
             handle: None,
             looked: false,
-            matched: true,
+            matched: false,
             idle_scans: 0,
             failed: false,
             trouble: None,
@@ -76,7 +81,11 @@ impl Tracked {
     /// The open file; opened if need be.
     pub(crate) fn file(&mut self) -> io::Result<&mut File> {
         if self.handle.is_none() {
-            self.handle = Some(File::open(&self.position.path)?);
+            let file = File::open(&self.position.path)?;
+            if identity::of_file(&file)? != self.identity() {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its name"));
+            }
+            self.handle = Some(file);
         }
         self.handle.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -88,21 +97,23 @@ impl Tracked {
         }
     }
 
-    /// Takes in that the file was seen with that size.
+    /// Has the next scan look at it, whatever its size.
+    pub(crate) fn forget_look(&mut self) {
+        self.looked = false;
+    }
+
+    /// Takes in what was seen of the file.
     pub(crate) fn look(&mut self, seen: Seen) -> io::Result<Change> {
-        if self.looked && seen.size == self.size {
+        if self.looked && (seen.size, seen.modified) == (self.size, self.modified) {
             return Ok(Change::None);
         }
-        // What is cut short and written anew may have grown past the old place by now.
-        let known = self.fingerprint();
-        let replaced = seen.size < self.position.offset || !known.fits(self.file()?)?;
+        let replaced = !self.is_continued(seen.size)?;
+        self.modified = seen.modified;
         self.size = seen.size;
         self.looked = true;
         if replaced {
-            self.position.offset = 0;
-            self.position.lines = 0;
-            self.position.skipping = false;
-            self.position.fingerprint_len = 0;
+            let Position { path, device, inode, .. } = std::mem::take(&mut self.position);
+            self.position = Position { path, device, inode, ..Position::default() };
             self.columns = None;
             self.read_at = 0;
         }
@@ -113,6 +124,17 @@ impl Tracked {
             self.position.fingerprint = hash;
         }
         Ok(if replaced { Change::Replaced } else { Change::Grown })
+    }
+
+    /// Whether a file of that size has all that was read of this one. What is cut short and written anew may
+    /// have grown past the old place by now.
+    fn is_continued(&mut self, size: u64) -> io::Result<bool> {
+        let (offset, head, tail) = (self.position.offset, self.fingerprint(), Tail(self.position.tail));
+        if size < offset {
+            return Ok(false);
+        }
+        let file = self.file()?;
+        Ok(head.fits(file)? && tail.fits(file, offset)?)
     }
 
     /// No pattern finds it any more: it was renamed or removed. Its handle still leads to it, or another

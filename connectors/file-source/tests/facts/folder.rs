@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use file_source::FileSource;
 use flumen_sdk::testing::{Harness, Read, Record};
@@ -31,6 +32,13 @@ impl Folder {
 
     pub(crate) fn rename(&self, from: &str, to: &str) {
         fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    /// Gives a file a time of change that it never had.
+    pub(crate) fn touch(&self, name: &str) {
+        let file = OpenOptions::new().append(true).open(self.path(name)).unwrap();
+        let last = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(last + Duration::from_secs(1)).unwrap();
     }
 
     /// A source over `pattern` in this folder, which looks again at every poll.
