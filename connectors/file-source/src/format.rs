@@ -245,7 +245,11 @@ impl Format {
         for (at, field) in fields.iter().enumerate() {
             value.extend_from_slice(&columns.labels[at]);
             let text = self.dialect.text(field, row, &mut scratch);
-            if !field.quoted && text == self.null {
+            if self.is_null(field, text) {
+                if columns.key == Some(at) {
+                    written = Err(format!("no value in column {:?} for the key", columns.names[at]));
+                    break;
+                }
                 value.extend_from_slice(b"null");
             } else if let Err(kind) = csv::write_as(columns.types[at], text, &mut value) {
                 written = Err(format!("{}: {:?} is no {kind}", columns.names[at], shorten(text)));
@@ -266,6 +270,10 @@ impl Format {
         });
         (self.value, self.scratch) = (value, scratch);
         written
+    }
+
+    fn is_null(&self, field: &Field, text: &str) -> bool {
+        !field.quoted && text == self.null
     }
 
     fn json(&mut self, line: &[u8], place: Place<'_>, out: &mut Output) -> Result<(), String> {

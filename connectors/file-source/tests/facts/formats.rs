@@ -111,3 +111,24 @@ fn nothing_to_read_is_an_end_too() {
     folder.write("empty.csv", "");
     assert_eq!(folder.import("*.csv", json!({"format": "csv"})).records, []);
 }
+
+#[test]
+fn a_row_without_a_key_is_bad() {
+    let folder = Folder::new();
+    folder.write("o.csv", "id,n\n1,2\n,3\n\"\",4\n");
+    let read = folder.import("o.csv", json!({"format": "csv", "key": "id"}));
+    assert_eq!(keys(&read), ["1", ""], "the text of no letters is a key if it was meant to be one");
+    assert_eq!(reasons(&read), ["o.csv:3 no value in column \"id\" for the key"]);
+}
+
+#[test]
+fn marks_and_line_ends_of_windows_are_no_part_of_a_record() {
+    let folder = Folder::new();
+    folder.write("a.log", "\u{feff}1\r\n2\r\n3\r");
+    folder.write("b.csv", "\u{feff}a,b\r\n1,\"2\"\r\n\r\n3,\r\n");
+    folder.write("c.jsonl", "\u{feff}{}\r\n\r\n[]\r\n");
+    assert_eq!(texts(&folder.import("a.log", json!({}))), ["1", "2", "3"]);
+    let read = folder.import("b.csv", json!({"format": "csv"}));
+    assert_eq!(texts(&read), [r#"{"a":1,"b":2}"#, r#"{"a":3,"b":null}"#]);
+    assert_eq!(texts(&folder.import("c.jsonl", json!({"format": "jsonl"}))), ["{}", "[]"]);
+}
