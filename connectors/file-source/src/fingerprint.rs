@@ -52,7 +52,8 @@ impl Tail {
     }
 }
 
-fn part(file: &mut File, from: u64, len: u64) -> io::Result<Vec<u8>> {
+/// So many bytes from there, or fewer at the end.
+pub(crate) fn part(file: &mut File, from: u64, len: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(len as usize);
     file.seek(SeekFrom::Start(from))?;
     file.take(len).read_to_end(&mut bytes)?;

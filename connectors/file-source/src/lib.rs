@@ -11,7 +11,9 @@ mod identity;
 mod logic;
 mod reader;
 mod reading;
+mod row_end;
 mod tracked;
+mod troubles;
 mod walk;
 
 pub use config::{AtEnd, Config, FormatName, OnLongLine, Start};

@@ -17,6 +17,7 @@ use crate::identity::{self, Identity, Seen};
 use crate::reader::Reader;
 use crate::reading::{Failure, Harvest, Reading, Stop};
 use crate::tracked::{Change, Tracked};
+use crate::troubles::Troubles;
 use crate::walk::Pattern;
 
 pub struct FileSource {
@@ -31,8 +32,7 @@ pub struct FileSource {
     next: usize,
     finite: bool,
     last_scan: Option<Instant>,
-    /// Keys under which `status` has been told of a trouble.
-    troubles: BTreeSet<String>,
+    troubles: Troubles,
     changed: bool,
 }
 
@@ -60,7 +60,7 @@ impl Plugin for FileSource {
             next: 0,
             finite: setup.finish || config.at_end == AtEnd::Exit,
             last_scan: None,
-            troubles: BTreeSet::new(),
+            troubles: Troubles::default(),
             changed: false,
             config,
         })
@@ -116,6 +116,11 @@ impl Source for FileSource {
 }
 
 impl FileSource {
+    /// What `flumen status` shows to be wrong: paths or folders, and reasons.
+    pub fn troubles(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.troubles.iter()
+    }
+
     fn cursor(&mut self) -> Result<Option<Vec<u8>>> {
         if !std::mem::take(&mut self.changed) {
             return Ok(None);
@@ -162,9 +167,12 @@ impl FileSource {
         }
         self.leave_the_vanished(&mut troubles);
         // Those that are tried again stay told until they can be read.
-        let known = |file: &Tracked| Some((file.position.path.clone(), file.trouble.clone()?));
-        troubles.extend(self.files.iter().filter_map(known));
-        self.tell(troubles);
+        let known = |file: &mut Tracked| {
+            let reason = file.trouble.clone().or_else(|| file.wait_for_quote())?;
+            Some((file.position.path.clone(), reason))
+        };
+        troubles.extend(self.files.iter_mut().filter_map(known));
+        self.troubles.tell_all(troubles.into_iter().collect());
         self.last_scan = Some(Instant::now());
     }
 
@@ -234,30 +242,10 @@ impl FileSource {
         self.changed |= self.files.len() != before;
     }
 
-    /// Tells `status` what is wrong now, and what no longer is.
-    fn tell(&mut self, troubles: Vec<(String, String)>) {
-        let mut now = BTreeSet::new();
-        for (key, reason) in troubles {
-            if !self.troubles.contains(&key) {
-                flumen_sdk::warn!("{key}: {reason}");
-            }
-            status::trouble(&key, &reason);
-            now.insert(key);
-        }
-        for over in self.troubles.difference(&now) {
-            status::clear(over);
-        }
-        self.troubles = now;
-    }
-
     /// A file cannot be read for now.
     fn fail(&mut self, at: usize, reason: String) {
         let file = &mut self.files[at];
-        let path = &file.position.path;
-        if self.troubles.insert(path.clone()) {
-            flumen_sdk::warn!("{path}: {reason}");
-        }
-        status::trouble(path, &reason);
+        self.troubles.tell(&file.position.path, &reason);
         file.failed = true;
         file.trouble = Some(reason);
     }
@@ -265,14 +253,17 @@ impl FileSource {
     /// A file can be read again.
     fn mend(&mut self, at: usize) {
         let file = &mut self.files[at];
-        if file.trouble.take().is_some() && self.troubles.remove(&file.position.path) {
-            status::clear(&file.position.path);
+        if file.trouble.take().is_some() {
+            self.troubles.clear(&file.position.path);
         }
     }
 
     fn skip_to_ends(&mut self) {
-        for file in &mut self.files {
-            file.position.offset = file.size;
+        for at in 0..self.files.len() {
+            if let Err(error) = self.files[at].skip_to_end() {
+                self.files[at].position.offset = self.files[at].size;
+                self.fail(at, error.to_string());
+            }
         }
         self.changed = true;
     }

@@ -6,12 +6,19 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::cursor::Position;
-use crate::fingerprint::{Fingerprint, Tail};
+use crate::fingerprint::{self, Fingerprint, Tail};
 use crate::format::Columns;
 use crate::identity::{self, Identity, Seen};
+use crate::row_end::RowEnd;
 
 /// Scans that a file that was renamed away is kept for: who writes it may write on for a while.
 const SCANS_AFTER_RENAME: u32 = 5;
+
+/// Where the beginning of a line without an end is looked for.
+const LAST_LINE_BYTES: u64 = 1 << 20;
+
+/// Scans that a quote may stay open for before it is told: the rest of the row may be being written.
+const SCANS_OF_OPEN_QUOTE: u32 = 5;
 
 pub(crate) struct Tracked {
     pub(crate) position: Position,
@@ -22,6 +29,10 @@ pub(crate) struct Tracked {
     /// The size at which what is there was found to be read, all but a line without an end.
     pub(crate) read_at: u64,
     pub(crate) columns: Option<Columns>,
+    /// How far the end of a long row has been looked for.
+    pub(crate) row_end: Option<RowEnd>,
+    /// Where a row began that ended inside quotes, and the scans that have found it there.
+    open_quote: Option<(u64, u32)>,
     handle: Option<File>,
     /// Whether it has been looked at since the start.
     looked: bool,
@@ -57,6 +68,8 @@ impl Tracked {
             modified: None,
             read_at: 0,
             columns: None,
+            row_end: None,
+            open_quote: None,
             handle: None,
             looked: false,
             matched: false,
@@ -97,6 +110,37 @@ impl Tracked {
         }
     }
 
+    /// What is there of the next row ends inside quotes.
+    pub(crate) fn note_open_quote(&mut self) {
+        let offset = self.position.offset;
+        if self.open_quote.is_none_or(|(at, _)| at != offset) {
+            self.open_quote = Some((offset, 0));
+        }
+    }
+
+    /// Once a scan: why nothing more of it is read although there is more.
+    pub(crate) fn wait_for_quote(&mut self) -> Option<String> {
+        let (_, scans) = self.open_quote.as_mut().filter(|(at, _)| *at == self.position.offset)?;
+        *scans += 1;
+        (*scans > SCANS_OF_OPEN_QUOTE).then(|| {
+            let line = self.position.lines + 1;
+            format!("the row in line {line} has a quote that is not closed; waiting for the rest of it")
+        })
+    }
+
+    /// Leaves out the lines that are there; one without an end is still to come.
+    pub(crate) fn skip_to_end(&mut self) -> io::Result<()> {
+        let (size, len) = (self.size, self.size.min(LAST_LINE_BYTES));
+        let last = fingerprint::part(self.file()?, size - len, len)?;
+        match memchr::memrchr(b'\n', &last) {
+            Some(end) => self.position.offset = size - len + end as u64 + 1,
+            None if len == size => {}
+            None => (self.position.offset, self.position.skipping) = (size, true),
+        }
+        self.close();
+        Ok(())
+    }
+
     /// Has the next scan look at it, whatever its size.
     pub(crate) fn forget_look(&mut self) {
         self.looked = false;
@@ -115,6 +159,8 @@ impl Tracked {
             let Position { path, device, inode, .. } = std::mem::take(&mut self.position);
             self.position = Position { path, device, inode, ..Position::default() };
             self.columns = None;
+            self.row_end = None;
+            self.open_quote = None;
             self.read_at = 0;
         }
         if self.fingerprint().is_short(seen.size) {

@@ -72,3 +72,9 @@ pub(crate) fn reasons(read: &Read) -> Vec<String> {
     let name = |origin: &str| origin.rsplit('/').next().unwrap().to_owned();
     read.bad.iter().map(|bad| format!("{} {}", name(&bad.origin), bad.reason)).collect()
 }
+
+/// What is told to `status`, by the last part of the path.
+pub(crate) fn troubles(source: &Harness<FileSource>) -> Vec<String> {
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    source.plugin.troubles().map(|(path, reason)| format!("{}: {reason}", last(path))).collect()
+}

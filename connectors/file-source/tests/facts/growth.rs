@@ -66,6 +66,41 @@ fn what_is_there_at_the_first_start_can_be_left_out() {
 }
 
 #[test]
+fn the_first_row_after_a_start_at_the_end_is_a_row() {
+    let folder = Folder::new();
+    folder.write("a.csv", "id\n1\n2");
+    folder.write("b.csv", "");
+    folder.write("c.csv", "\u{feff}");
+    let mut source = folder.source("*.csv", json!({"format": "csv", "start": "end"}));
+    source.open(None).unwrap();
+    assert_eq!(texts(&source.drain(100).unwrap()), [""; 0]);
+    folder.append("a.csv", "3\n4\n");
+    folder.append("b.csv", "id\n5\n");
+    folder.append("c.csv", "id\n6\n");
+    let read = source.drain(100).unwrap();
+    assert_eq!(texts(&read), [r#"{"id":23}"#, r#"{"id":4}"#, r#"{"id":5}"#, r#"{"id":6}"#]);
+}
+
+#[test]
+fn a_line_that_is_completed_during_an_import_stays_one() {
+    let folder = Folder::new();
+    folder.write("a.log", "1\n2");
+    folder.write("b.csv", "x,\"y\nz");
+    let mut lines = folder.source("a.log", json!({"at_end": "exit"}));
+    let mut rows = folder.source("b.csv", json!({"at_end": "exit", "format": "csv", "columns": ["a", "b"]}));
+    lines.open(None).unwrap();
+    rows.open(None).unwrap();
+    folder.append("a.log", "3\n4\n");
+    folder.append("b.csv", "\n\"\n1,2\n");
+    let read = lines.drain(100).unwrap();
+    assert_eq!(texts(&read), ["1", "23"]);
+    assert_eq!(texts(&rows.drain(100).unwrap()), [r#"{"a":"x","b":"y\nz\n"}"#]);
+    let mut again = folder.source("a.log", json!({"at_end": "exit"}));
+    again.open(read.cursor.as_deref()).unwrap();
+    assert_eq!(texts(&again.drain(100).unwrap()), ["4"]);
+}
+
+#[test]
 fn a_long_file_comes_whole_however_often_it_is_looked_at() {
     let folder = Folder::new();
     let lines: String = (0..700_000).map(|line| format!("this is line {line}\n")).collect();

@@ -4,5 +4,6 @@ mod folder;
 mod formats;
 mod growth;
 mod long;
+mod quotes;
 mod rotation;
 mod settings;
