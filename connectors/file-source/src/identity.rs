@@ -33,6 +33,10 @@ pub(crate) fn look(path: &Path) -> io::Result<Option<Seen>> {
     }
 }
 
+pub(crate) fn of_folder(path: &Path) -> io::Result<Identity> {
+    of_path(path, &std::fs::metadata(path)?)
+}
+
 #[cfg(unix)]
 fn of_path(_: &Path, metadata: &Metadata) -> io::Result<Identity> {
     use std::os::unix::fs::MetadataExt;

@@ -119,7 +119,8 @@ impl Reading<'_> {
         if self.format.needs_columns() && self.file.columns.is_none() && !self.learn_columns()? {
             return Ok(self.end());
         }
-        if !keep || self.reader.place() != self.file.position.offset {
+        let (from, to) = (self.reader.place(), self.reader.end());
+        if !keep || from != self.file.position.offset || to > self.file.size {
             self.seek()?;
         }
         let mut last = false;

@@ -2,17 +2,18 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cursor::Position;
+use crate::cursor::{self, Gone, Position};
 use crate::fingerprint::{self, Fingerprint, Tail};
 use crate::format::Columns;
 use crate::identity::{self, Identity, Seen};
 use crate::row_end::RowEnd;
 
-/// Scans that a file that was renamed away is kept for: who writes it may write on for a while.
-const SCANS_AFTER_RENAME: u32 = 5;
+/// Scans that a file is waited for that was renamed away, because who writes it may write on for a while, or
+/// that nothing leads to, because its folder may be back.
+const SCANS_OF_PATIENCE: u32 = 5;
 
 /// Where the beginning of a line without an end is looked for.
 const LAST_LINE_BYTES: u64 = 1 << 20;
@@ -34,14 +35,18 @@ pub(crate) struct Tracked {
     /// Where a row began that ended inside quotes, and the scans that have found it there.
     open_quote: Option<(u64, u32)>,
     handle: Option<File>,
+    /// Where a rotation has put it, if it no longer is under its path.
+    away: Option<PathBuf>,
     /// Whether it has been looked at since the start.
     looked: bool,
     /// Whether a pattern finds it under its path.
     pub(crate) matched: bool,
+    /// Whether the last scan has found it under no name.
+    lost: bool,
     idle_scans: u32,
     /// It waits for the next scan.
     pub(crate) failed: bool,
-    /// Why it could not be read when that was last tried.
+    /// Why it could not be read when that was last tried, or why it never will be.
     pub(crate) trouble: Option<String>,
 }
 
@@ -71,8 +76,10 @@ impl Tracked {
             row_end: None,
             open_quote: None,
             handle: None,
+            away: None,
             looked: false,
             matched: false,
+            lost: false,
             idle_scans: 0,
             failed: false,
             trouble: None,
@@ -88,13 +95,15 @@ impl Tracked {
     }
 
     pub(crate) fn has_more(&self) -> bool {
-        !self.failed && self.position.offset < self.size && self.read_at != self.size
+        let may_be_read = !self.failed && self.position.gone.is_none();
+        may_be_read && self.position.offset < self.size && self.read_at != self.size
     }
 
     /// The open file; opened if need be.
     pub(crate) fn file(&mut self) -> io::Result<&mut File> {
         if self.handle.is_none() {
-            let file = File::open(&self.position.path)?;
+            let path = self.away.as_deref().unwrap_or(Path::new(&self.position.path));
+            let file = File::open(path)?;
             if identity::of_file(&file)? != self.identity() {
                 return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its name"));
             }
@@ -103,9 +112,9 @@ impl Tracked {
         self.handle.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Lets the handle go, where the path leads to the file again.
+    /// Lets the handle go, where a name leads to the file again.
     pub(crate) fn close(&mut self) {
-        if self.matched {
+        if self.matched || self.away.is_some() {
             self.handle = None;
         }
     }
@@ -118,8 +127,13 @@ impl Tracked {
         }
     }
 
-    /// Once a scan: why nothing more of it is read although there is more.
-    pub(crate) fn wait_for_quote(&mut self) -> Option<String> {
+    /// Once a scan: what is wrong with it.
+    pub(crate) fn trouble(&mut self) -> Option<String> {
+        self.trouble.clone().or_else(|| self.wait_for_quote())
+    }
+
+    /// Why nothing more of it is read although there is more.
+    fn wait_for_quote(&mut self) -> Option<String> {
         let (_, scans) = self.open_quote.as_mut().filter(|(at, _)| *at == self.position.offset)?;
         *scans += 1;
         (*scans > SCANS_OF_OPEN_QUOTE).then(|| {
@@ -154,14 +168,12 @@ impl Tracked {
         let replaced = !self.is_continued(seen.size)?;
         self.modified = seen.modified;
         self.size = seen.size;
-        self.looked = true;
+        if !std::mem::replace(&mut self.looked, true) {
+            // What reading has run into is settled by this look.
+            self.trouble = None;
+        }
         if replaced {
-            let Position { path, device, inode, .. } = std::mem::take(&mut self.position);
-            self.position = Position { path, device, inode, ..Position::default() };
-            self.columns = None;
-            self.row_end = None;
-            self.open_quote = None;
-            self.read_at = 0;
+            self.start_over();
         }
         if self.fingerprint().is_short(seen.size) {
             let size = self.size;
@@ -183,45 +195,108 @@ impl Tracked {
         Ok(head.fits(file)? && tail.fits(file, offset)?)
     }
 
-    /// No pattern finds it any more: it was renamed or removed. Its handle still leads to it, or another
-    /// name does. True when there is nothing left to wait for.
-    pub(crate) fn is_over(&mut self) -> bool {
-        if self.handle.is_none() && !self.find_renamed() {
-            return true;
-        }
-        let size = self.handle.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| metadata.len());
-        match size {
-            None => return true,
-            Some(size) if size > self.size => (self.size, self.idle_scans) = (size, 0),
-            Some(_) => self.idle_scans += 1,
-        }
-        !self.has_more() && self.idle_scans > SCANS_AFTER_RENAME
+    fn start_over(&mut self) {
+        let Position { path, device, inode, .. } = std::mem::take(&mut self.position);
+        self.position = Position { path, device, inode, ..Position::default() };
+        self.columns = None;
+        self.row_end = None;
+        self.open_quote = None;
+        self.trouble = None;
+        self.read_at = 0;
     }
 
-    /// Bytes that are there and will never be read, if it is over.
-    pub(crate) fn unread(&self) -> u64 {
-        self.size.saturating_sub(self.position.offset)
+    pub(crate) fn gone_since(&self) -> Option<i64> {
+        self.position.gone.as_ref().map(|gone| gone.since_ms)
     }
 
-    /// Looks for the file under another name in its folder, where a rotation may have put it.
-    fn find_renamed(&mut self) -> bool {
-        let Some(folder) = Path::new(&self.position.path).parent() else { return false };
-        let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let Ok(entries) = std::fs::read_dir(here) else { return false };
-        for entry in entries.flatten() {
-            let path = folder.join(entry.file_name());
-            let Ok(Some(seen)) = crate::identity::look(&path) else { continue };
-            if seen.identity != self.identity() || seen.size < self.position.offset {
-                continue;
+    /// A pattern finds it, under this path. True if the position is another one by that.
+    pub(crate) fn find(&mut self, path: &str, seen: &Seen) -> bool {
+        let was_lost = std::mem::take(&mut self.lost) || self.position.gone.is_some();
+        (self.matched, self.away, self.idle_scans) = (true, None, 0);
+        if was_lost {
+            self.trouble = None;
+            if !self.is_back(path, seen) {
+                self.start_over();
             }
-            let Ok(mut file) = File::open(&path) else { continue };
-            if self.fingerprint().fits(&mut file).unwrap_or(false) {
-                self.handle = Some(file);
-                self.size = seen.size;
-                self.looked = true;
-                return true;
-            }
+            self.position.gone = None;
         }
-        false
+        let moved = self.position.path != path;
+        if moved {
+            path.clone_into(&mut self.position.path);
+        }
+        was_lost || moved
+    }
+
+    /// Whether a file that was lost is there again; else its inode was given to another one. That may begin
+    /// with all that was read of the old one, as short files do.
+    fn is_back(&self, path: &str, seen: &Seen) -> bool {
+        let modified_ms = self.modified_ms();
+        let is_untouched = modified_ms.is_some() && modified_ms == seen.modified.and_then(cursor::millis);
+        let has_grown = seen.size > self.position.offset || modified_ms.is_none();
+        is_untouched || (path == self.position.path && has_grown)
+    }
+
+    fn modified_ms(&self) -> Option<i64> {
+        match &self.position.gone {
+            Some(gone) => gone.modified_ms,
+            None => self.modified.and_then(cursor::millis),
+        }
+    }
+
+    /// Tries whether it is that file by now, under its own path and another identity.
+    pub(crate) fn is_known_as(&mut self, seen: Seen) -> io::Result<bool> {
+        let Identity { device, inode } = self.identity();
+        self.handle = None;
+        (self.position.device, self.position.inode) = (seen.identity.device, seen.identity.inode);
+        let is_same = self.is_continued(seen.size);
+        if !is_same.as_ref().is_ok_and(|is_same| *is_same) {
+            self.handle = None;
+            (self.position.device, self.position.inode) = (device, inode);
+        }
+        is_same
+    }
+
+    /// No pattern finds it any more: it was renamed or removed. `elsewhere`: another name that may lead to
+    /// it. True when there is nothing left to wait for; of the `last` scan nothing can be waited for.
+    pub(crate) fn miss(&mut self, elsewhere: Option<&(PathBuf, Seen)>, last: bool) -> bool {
+        let size = match elsewhere {
+            Some((path, seen)) if self.is_under(path, *seen) => Some(seen.size),
+            _ => self.handle.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| metadata.len()),
+        };
+        let has_grown = size.is_some_and(|size| size > self.size);
+        let was_lost = std::mem::replace(&mut self.lost, size.is_none());
+        self.idle_scans = if has_grown || self.lost != was_lost { 0 } else { self.idle_scans + 1 };
+        self.size = size.unwrap_or(self.size);
+        (self.lost || !self.has_more()) && (last || self.idle_scans > SCANS_OF_PATIENCE)
+    }
+
+    fn is_under(&mut self, path: &Path, seen: Seen) -> bool {
+        self.away = Some(path.to_owned());
+        let is_as_before = self.looked && (seen.size, seen.modified) == (self.size, self.modified);
+        let is_it = is_as_before || self.is_continued(seen.size).unwrap_or(false);
+        if is_it {
+            (self.looked, self.modified) = (true, seen.modified);
+        } else {
+            self.away = None;
+        }
+        is_it
+    }
+
+    /// It has been renamed since the last scan.
+    pub(crate) fn follow(&mut self, path: &Path) {
+        self.away = Some(path.to_owned());
+    }
+
+    /// Nothing leads to it any more. What is remembered is enough to go on if it comes back.
+    pub(crate) fn leave(&mut self, now_ms: i64) {
+        self.trouble = self.vanished();
+        self.position.gone = Some(Gone { since_ms: now_ms, modified_ms: self.modified_ms() });
+        (self.handle, self.away, self.looked) = (None, None, false);
+    }
+
+    /// What is lost with it.
+    pub(crate) fn vanished(&self) -> Option<String> {
+        let unread = self.size.saturating_sub(self.position.offset);
+        (unread > 0).then(|| format!("it has vanished with {unread} bytes not read"))
     }
 }

@@ -3,7 +3,10 @@
 mod folder;
 mod formats;
 mod growth;
+mod identity;
 mod long;
 mod quotes;
 mod rotation;
 mod settings;
+mod soak;
+mod vanished;

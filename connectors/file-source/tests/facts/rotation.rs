@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::folder::{Folder, texts};
+use crate::folder::{Folder, texts, troubles};
 
 #[test]
 fn rotation_by_rename_loses_and_repeats_nothing() {
@@ -80,76 +80,65 @@ fn a_file_truncated_to_nothing_while_it_was_down_begins_anew() {
     assert_eq!(texts(&second.drain(100).unwrap()), ["new"]);
 }
 
-/// Two imports of a folder, and what the second one read.
-fn imported_again(folder: &Folder, between: impl FnOnce(&Folder)) -> Vec<String> {
-    let config = || json!({"format": "csv", "at_end": "exit"});
-    let mut first = folder.source("*.csv", config());
-    first.open(None).unwrap();
-    let cursor = first.drain(1 << 20).unwrap().cursor;
-    between(folder);
-    let mut second = folder.source("*.csv", config());
-    second.open(cursor.as_deref()).unwrap();
-    texts(&second.drain(1 << 20).unwrap()).iter().map(|text| text.to_string()).collect()
-}
-
 #[test]
-fn a_second_import_tells_a_new_file_under_the_old_inode() {
+fn a_file_that_is_renamed_while_it_is_read_comes_whole() {
     let folder = Folder::new();
-    folder.write("o.csv", "id\n1\n2\n");
-    // Truncated and written anew, it has its inode as a new file may have it that follows a removed one.
-    let read = imported_again(&folder, |folder| folder.write("o.csv", "id\n3\n4\n5\n6\n"));
-    assert_eq!(read, [3, 4, 5, 6].map(|id| format!("{{\"id\":{id}}}")));
-}
-
-#[test]
-fn files_with_the_same_long_header_are_told_apart() {
-    let folder = Folder::new();
-    let header: String = (0..100).map(|column| format!("column {column},")).collect();
-    let row = |id: u32| format!("{id}{}\n", ",".repeat(100));
-    folder.write("o.csv", format!("{header}id\n{}{}", row(1), row(2)));
-    let new = format!("{header}id\n{}{}{}", row(3), row(4), row(5));
-    assert_eq!(imported_again(&folder, |folder| folder.write("o.csv", new)).len(), 3);
-}
-
-#[test]
-fn a_file_truncated_between_the_first_looks_begins_anew() {
-    let folder = Folder::new();
-    folder.write("a.log", "old 1\n");
-    let mut source = folder.source("a.log", json!({"poll_interval": "1h"}));
-    source.open(None).unwrap();
-    let read = source.drain(100).unwrap();
-    assert_eq!(texts(&read), ["old 1"]);
-    folder.write("a.log", "new 1\nnew 2\n");
-    let mut second = folder.source("a.log", json!({}));
-    second.open(read.cursor.as_deref()).unwrap();
-    assert_eq!(texts(&second.drain(100).unwrap()), ["new 1", "new 2"]);
-}
-
-#[test]
-fn a_file_rewritten_to_the_same_size_begins_anew() {
-    let folder = Folder::new();
-    folder.write("a.log", "old 1\n");
+    let lines: String = (0..50_000).map(|line| format!("{line}\n")).collect();
+    folder.write("a.log", &lines);
     let mut source = folder.source("a.log", json!({}));
     source.open(None).unwrap();
-    assert_eq!(texts(&source.drain(100).unwrap()), ["old 1"]);
-    assert_eq!(texts(&source.drain(100).unwrap()), [""; 0]);
-    folder.write("a.log", "new 1\n");
-    folder.touch("a.log");
-    assert_eq!(texts(&source.drain(100).unwrap()), ["new 1"]);
-    folder.touch("a.log");
-    assert_eq!(texts(&source.drain(100).unwrap()), [""; 0], "only touched");
+    let mut read = source.poll(1000).unwrap();
+    folder.rename("a.log", "a.log.1");
+    folder.append("a.log.1", "50000\n");
+    folder.write("a.log", "50001\n");
+    read.records.extend(source.drain(1000).unwrap().records);
+    assert!(read.records.iter().enumerate().all(|(at, record)| record.text() == at.to_string()));
+    assert_eq!(read.records.len(), 50_002);
 }
 
 #[test]
-fn a_name_that_leads_elsewhere_by_now_is_not_read_as_the_old_file() {
+fn a_file_that_is_renamed_before_its_turn_comes_too() {
     let folder = Folder::new();
-    folder.write("a.log", "1\n2\n3\n");
-    folder.write("b.log", "4\n");
+    folder.write("a.log", "1\n2\n");
+    folder.write("b.log", "3\n");
     let mut source = folder.source("*.log", json!({"at_end": "exit"}));
     source.open(None).unwrap();
     folder.rename("b.log", "b.log.1");
-    folder.write("b.log", "other\n");
-    let read = source.drain(100).unwrap();
-    assert!(!texts(&read).contains(&"other"));
-    assert_eq!(texts(&read)[..3], ["1", "2", "3"]);
+    folder.write("b.log", "another\n");
+    assert_eq!(texts(&source.drain(100).unwrap()), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_read_gives_no_half_lines() {
+    let folder = Folder::new();
+    let lines: String = (0..200_000).map(|line| format!("line {line}\n")).collect();
+    folder.write("a.log", &lines);
+    for at_end in ["exit", "follow"] {
+        let mut source = folder.source("a.log", json!({"at_end": at_end, "poll_interval": "1h"}));
+        source.open(None).unwrap();
+        let mut read = source.poll(1000).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(folder.path("a.log")).unwrap();
+        file.set_len(1_000_003).unwrap();
+        read.records.extend(source.drain(100_000).unwrap().records);
+        assert!(read.records.iter().enumerate().all(|(at, r)| r.text() == format!("line {at}")));
+        assert_eq!(read.records.len(), lines[..1_000_003].matches('\n').count());
+        assert_eq!(troubles(&source), ["a.log: it has become shorter while it was read"]);
+        folder.write("a.log", &lines);
+    }
+}
+
+#[test]
+fn a_file_with_several_names_comes_once() {
+    let folder = Folder::new();
+    folder.write("b.log", "1\n");
+    std::fs::hard_link(folder.path("b.log"), folder.path("a.log")).unwrap();
+    std::os::unix::fs::symlink("b.log", folder.path("c.log")).unwrap();
+    let mut source = folder.source("*.log", json!({}));
+    source.open(None).unwrap();
+    assert_eq!(texts(&source.drain(100).unwrap()), ["1"]);
+    folder.append("c.log", "2\n");
+    assert_eq!(texts(&source.drain(100).unwrap()), ["2"]);
+    std::fs::remove_file(folder.path("a.log")).unwrap();
+    folder.append("b.log", "3\n");
+    assert_eq!(texts(&source.drain(100).unwrap()), ["3"]);
 }
