@@ -379,6 +379,20 @@ impl TransactionCoordinator {
         Ok(())
     }
 
+    /// Ends a producer's transaction on one partition, which is there, whatever its coordinator knows.
+    pub async fn end_on(
+        &self,
+        partition: &TopicPartition,
+        producer: Producer,
+        commit: bool,
+    ) -> Result<(), ErrorCode> {
+        let marked = self.0.markers.try_mark(partition, producer, commit);
+        match marked.map_err(|error| append_code(&error))?.await {
+            true => Ok(()),
+            false => Err(ErrorCode::KafkaStorageError),
+        }
+    }
+
     /// Every transactional id.
     pub async fn list(&self) -> Result<Vec<Listed>, ErrorCode> {
         if self.0.topics.get(TRANSACTION_STATE).is_none() {
