@@ -1,21 +1,25 @@
 //! What the log of Kafka's own controller says of topics, so that a directory of Kafka's can be adopted
-//! with its topics' settings.
+//! with its topics' settings; and the same written, so that Kafka can take a directory of ours.
 //!
 //! ```text
 //! record value = frame version uvarint (1) | api key uvarint | version uvarint | message
-//! 2 TopicRecord        name, topic id                             makes a topic
-//! 3 PartitionRecord    partition i32, topic id, ...               gives it a partition
-//! 4 ConfigRecord       resource type i8, name, key, value         null: back to the default
-//! 9 RemoveTopicRecord  topic id
+//! 2  TopicRecord         name, topic id                            makes a topic
+//! 3  PartitionRecord     partition i32, topic id, replicas, isr, removing, adding: i32s each,
+//!                        leader i32, leader epoch i32, partition epoch i32, directories
+//! 4  ConfigRecord        resource type i8, name, key, value        null: back to the default
+//! 9  RemoveTopicRecord   topic id
+//! 12 FeatureLevelRecord  name, level i16                           written only
+//! 15 ProducerIdsRecord   broker i32, broker epoch i64, next i64    written only
 //! ```
-//! Strings are compact, ids 16 bytes; tagged fields follow and are passed over.
+//! Strings and arrays are compact, ids 16 bytes; tagged fields follow and are passed over.
 //!
 //! Invariants: replayed in order, from a snapshot or the first record on. What does not read is told, for
 //! the caller to say so, and changes nothing. It lacks all other records: brokers, ACLs, quotas.
 
 use std::collections::BTreeMap;
 
-use flumen_records::{Batch, BatchError};
+use bytes::Bytes;
+use flumen_records::{Batch, BatchBuilder, BatchError, Compression, NewRecord};
 use flumen_types::TopicId;
 use thiserror::Error;
 use uuid::Uuid;
@@ -24,6 +28,13 @@ const TOPIC: u64 = 2;
 const PARTITION: u64 = 3;
 const CONFIG: u64 = 4;
 const REMOVE_TOPIC: u64 = 9;
+/// Of a ConfigRecord.
+const FEATURE_LEVEL: u8 = 12;
+const PRODUCER_IDS: u8 = 15;
+/// Kafka 4.0's own: what 4.0 and later read, and raise when they are told to.
+const METADATA_VERSION: i16 = 25;
+const FEATURES: [(&str, i16); 3] =
+    [("metadata.version", METADATA_VERSION), ("group.version", 1), ("transaction.version", 2)];
 /// Of a ConfigRecord.
 const RESOURCE_TOPIC: i8 = 2;
 const FRAME_VERSION: u64 = 1;
@@ -114,6 +125,93 @@ impl ClusterMetadata {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// What the controller of a new cluster of one node is to begin with.
+#[derive(Clone, Debug)]
+pub struct Bootstrap<'a> {
+    pub node_id: i32,
+    /// `directory.id` of its only log directory.
+    pub directory: Uuid,
+    /// No producer id from here on has been given.
+    pub next_producer_id: i64,
+    pub topics: Vec<BootstrapTopic<'a>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct BootstrapTopic<'a> {
+    pub name: &'a str,
+    pub id: TopicId,
+    pub partitions: i32,
+    pub configs: &'a BTreeMap<String, String>,
+}
+
+impl Bootstrap<'_> {
+    /// One batch, as it stands in `bootstrap.checkpoint`.
+    pub fn batch(&self) -> Result<Bytes, BatchError> {
+        let mut builder = BatchBuilder::new(Compression::None);
+        let mut push = |record: Writer| {
+            let value = record.finish();
+            builder.push(&NewRecord { value: Some(&value), ..NewRecord::default() });
+        };
+        for (name, level) in FEATURES {
+            push(Writer::new(FEATURE_LEVEL, 0).string(name).bytes(&level.to_be_bytes()));
+        }
+        let ids = Writer::new(PRODUCER_IDS, 0).i32(self.node_id).bytes(&(-1_i64).to_be_bytes());
+        push(ids.bytes(&self.next_producer_id.to_be_bytes()));
+        for topic in &self.topics {
+            push(Writer::new(TOPIC as u8, 0).string(topic.name).bytes(topic.id.0.as_bytes()));
+            for partition in 0..topic.partitions {
+                push(self.partition(topic, partition));
+            }
+            for (key, value) in topic.configs {
+                let config = Writer::new(CONFIG as u8, 0).bytes(&RESOURCE_TOPIC.to_be_bytes());
+                push(config.string(topic.name).string(key).string(value));
+            }
+        }
+        builder.build()
+    }
+
+    /// On the only node, led by nobody until that has come up.
+    fn partition(&self, topic: &BootstrapTopic<'_>, partition: i32) -> Writer {
+        let here = |record: Writer| record.bytes(&[2]).i32(self.node_id);
+        let record = Writer::new(PARTITION as u8, 1).i32(partition).bytes(topic.id.0.as_bytes());
+        let record = here(here(record)).bytes(&[1]).bytes(&[1]);
+        record.i32(-1).i32(0).i32(0).bytes(&[2]).bytes(self.directory.as_bytes())
+    }
+}
+
+/// One record's value.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new(kind: u8, version: u8) -> Writer {
+        Writer(vec![FRAME_VERSION as u8, kind, version])
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Writer {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn i32(self, value: i32) -> Writer {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    fn string(mut self, value: &str) -> Writer {
+        let mut length = value.len() + 1;
+        while length >= 0x80 {
+            self.0.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        self.0.push(length as u8);
+        self.bytes(value.as_bytes())
+    }
+
+    fn finish(self) -> Vec<u8> {
+        // No tagged fields.
+        self.bytes(&[0]).0
     }
 }
 
@@ -238,6 +336,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let long = "x".repeat(200);
+        let configs = [("cleanup.policy".to_string(), "compact".to_string()), (long.clone(), long)].into();
+        let topic = BootstrapTopic {
+            name: "orders",
+            id: TopicId(Uuid::from_bytes(ID)),
+            partitions: 3,
+            configs: &configs,
+        };
+        let bootstrap = Bootstrap {
+            node_id: 1,
+            directory: Uuid::from_bytes([9; 16]),
+            next_producer_id: 5000,
+            topics: vec![topic],
+        };
+        let mut metadata = ClusterMetadata::default();
+        metadata.take(&Batch::parse(bootstrap.batch().unwrap()).unwrap()).unwrap();
+        let (id, read, set) = metadata.topics().next().unwrap();
+        assert_eq!((id.0.as_bytes(), &*read.name, read.partitions), (&ID, "orders", 3));
+        assert_eq!(set, configs);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Store {
     pub(crate) partitions: Arc<Partitions>,
     maintenance: Mutex<Option<Maintenance>>,
     flusher: Mutex<Flusher<Partition>>,
-    cluster_id: String,
+    meta: Meta,
     _lock: DirLock,
 }
 
@@ -88,7 +88,7 @@ impl Store {
             partitions: Arc::default(),
             maintenance: Mutex::default(),
             flusher: Mutex::new(flusher),
-            cluster_id: meta.cluster_id,
+            meta,
             _lock: held,
         };
         store.sweep()?;
@@ -100,7 +100,11 @@ impl Store {
 
     /// The id that the directory was founded with.
     pub fn cluster_id(&self) -> &str {
-        &self.cluster_id
+        &self.meta.cluster_id
+    }
+
+    pub(crate) fn directory_id(&self) -> &str {
+        &self.meta.directory_id
     }
 
     pub fn partition(&self, tp: &TopicPartition) -> Option<Arc<Partition>> {

@@ -1,5 +1,5 @@
 //! A data directory that Apache Kafka wrote, after a clean stop and after a kill: Flumen serves its topics
-//! with their settings, its offsets, its groups and its transactions.
+//! with their settings, its offsets, its groups and its transactions. And the way back.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -111,4 +111,36 @@ fn what_kafka_closed_is_served() {
 #[test]
 fn what_kafka_left_when_it_was_killed_is_served() {
     served(Kafka::kill);
+}
+
+#[test]
+fn kafka_starts_on_a_directory_of_ours_and_we_take_it_back() {
+    let mut flumen = Flumen::start("");
+    let there = fill(&flumen.bootstrap());
+    flumen.kill();
+    let told = flumen.cli(&["adopt", "data", "--to-kafka"]);
+    assert!(told.contains("ready for Kafka"), "{told}");
+
+    let mut kafka = Kafka::start_on(&flumen.path("data"));
+    let broker = kafka.bootstrap();
+    assert_eq!(ends(&broker), there, "every partition ends where it ended");
+    let described = topics(&broker, &["--describe", "--topic", "orders"]);
+    for fact in ["PartitionCount: 3", "retention.ms=7200000", "cleanup.policy=compact"] {
+        assert!(described.contains(fact), "{fact}: {described}");
+    }
+    assert_eq!(consume(&broker, "orders", 500, "new", "read_committed").len(), 100);
+    let left = consume(&broker, "ledger", 60, "readers", "read_committed");
+    assert!(left.iter().all(|value| value.starts_with("commit-") && !value.starts_with("commit-0")));
+    let transactions = include_str!("../scripts/transactions.py");
+    python("transactions", transactions, &[&broker, "ledger", "2", "5"]);
+    topics(&broker, &["--create", "--topic", "made-by-kafka"]);
+    let there = ends(&broker);
+    kafka.stop();
+
+    flumen.up();
+    let broker = flumen.bootstrap();
+    assert_eq!(ends(&broker), there);
+    assert!(topics(&broker, &["--list"]).contains("made-by-kafka"));
+    // 105 records; the last five say what five before them said.
+    assert_eq!(consume(&broker, "ledger", 105, "back", "read_committed").len(), 100);
 }
