@@ -119,6 +119,14 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::EndTxn(request) => by!(end_txn, request),
         Request::DescribeTransactions(request) => by!(describe_transactions, request),
         Request::ListTransactions(request) => by!(list_transactions, request),
+        Request::DescribeLogDirs(request) => by!(describe_log_dirs, request),
+        Request::DescribeProducers(request) => by!(describe_producers, request),
+        Request::WriteTxnMarkers(request) => by!(write_txn_markers, request),
+        Request::ElectLeaders(request) => by!(elect_leaders, request),
+        Request::AlterPartitionReassignments(request) => by!(alter_partition_reassignments, request),
+        Request::ListPartitionReassignments(request) => by!(list_partition_reassignments, request),
+        Request::AlterReplicaLogDirs(request) => by!(alter_replica_log_dirs, request),
+        Request::ListConfigResources(request) => by!(list_config_resources, request),
         Request::Fetch(request) => {
             let (response, held) = handlers::fetch::handle(ctx, request, version).await;
             encode_fetch_response(head.correlation, response, version).map(|frame| Reply::Held(frame, held))

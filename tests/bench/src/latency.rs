@@ -30,10 +30,7 @@ pub(crate) fn compare(peers: &[Peer], runs: usize) -> Result<()> {
     for (peer, figures) in peers.iter().zip(&figures) {
         let at = |q: f64| median(figures.iter().map(|h| h.value_at_quantile(q) as f64 / 1e3).collect());
         let [p50, p99, p999] = quantiles.map(at);
-        println!(
-            "latency {RATE}/s    {:14} p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms",
-            peer.name
-        );
+        println!("latency {RATE}/s    {:14} p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms", peer.name);
         medians.push([p50, p99, p999]);
     }
     if let [ours, theirs] = medians[..] {

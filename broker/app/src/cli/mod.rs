@@ -6,6 +6,7 @@
 //! error and returns Ok.
 
 mod admin;
+mod adopt;
 mod check;
 mod completions;
 mod config;
@@ -62,6 +63,7 @@ enum Command {
     Plugin(plugin::Args),
     Status(status::Args),
     Log(log::Args),
+    Adopt(adopt::Args),
     Completions(completions::Args),
 }
 
@@ -80,6 +82,7 @@ impl Command {
             Command::Plugin(args) => plugin::run(args, out),
             Command::Status(args) => status::run(args, out),
             Command::Log(args) => log::run(args, out),
+            Command::Adopt(args) => adopt::run(args, out),
             Command::Completions(args) => completions::run(args, out),
         }
     }
