@@ -30,6 +30,19 @@ pub struct Field {
     pub tag: Option<u64>,
     pub tagged: Versions,
     pub default: Value,
+    /// Whether the definition says the default; else it is that of the kind.
+    pub has_default: bool,
+}
+
+impl Field {
+    /// What stands for a field that a request does not give. A case that leaves out what may be null means
+    /// null, though Kafka's own classes would say an empty text.
+    pub fn unsaid(&self, version: i16) -> &Value {
+        match self.has_default || !self.nullable.has(version) {
+            true => &self.default,
+            false => &Value::Null,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -145,6 +158,7 @@ fn field(raw: &RawField, common: &HashMap<&str, &RawStruct>) -> Result<Field> {
     Ok(Field {
         name,
         default: default(&kind, raw.default.as_ref())?,
+        has_default: raw.default.is_some(),
         kind,
         versions: raw.versions.parse()?,
         nullable: versions(&raw.nullable_versions)?,

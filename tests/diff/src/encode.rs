@@ -1,7 +1,7 @@
 //! From values to a request's bytes, in any version.
 //!
 //! A field that the version does not have is left out, so that one body does for many versions; a name
-//! that no version has is an error. What is not said has its default. Nothing is checked: a null or a
+//! that no version has is an error. What is not said has its default, or is null. Nothing is checked: a null or a
 //! number where there can be none is written as it would be, since bad requests are what this is for.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -37,7 +37,7 @@ impl Writer<'_> {
         }
         let version = self.version;
         for field in fields.iter().filter(|f| f.versions.has(version) && !f.tagged.has(version)) {
-            let value = value.get(&field.name).unwrap_or(&field.default);
+            let value = value.get(&field.name).unwrap_or(field.unsaid(version));
             self.field(field, value).with_context(|| field.name.clone())?;
         }
         if self.flexible { self.tags(fields, value, given) } else { Ok(()) }

@@ -44,7 +44,10 @@ pub fn play(case: &str, script: &Script, broker: SocketAddr, catalog: &Catalog) 
         transcript: Transcript::default(),
     };
     for step in &script.steps {
-        player.step(step).with_context(|| format!("{case}.case:{}", step.line))?;
+        player.step(step).with_context(|| {
+            let so_far = player.transcript.write("");
+            format!("{case}.case:{}; the answers up to there:\n{so_far}", step.line)
+        })?;
     }
     player.transcript.settled()
 }
