@@ -178,7 +178,6 @@ impl GroupShard {
         };
         match (wanted, kept) {
             (Some(wanted), _) => wanted.iter().map(look_up).collect(),
-            (None, Some(kept)) if require_stable => kept.offsets.partitions().map(look_up).collect(),
             (None, Some(kept)) => kept.offsets.iter().map(|(partition, _)| look_up(partition)).collect(),
             (None, None) => Vec::new(),
         }
@@ -186,9 +185,6 @@ impl GroupShard {
 
     /// The changes that delete a group; it must have no members.
     pub fn delete(&self, group: &str) -> Result<Vec<GroupEntry>, GroupError> {
-        if group.is_empty() {
-            return Err(GroupError::InvalidGroupId);
-        }
         let kept = self.groups.get(group).ok_or(GroupError::GroupIdNotFound)?;
         if !kept.group.is_vacant() {
             return Err(GroupError::NonEmptyGroup);

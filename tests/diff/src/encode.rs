@@ -16,7 +16,8 @@ use crate::wire::{Out, Width};
 /// A message's body.
 pub fn message(message: &Message, version: i16, value: &Value, catalog: &Catalog) -> Result<Vec<u8>> {
     let version = message.layout(version);
-    let mut writer = Writer { out: Out::default(), version, flexible: message.flexible.has(version), catalog };
+    let mut writer =
+        Writer { out: Out::default(), version, flexible: message.flexible.has(version), catalog };
     writer.fields(&message.fields, value).with_context(|| message.name.clone())?;
     Ok(writer.out.0)
 }

@@ -65,7 +65,9 @@ pub fn find_mut<'a>(value: &'a mut Value, path: &str) -> Result<Option<&'a mut V
                 let at = keys(items).and_then(|keys| keys.iter().position(|key| *key == step)).or(place);
                 at.and_then(|at| items.get_mut(at))
             }
-            Value::Struct(fields) => fields.iter_mut().find(|(name, _)| *name == step).map(|(_, value)| value),
+            Value::Struct(fields) => {
+                fields.iter_mut().find(|(name, _)| *name == step).map(|(_, value)| value)
+            }
             _ => None,
         };
         let Some(next) = next else { return Ok(None) };
@@ -99,7 +101,8 @@ mod tests {
 
     #[test]
     fn items_are_found_by_name_and_by_place() {
-        let answer = crate::text::value("{topics: [{name: b.c, n: 1}, {name: a, n: 2}], ids: [7, 8]}").unwrap();
+        let answer =
+            crate::text::value("{topics: [{name: b.c, n: 1}, {name: a, n: 2}], ids: [7, 8]}").unwrap();
         assert_eq!(find(&answer, "topics[b.c].n").unwrap(), &Value::Int(1));
         assert_eq!(find(&answer, "topics[1].n").unwrap(), &Value::Int(2));
         assert_eq!(find(&answer, "ids[1]").unwrap(), &Value::Int(8));

@@ -242,7 +242,10 @@ impl Player<'_> {
     /// Kafka names a leader before that leads: only an answer of its own is a sign.
     fn await_leaders(&mut self, topic: &str, partitions: i64) -> Result<()> {
         let partition = |index| {
-            Value::Struct(vec![("partitionIndex".into(), Value::Int(index)), ("timestamp".into(), Value::Int(-1))])
+            Value::Struct(vec![
+                ("partitionIndex".into(), Value::Int(index)),
+                ("timestamp".into(), Value::Int(-1)),
+            ])
         };
         let topic = Value::Struct(vec![
             ("name".into(), Value::text(topic)),

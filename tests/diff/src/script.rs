@@ -38,11 +38,20 @@ pub struct Step {
 #[derive(Debug)]
 pub enum Act {
     /// Makes a topic of the case's own, and waits until it is there.
-    Topic { name: String, partitions: i64, configs: Vec<(String, String)> },
+    Topic {
+        name: String,
+        partitions: i64,
+        configs: Vec<(String, String)>,
+    },
     /// Declares names that no other case has.
     New(Vec<String>),
     /// A request in each of the versions; `later`: its answer is received by another step.
-    Request { api: String, versions: RangeInclusive<i16>, body: Value, later: bool },
+    Request {
+        api: String,
+        versions: RangeInclusive<i16>,
+        body: Value,
+        later: bool,
+    },
     /// The next answer that is due.
     Receive,
     /// Bytes instead of a request; the length in front is right.
@@ -78,9 +87,9 @@ impl Script {
         let about = text.lines().take_while(|line| line.starts_with('#'));
         let about: Vec<&str> = about.map(|line| line.trim_start_matches('#').trim()).collect();
         ensure!(!about.is_empty(), "a case begins with a comment that says what it shows");
-        let steps = chunks(text).into_iter().map(|(line, chunk)| {
-            step(line, &chunk).with_context(|| format!("line {line}"))
-        });
+        let steps = chunks(text)
+            .into_iter()
+            .map(|(line, chunk)| step(line, &chunk).with_context(|| format!("line {line}")));
         Ok(Script { about: about.join(" "), steps: steps.collect::<Result<_>>()? })
     }
 
@@ -224,7 +233,9 @@ mod tests {
         let step = &script.steps[1];
         assert_eq!((step.line, step.connection.as_str()), (3, "b"));
         assert_eq!(step.extras.lets, [("x".to_string(), "a.b[0]".to_string())]);
-        assert!(matches!(&step.act, Act::Request { api, versions, .. } if api == "Fetch" && *versions == (4..=6)));
+        assert!(
+            matches!(&step.act, Act::Request { api, versions, .. } if api == "Fetch" && *versions == (4..=6))
+        );
     }
 
     #[test]

@@ -227,14 +227,16 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        let text = r#"{a: -1, b: [x, "y z", "1"], c: batch{n: $v, r: null}, d: hex(ff 00), e: <now>, f: 1.5}"#;
+        let text =
+            r#"{a: -1, b: [x, "y z", "1"], c: batch{n: $v, r: null}, d: hex(ff 00), e: <now>, f: 1.5}"#;
         let read = value(text).unwrap_or_else(|e| panic!("{e:#}"));
         assert_eq!(value(&read.to_string()).ok(), Some(read));
     }
 
     #[test]
     fn a_long_value_is_broken_and_reads_back() {
-        let item = Value::Struct(vec![("name".into(), Value::text("x".repeat(60))), ("n".into(), Value::Int(1))]);
+        let item =
+            Value::Struct(vec![("name".into(), Value::text("x".repeat(60))), ("n".into(), Value::Int(1))]);
         let long = Value::Struct(vec![("items".into(), Value::List(vec![item.clone(), item]))]);
         let text = long.block();
         assert!(text.lines().count() > 3, "{text}");

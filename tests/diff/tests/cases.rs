@@ -22,7 +22,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let suite = Suite::new(arguments.list).unwrap_or_else(|error| panic!("{error:#}"));
     let suite = Arc::new(suite);
-    let trials = cases().into_iter().map(|path| {
+    let trials = files("case").into_iter().map(|path| {
         let suite = suite.clone();
         let name = name(&path);
         Trial::test(name.clone(), move || suite.run(&name, &path).map_err(|e| Failed::from(format!("{e:#}"))))
@@ -47,11 +47,12 @@ fn name(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).with_extension("").display().to_string()
 }
 
-fn cases() -> Vec<PathBuf> {
+/// Those of all areas, by the ending of their names.
+fn files(ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for area in std::fs::read_dir(root()).expect("tests/diff/cases").flatten() {
-        let files = std::fs::read_dir(area.path()).into_iter().flatten().flatten();
-        found.extend(files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "case")));
+        let files = std::fs::read_dir(area.path()).into_iter().flatten().flatten().map(|file| file.path());
+        found.extend(files.filter(|path| path.extension().is_some_and(|own| own == ending)));
     }
     found.sort();
     found
@@ -119,7 +120,8 @@ impl Suite {
                 answers
             }
             None => {
-                let text = std::fs::read_to_string(&recording).context("RECORD=1 records what Kafka answers")?;
+                let text =
+                    std::fs::read_to_string(&recording).context("RECORD=1 records what Kafka answers")?;
                 Transcript::read(&text, &fingerprint).context("RECORD=1 records what Kafka answers")?
             }
         };
@@ -137,7 +139,8 @@ impl Suite {
         if self.mode == Mode::Record {
             return Ok(std::fs::write(recording, answers.write(fingerprint))?);
         }
-        let before = std::fs::read_to_string(recording).context("there is no recording; RECORD=1 makes it")?;
+        let before =
+            std::fs::read_to_string(recording).context("there is no recording; RECORD=1 makes it")?;
         let changed = compare(&Transcript::read(&before, fingerprint)?, answers);
         if !changed.is_empty() {
             bail!("Kafka (below as Flumen) does not answer as recorded:{}", told(&changed));
@@ -150,9 +153,16 @@ impl Suite {
         if self.mode == Mode::Record {
             self.catalog.copy_used(whole)?;
         }
+        let is_bare = |path: &PathBuf| !path.with_extension("case").exists();
+        if let Some(path) = files("expected").into_iter().find(is_bare) {
+            bail!("{} is the recording of a case that is gone", path.display());
+        }
         let unseen = if whole { self.known.unseen() } else { Vec::new() };
         if !unseen.is_empty() {
-            bail!("known-differences.toml explains what is no difference any more:\n  {}", unseen.join("\n  "));
+            bail!(
+                "known-differences.toml explains what is no difference any more:\n  {}",
+                unseen.join("\n  ")
+            );
         }
         Ok(())
     }

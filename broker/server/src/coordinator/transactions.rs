@@ -412,6 +412,9 @@ impl TransactionCoordinator {
     }
 
     async fn cell(&self, id: &str) -> Result<Arc<TxnCell>, ErrorCode> {
+        if id.is_empty() {
+            return Err(ErrorCode::InvalidRequest);
+        }
         let cells = self.loaded().await?;
         Ok(cells[place(id, cells.len() as i32).0 as usize].clone())
     }

@@ -22,7 +22,7 @@ pub(crate) struct Write {
     pub(crate) id: Arc<str>,
     /// `None`: a tombstone.
     pub(crate) metadata: Option<TxnMetadata>,
-    /// With InitProducerId: the epoch that the producer came with.
+    /// With InitProducerId, the epoch that the producer came with; with a time-out, the one that it had.
     pub(crate) last_epoch: Option<ProducerEpoch>,
 }
 
@@ -93,7 +93,10 @@ impl TxnCell {
         let mut shard = self.lock();
         while let Some(TxnEntry::Transaction { id, metadata }) = shard.pop_due(now) {
             let aborts = metadata.is_some();
-            let write = Write { id: id.clone(), metadata, last_epoch: None };
+            // A producer that was only slow goes on with the epoch that it has been fenced with (KIP-588).
+            let fenced = metadata.as_ref().map(|metadata| metadata.epoch.0);
+            let last_epoch = fenced.filter(|epoch| *epoch < i16::MAX).map(|epoch| ProducerEpoch(epoch - 1));
+            let write = Write { id: id.clone(), metadata, last_epoch };
             match self.write(&mut shard, write, now) {
                 Ok(at) if aborts => ending.push((id, at)),
                 Ok(_) => {}

@@ -30,7 +30,7 @@ async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) 
     for config in &resource.configs {
         let Some(value) = &config.value else {
             let words = format!("\"{}\" has no value", config.name);
-            return Err(Refusal::new(ErrorCode::InvalidConfig, words));
+            return Err(Refusal::new(ErrorCode::InvalidRequest, words));
         };
         configs.insert(config.name.to_string(), value.to_string());
     }

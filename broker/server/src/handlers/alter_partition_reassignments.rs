@@ -18,8 +18,10 @@ pub(crate) async fn handle(
 ) -> AlterPartitionReassignmentsResponse {
     let responses = request.topics.into_iter().map(|topic| {
         let answer = |wanted: &ReassignablePartition| {
-            let mut response =
-                message!(ReassignablePartitionResponse { partition_index: wanted.partition_index });
+            let mut response = message!(ReassignablePartitionResponse {
+                partition_index: wanted.partition_index,
+                error_message: None,
+            });
             if let Err(refusal) = judge(ctx, &topic.name, wanted) {
                 response.error_code = refusal.error.code();
                 response.error_message = refusal.words();
@@ -30,6 +32,7 @@ pub(crate) async fn handle(
         message!(ReassignableTopicResponse { name: topic.name, partitions })
     });
     message!(AlterPartitionReassignmentsResponse {
+        error_message: None,
         allow_replication_factor_change: request.allow_replication_factor_change,
         responses: responses.collect(),
     })

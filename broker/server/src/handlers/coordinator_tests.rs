@@ -112,6 +112,8 @@ async fn answers_can_be_said() {
             group_id: format!("s{version}").into(),
             generation_id: joined.generation_id,
             member_id: joined.member_id,
+            protocol_type: Some("consumer".into()),
+            protocol_name: Some("range".into()),
         });
         let synced = super::sync_group::handle(&ctx, request, version).await;
         assert_eq!(synced.error_code, 0);

@@ -1,5 +1,7 @@
 //! CreatePartitions (37): gives topics more partitions.
 
+use std::collections::HashMap;
+
 use flumen_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use flumen_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use flumen_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
@@ -12,8 +14,16 @@ use crate::internal_topics::is_internal;
 
 pub(crate) async fn handle(ctx: &Ctx, request: CreatePartitionsRequest, _: i16) -> CreatePartitionsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
+    let mut times: HashMap<_, usize> = HashMap::new();
+    for topic in &request.topics {
+        *times.entry(topic.name.clone()).or_default() += 1;
+    }
     for topic in request.topics {
-        let grown = grow(ctx, &topic, request.validate_only).await;
+        let grown = match times.remove(&topic.name) {
+            Some(1) => grow(ctx, &topic, request.validate_only).await,
+            Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic twice")),
+            None => continue,
+        };
         let mut result = message!(CreatePartitionsTopicResult { name: topic.name });
         if let Err(refusal) = grown {
             result.error_code = refusal.error.code();
@@ -40,8 +50,8 @@ async fn grow(ctx: &Ctx, wanted: &CreatePartitionsTopic, validate_only: bool) ->
             format!("{} more partitions at once are not possible; {PARTITIONS_MAX} are", wanted.count - have);
         return Err(Refusal::new(ErrorCode::InvalidPartitions, words));
     }
-    // None at all: wherever the broker likes.
-    if let Some(assignments) = wanted.assignments.as_ref().filter(|all| !all.is_empty()) {
+    // Null: wherever the broker likes.
+    if let Some(assignments) = &wanted.assignments {
         let here = assignments.iter().all(|one| one.broker_ids == [ctx.node_id()]);
         if !here || assignments.len() as i32 != wanted.count - have {
             let words = format!("every new partition is on broker {} alone", ctx.node_id());

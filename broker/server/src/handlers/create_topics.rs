@@ -26,9 +26,10 @@ pub(crate) async fn handle(ctx: &Ctx, request: CreateTopicsRequest, _: i16) -> C
         *times.entry(&topic.name).or_default() += 1;
     }
     for topic in &request.topics {
-        let made = match times[&*topic.name] > 1 {
-            true => Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic twice")),
-            false => create(ctx, topic, request.validate_only).await,
+        let made = match times.remove(&*topic.name) {
+            Some(1) => create(ctx, topic, request.validate_only).await,
+            Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic twice")),
+            None => continue,
         };
         topics.push(made.unwrap_or_else(|refusal| {
             message!(CreatableTopicResult {
@@ -71,6 +72,7 @@ async fn create(
         topic_id: wire_id(id),
         num_partitions: partitions,
         replication_factor: 1,
+        error_message: None,
         configs: Some(described.collect()),
     }))
 }
@@ -92,7 +94,9 @@ fn shape(ctx: &Ctx, wanted: &CreatableTopic) -> Result<i32, Refusal> {
         1..=PARTITIONS_MAX => Ok(wanted.num_partitions),
         other => {
             let words = format!("{other} partitions are not possible; 1 to {PARTITIONS_MAX} are");
-            Err(Refusal::new(ErrorCode::InvalidPartitions, words))
+            let too_many = other > PARTITIONS_MAX;
+            let error = if too_many { ErrorCode::PolicyViolation } else { ErrorCode::InvalidPartitions };
+            Err(Refusal::new(error, words))
         }
     }
 }

@@ -1,32 +1,68 @@
 //! DeleteTopics (20): by name or by id.
 
+use std::collections::HashMap;
+
 use flumen_protocol::messages::delete_topics_request::DeleteTopicState;
 use flumen_protocol::messages::delete_topics_response::DeletableTopicResult;
-use flumen_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, topic_id};
+use flumen_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, StrBytes, topic_id, wire_id};
 use flumen_protocol::{ErrorCode, message};
+use flumen_types::TopicId;
 
 use super::refusal::Refusal;
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(ctx: &Ctx, request: DeleteTopicsRequest, _: i16) -> DeleteTopicsResponse {
     let by_name = request.topic_names.into_iter().map(|name| message!(DeleteTopicState { name: Some(name) }));
+    let wanted: Vec<_> = by_name.chain(request.topics).collect();
+    let mut times: HashMap<_, usize> = HashMap::new();
+    for wanted in &wanted {
+        *times.entry(identity(ctx, wanted)).or_default() += 1;
+    }
     let mut responses = Vec::new();
-    for wanted in by_name.chain(request.topics) {
-        responses.push(delete(ctx, wanted).await);
+    for wanted in wanted {
+        responses.push(match times.remove(&identity(ctx, &wanted)) {
+            Some(1) => delete(ctx, wanted).await,
+            Some(_) => twice(ctx, wanted),
+            None => continue,
+        });
     }
     message!(DeleteTopicsResponse { responses })
+}
+
+/// The same for a topic's name and for its id.
+fn identity(ctx: &Ctx, wanted: &DeleteTopicState) -> (Option<StrBytes>, TopicId) {
+    let named = wanted.name.as_deref().and_then(|name| ctx.broker.topic(name));
+    match (named, topic_id(wanted.topic_id)) {
+        (Some(topic), TopicId::ZERO) => (None, topic.id()),
+        (_, id) => (wanted.name.clone(), id),
+    }
+}
+
+fn twice(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
+    let (_, id) = identity(ctx, &wanted);
+    message!(DeletableTopicResult {
+        name: wanted.name,
+        topic_id: wire_id(id),
+        error_code: ErrorCode::InvalidRequest.code(),
+        error_message: Some("the request names this topic twice".into()),
+    })
 }
 
 async fn delete(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
     let mut result = message!(DeletableTopicResult { name: wanted.name.clone(), topic_id: wanted.topic_id });
     let deleted = match (&wanted.name, wanted.topic_id.is_zero()) {
-        (Some(name), true) => delete_named(ctx, name).await,
+        (Some(name), true) => {
+            if let Some(topic) = ctx.broker.topic(name) {
+                result.topic_id = wire_id(topic.id());
+            }
+            delete_named(ctx, name).await
+        }
         (None, false) => match ctx.broker.topics().by_id(topic_id(wanted.topic_id)) {
             Some(topic) => {
                 result.name = Some((&*topic.name).into());
                 delete_named(ctx, &topic.name).await
             }
-            None => Err(ErrorCode::UnknownTopicId.into()),
+            None => Err(Refusal::new(ErrorCode::UnknownTopicId, "no topic has this id")),
         },
         _ => Err(Refusal::new(ErrorCode::InvalidRequest, "a topic is named either by name or by id")),
     };

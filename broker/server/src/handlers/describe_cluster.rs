@@ -7,12 +7,24 @@ use flumen_protocol::{ErrorCode, message};
 use crate::ctx::Ctx;
 
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub(crate) async fn handle(ctx: &Ctx, request: DescribeClusterRequest, _: i16) -> DescribeClusterResponse {
-    if request.endpoint_type != BROKERS {
+    let refused = match request.endpoint_type {
+        BROKERS => None,
+        CONTROLLERS => {
+            let words = "this is a broker; there are no controllers of their own";
+            Some((ErrorCode::MismatchedEndpointType, words))
+        }
+        _ => Some((
+            ErrorCode::UnsupportedEndpointType,
+            "there are endpoints of brokers (1) and controllers (2)",
+        )),
+    };
+    if let Some((error, words)) = refused {
         return message!(DescribeClusterResponse {
-            error_code: ErrorCode::MismatchedEndpointType.code(),
-            error_message: Some("this is a broker; there are no controllers of their own".into()),
+            error_code: error.code(),
+            error_message: Some(words.into()),
             endpoint_type: BROKERS,
         });
     }

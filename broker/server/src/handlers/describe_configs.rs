@@ -32,7 +32,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: DescribeConfigsRequest, _: i16) -
         };
         message!(DescribeConfigsResult {
             error_code: refusal.as_ref().map_or(ErrorCode::None, |refusal| refusal.error).code(),
-            error_message: refusal.and_then(|refusal| refusal.words()),
+            error_message: Some(refusal.and_then(|refusal| refusal.words()).unwrap_or_default()),
             resource_type: resource.resource_type,
             resource_name: resource.resource_name,
             configs,
@@ -69,7 +69,14 @@ fn choose(
 }
 
 fn topic(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
-    let topic = ctx.broker.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if !flumen_store::is_topic_name(name) {
+        return Err(Refusal::new(
+            ErrorCode::InvalidTopicException,
+            format!("no topic can be called {name:?}"),
+        ));
+    }
+    let unknown = || Refusal::new(ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}"));
+    let topic = ctx.broker.topic(name).ok_or_else(unknown)?;
     let broker = &ctx.broker.options().broker_configs;
     let settings = topic_settings::describe(&topic.record.configs, broker).map(|setting| {
         let key = setting.key;
@@ -100,6 +107,10 @@ fn broker(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, R
     if !name.is_empty() && name != ctx.node_id().to_string() {
         let words = format!("there is no broker {name}; this is broker {}", ctx.node_id());
         return Err(Refusal::new(ErrorCode::InvalidRequest, words));
+    }
+    if name.is_empty() {
+        // What is set for all brokers over the wire: nothing.
+        return Ok(Vec::new());
     }
     let set = &ctx.broker.options().broker_configs;
     let mut settings: Vec<_> = KEYS

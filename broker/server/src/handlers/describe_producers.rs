@@ -25,16 +25,25 @@ pub(crate) async fn handle(
                     partition_index: *partition_index,
                     active_producers: log.producers().into_iter().map(state).collect(),
                 }),
-                None => message!(PartitionResponse {
-                    partition_index: *partition_index,
-                    error_code: ErrorCode::UnknownTopicOrPartition.code(),
-                }),
+                None => unknown(&topic.name, *partition_index),
             }
         };
         let partitions = topic.partition_indexes.iter().map(describe).collect();
         topics.push(message!(TopicResponse { name: topic.name, partitions }));
     }
     message!(DescribeProducersResponse { topics })
+}
+
+fn unknown(topic: &str, partition_index: i32) -> PartitionResponse {
+    let error = match flumen_store::is_topic_name(topic) {
+        true => ErrorCode::UnknownTopicOrPartition,
+        false => ErrorCode::InvalidTopicException,
+    };
+    message!(PartitionResponse {
+        partition_index,
+        error_code: error.code(),
+        error_message: Some(format!("there is no partition {partition_index} of {topic:?}").into()),
+    })
 }
 
 fn state(producer: ActiveProducer) -> ProducerState {

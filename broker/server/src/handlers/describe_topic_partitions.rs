@@ -18,6 +18,11 @@ pub(crate) async fn handle(
     request: DescribeTopicPartitionsRequest,
     _: i16,
 ) -> DescribeTopicPartitionsResponse {
+    if let Some(cursor) = request.cursor.as_ref().filter(|cursor| cursor.partition_index < 0) {
+        return message!(DescribeTopicPartitionsResponse {
+            topics: vec![refused(&cursor.topic_name, ErrorCode::InvalidRequest)],
+        });
+    }
     let mut names: Vec<String> = match request.topics.is_empty() {
         true => ctx.broker.topics().all().iter().map(|topic| topic.name.to_string()).collect(),
         false => request.topics.iter().map(|topic| topic.name.to_string()).collect(),
@@ -57,10 +62,13 @@ fn cursor(name: &str, partition: usize) -> Cursor {
 }
 
 fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
-    let error = match flumen_store::is_topic_name(name) {
-        true => ErrorCode::UnknownTopicOrPartition,
-        false => ErrorCode::InvalidTopicException,
-    };
+    match flumen_store::is_topic_name(name) {
+        true => refused(name, ErrorCode::UnknownTopicOrPartition),
+        false => refused(name, ErrorCode::InvalidTopicException),
+    }
+}
+
+fn refused(name: &str, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
     message!(DescribeTopicPartitionsResponseTopic { error_code: error.code(), name: Some(name.into()) })
 }
 

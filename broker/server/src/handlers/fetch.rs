@@ -247,7 +247,10 @@ pub(crate) fn read_code(log: &dyn PartitionLog, error: &ReadError) -> ErrorCode 
 }
 
 fn refusal(partition: i32, error: ErrorCode) -> PartitionData {
+    let unknown = matches!(error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId);
     message!(PartitionData {
+        // As Kafka has it: of a partition that is there, nothing is known.
+        aborted_transactions: unknown.then(Vec::new),
         partition_index: partition,
         error_code: error.code(),
         high_watermark: -1,

@@ -19,7 +19,8 @@ pub(crate) async fn handle(
         let found = find(ctx, request.key, kind);
         return message!(FindCoordinatorResponse {
             error_code: found.error_code,
-            error_message: found.error_message,
+            // Kafka names the error here, also when it is none.
+            error_message: Some(ErrorCode::from(found.error_code).name().into()),
             node_id: found.node_id,
             host: found.host,
             port: found.port,

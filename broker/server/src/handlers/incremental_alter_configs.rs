@@ -43,6 +43,11 @@ async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) 
         let words = format!("the request changes \"{}\" twice", twice.name);
         return Err(Refusal::new(ErrorCode::InvalidRequest, words));
     }
+    if let Some(config) = resource.configs.iter().find(|c| c.value.is_none() && c.config_operation != DELETE)
+    {
+        let words = format!("\"{}\" has no value", config.name);
+        return Err(Refusal::new(ErrorCode::InvalidRequest, words));
+    }
     let broker = &ctx.broker.options().broker_configs;
     let changes = resource.configs.clone();
     let edit =
@@ -65,11 +70,11 @@ pub(crate) fn check_resource(resource_type: i8) -> Result<(), Refusal> {
 
 fn apply(configs: &mut Texts, broker: &Texts, change: &AlterableConfig) -> Result<(), String> {
     let name = change.name.to_string();
-    let key = keys::find(&name).ok_or_else(|| format!("unknown topic key \"{name}\""))?;
     if change.config_operation == DELETE {
         configs.remove(&name);
         return Ok(());
     }
+    let key = keys::find(&name).ok_or_else(|| format!("unknown topic key \"{name}\""))?;
     let value = change.value.as_deref().ok_or_else(|| format!("\"{name}\" has no value"))?;
     let new = match change.config_operation {
         SET => value.to_string(),

@@ -13,7 +13,7 @@ pub(crate) async fn handle(
     version: i16,
 ) -> InitProducerIdResponse {
     let had = Producer { id: ProducerId(request.producer_id), epoch: ProducerEpoch(request.producer_epoch) };
-    let answer = match (had.id.is_some(), had.epoch.0 >= 0) {
+    let answer = match (had.id != ProducerId::NONE, had.epoch != ProducerEpoch::NONE) {
         (true, false) | (false, true) => Err(ErrorCode::InvalidRequest),
         (has, _) => {
             let timeout = Millis(request.transaction_timeout_ms.into());

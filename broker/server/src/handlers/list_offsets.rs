@@ -1,5 +1,7 @@
 //! ListOffsets (2): the offset at a time, or at one of the places that have a name.
 
+use std::collections::HashMap;
+
 use flumen_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use flumen_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -26,9 +28,15 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, version: i16)
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let mut times: HashMap<i32, usize> = HashMap::new();
+        for wanted in &topic.partitions {
+            *times.entry(wanted.partition_index).or_default() += 1;
+        }
         for wanted in topic.partitions {
+            let Some(times) = times.remove(&wanted.partition_index) else { continue };
             let log = ctx.broker.partition(&TopicPartition::new(&*topic.name, wanted.partition_index));
             let found = match log {
+                _ if times > 1 => Err(ErrorCode::InvalidRequest),
                 Some(_) if version < first_version(wanted.timestamp) => Err(ErrorCode::UnsupportedVersion),
                 Some(log) => find(log.as_ref(), &wanted, committed).await,
                 None => Err(ErrorCode::UnknownTopicOrPartition),

@@ -10,5 +10,5 @@ pub(crate) async fn handle(
     _: ListPartitionReassignmentsRequest,
     _: i16,
 ) -> ListPartitionReassignmentsResponse {
-    message!(ListPartitionReassignmentsResponse {})
+    message!(ListPartitionReassignmentsResponse { error_message: None })
 }

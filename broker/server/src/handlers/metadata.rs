@@ -1,6 +1,6 @@
 //! Metadata (3): the only node, and the topics, which may be made on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -25,6 +25,9 @@ pub(crate) async fn handle(ctx: &Ctx, request: MetadataRequest, version: i16) ->
     let may_make = request.allow_auto_topic_creation && ctx.broker.options().auto_create_topics;
     let mut topics = match request.topics {
         // Version 0 cannot say "all" in another way.
+        Some(wanted) if (10..12).contains(&version) && wanted.iter().any(is_early) => {
+            return too_early(wanted);
+        }
         Some(wanted) if version > 0 || !wanted.is_empty() => some(ctx, wanted, may_make).await,
         _ => ctx.broker.topics().all().iter().map(|topic| describe(ctx, topic)).collect(),
     };
@@ -42,9 +45,28 @@ pub(crate) async fn handle(ctx: &Ctx, request: MetadataRequest, version: i16) ->
     })
 }
 
+/// Versions 10 and 11 have fields for ids, which Kafka did not take before version 12.
+fn is_early(wanted: &MetadataRequestTopic) -> bool {
+    wanted.name.is_none() || !wanted.topic_id.is_zero()
+}
+
+/// A whole request that is refused tells nothing of the cluster.
+fn too_early(wanted: Vec<MetadataRequestTopic>) -> MetadataResponse {
+    let topics = wanted.into_iter().map(|wanted| {
+        message!(MetadataResponseTopic {
+            error_code: ErrorCode::InvalidRequest.code(),
+            name: Some(wanted.name.unwrap_or_default()),
+            topic_id: wanted.topic_id,
+        })
+    });
+    message!(MetadataResponse { controller_id: -1, topics: topics.collect() })
+}
+
 async fn some(ctx: &Ctx, wanted: Vec<MetadataRequestTopic>, may_make: bool) -> Vec<MetadataResponseTopic> {
     let mut topics = Vec::with_capacity(wanted.len());
-    for topic in wanted {
+    let mut seen = HashSet::with_capacity(wanted.len());
+    let is_new = |topic: &MetadataRequestTopic| seen.insert((topic.name.clone(), topic.topic_id));
+    for topic in wanted.into_iter().filter(is_new) {
         topics.push(one(ctx, topic, may_make).await);
     }
     topics

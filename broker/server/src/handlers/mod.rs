@@ -44,6 +44,7 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod produce_unsupported;
+mod record_errors;
 mod refusal;
 pub(crate) mod sync_group;
 mod topic_errors;

@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use flumen_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use flumen_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
 use flumen_protocol::{ErrorCode, encode_response, message};
-use flumen_records::{BatchError, BatchHeader, Compression};
+use flumen_records::{BatchHeader, Compression};
 use flumen_types::{Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::record_errors;
 use crate::clock;
 use crate::coordinator::Producer;
 use crate::ctx::Ctx;
@@ -48,8 +51,21 @@ struct Wait {
     last: Offset,
 }
 
-/// A refusal, with words where Kafka has some.
-type Refused = (ErrorCode, Option<String>);
+/// Why nothing was appended.
+#[derive(Clone, Debug)]
+struct Refused {
+    error: ErrorCode,
+    words: Option<String>,
+    /// Where the log begins, if it is the log that refused a batch.
+    start: Offset,
+    records: Vec<BatchIndexAndErrorMessage>,
+}
+
+impl From<(ErrorCode, Option<String>)> for Refused {
+    fn from((error, words): (ErrorCode, Option<String>)) -> Refused {
+        Refused { error, words, start: Offset::UNKNOWN, records: Vec::new() }
+    }
+}
 
 /// Appends all batches of a request; does not wait.
 pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produced {
@@ -60,32 +76,75 @@ pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produc
         timeout: Duration::from_millis(request.timeout_ms.max(0) as u64),
     };
     let now = clock::now();
-    let acks = matches!(request.acks, -1..=1).then_some(()).ok_or((ErrorCode::InvalidRequiredAcks, None));
+    let acks = matches!(request.acks, -1..=1).then_some(());
+    let acks = acks.ok_or(Refused::from((ErrorCode::InvalidRequiredAcks, None)));
     let ends = Ends { ctx, transactional_id: request.transactional_id.as_deref() };
-    for topic in request.topic_data {
+    for topic in request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty()) {
         let found = acks.clone().and_then(|()| find(ctx, &topic, version));
         produced.topic(&ends, topic, found, (version, now));
     }
     produced
 }
 
-/// Kafka's rules for what a request of this version may carry for a partition: one batch, of magic 2, in a
-/// codec that clients of the time know. What else is wrong with it, the log says.
-fn check_shape(records: &[u8], version: i16) -> Result<(), Refused> {
-    let refused = |words: &str| Err((ErrorCode::InvalidRecord, Some(words.to_string())));
-    let header = match BatchHeader::parse(records) {
-        Ok(header) => header,
-        Err(BatchError::Magic(_)) => return refused("from Produce version 3 on batches have magic 2"),
-        Err(_) => return Ok(()),
+/// The batch that a request of this version carries for a partition. Kafka's rules: it is one, of magic 2,
+/// from offset 0 on, in a codec that clients of the time know; behind it may be a part of another, which
+/// nobody reads. What else is wrong with it, the log says.
+fn only_batch(records: Bytes, version: i16) -> Result<Bytes, Refused> {
+    let refused = |error, words: &str| Err(Refused::from((error, Some(words.to_string()))));
+    let damaged = "the bytes are no batch";
+    let length = match first_entry(&records) {
+        Entry::None => return refused(ErrorCode::InvalidRecord, "there is no whole batch"),
+        Entry::Damaged => return refused(ErrorCode::CorruptMessage, damaged),
+        Entry::Whole { magic: 2, length } => length,
+        Entry::Whole { .. } => {
+            return refused(ErrorCode::InvalidRecord, "from Produce version 3 on batches have magic 2");
+        }
     };
-    if records.len() > header.total_len() {
-        return refused("from Produce version 3 on there is one batch for a partition");
+    match first_entry(&records[length..]) {
+        Entry::None => {}
+        Entry::Damaged => return refused(ErrorCode::CorruptMessage, damaged),
+        Entry::Whole { .. } => {
+            let words = "from Produce version 3 on there is one batch for a partition";
+            return refused(ErrorCode::InvalidRecord, words);
+        }
     }
+    let batch = records.slice(..length);
+    let Ok(header) = BatchHeader::parse(&batch) else { return Ok(batch) };
     let zstd = matches!(header.attributes.compression(), Ok(Compression::Zstd));
     if zstd && version < FIRST_WITH_ZSTD {
-        return Err((ErrorCode::UnsupportedCompressionType, Some("zstd needs Produce version 7".into())));
+        return refused(ErrorCode::UnsupportedCompressionType, "zstd needs Produce version 7");
     }
-    Ok(())
+    Ok(batch)
+}
+
+/// What a sequence of batches or messages begins with.
+enum Entry {
+    /// Less than a whole one.
+    None,
+    Damaged,
+    Whole {
+        magic: u8,
+        length: usize,
+    },
+}
+
+/// Every magic has an offset, a length and, 17 bytes in, its number in common.
+fn first_entry(bytes: &[u8]) -> Entry {
+    const OVERHEAD: usize = 12;
+    /// Of a message of magic 0 without key and value.
+    const SIZE_MIN: i32 = 14;
+    let Some(size) = bytes.get(8..OVERHEAD).and_then(|four| four.try_into().ok()) else { return Entry::None };
+    let size = i32::from_be_bytes(size);
+    if size < SIZE_MIN {
+        return Entry::Damaged;
+    }
+    let length = OVERHEAD + size as usize;
+    match bytes.get(16) {
+        None => Entry::None,
+        Some(3..) => Entry::Damaged,
+        Some(_) if bytes.len() < length => Entry::None,
+        Some(&magic) => Entry::Whole { magic, length },
+    }
 }
 
 /// Who will end the transactions of a request's batches.
@@ -102,8 +161,13 @@ impl Ends<'_> {
             return Ok(());
         }
         let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
-        let id = self.transactional_id.unwrap_or_default();
-        self.ctx.broker.transactions().check_produce(id, producer, partition).map_err(|error| (error, None))
+        // As if there were an authorizer: who does not say the id may not write for it.
+        let id = self.transactional_id.ok_or((ErrorCode::TransactionalIdAuthorizationFailed, None))?;
+        let checked = self.ctx.broker.transactions().check_produce(id, producer, partition);
+        checked.map_err(|error| {
+            let words = "the partition is no part of the producer's open transaction";
+            (error, (error == ErrorCode::InvalidTxnState).then(|| words.to_string())).into()
+        })
     }
 }
 
@@ -115,10 +179,10 @@ fn find(ctx: &Ctx, wanted: &TopicProduceData, version: i16) -> Result<std::sync:
             ctx.broker.topics().by_id(id).ok_or((ErrorCode::UnknownTopicId, None))?
         }
     };
-    match is_internal(&topic.name) {
-        true => Err((ErrorCode::InvalidTopicException, Some(format!("{} is the broker's own", topic.name)))),
-        false => Ok(topic),
+    if is_internal(&topic.name) {
+        Err((ErrorCode::InvalidTopicException, Some(format!("{} is the broker's own", topic.name))))?;
     }
+    Ok(topic)
 }
 
 impl Produced {
@@ -163,7 +227,7 @@ impl Produced {
                 Err(_) => ErrorCode::RequestTimedOut,
             };
             let answer = &mut self.response.responses[wait.topic].partition_responses[wait.partition];
-            *answer = refusal(answer.index, (error, None));
+            *answer = refusal(answer.index, (error, None).into());
         }
         match encode_response(correlation, &self.response, version) {
             Ok(frame) => frame.into(),
@@ -192,15 +256,23 @@ fn append_one(
     let log = topic.partition(PartitionId(data.index)).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
     let records = data.records.filter(|records: &Bytes| !records.is_empty());
     let Some(records) = records else {
-        return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())));
+        return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())).into());
     };
-    check_shape(&records, version)?;
+    let records = only_batch(records, version)?;
     ends.check(&records, log.id())?;
-    let appended = log.append(records, Origin::Client, now).map_err(|error| {
+    let start = || log.watch().borrow().start;
+    if BatchHeader::parse(&records).is_ok_and(|header| header.base_offset != Offset(0)) {
+        let words = Some("a produced batch begins at offset 0".to_string());
+        let refused = Refused::from((ErrorCode::InvalidRecord, words));
+        return Err(Refused { start: start(), ..refused });
+    }
+    let appended = log.append(records.clone(), Origin::Client, now).map_err(|error| {
         if let AppendError::Storage(error) = &error {
             tracing::error!(partition = %log.id(), error = error as &dyn std::error::Error, "an append failed");
         }
-        (append_code(&error), Some(error.to_string()))
+        let start = if tells_start(&error) { start() } else { Offset::UNKNOWN };
+        let blamed = record_errors::blame(&records, &topic.config, &error, now);
+        Refused { error: append_code(&error), words: Some(error.to_string()), start, records: blamed }
     })?;
     let answer = message!(PartitionProduceResponse {
         index: data.index,
@@ -211,15 +283,28 @@ fn append_one(
     Ok((answer, log.watch(), appended.last))
 }
 
-fn refusal(index: i32, (error, words): Refused) -> PartitionProduceResponse {
+fn refusal(index: i32, refused: Refused) -> PartitionProduceResponse {
     message!(PartitionProduceResponse {
         index,
-        error_code: error.code(),
+        error_code: refused.error.code(),
         base_offset: -1,
         log_append_time_ms: -1,
-        log_start_offset: -1,
-        error_message: words.map(StrBytes::from),
+        log_start_offset: refused.start.0,
+        record_errors: refused.records,
+        error_message: refused.words.map(StrBytes::from),
     })
+}
+
+/// Kafka tells where the log begins unless a batch is damaged or too large, or the disk has failed.
+fn tells_start(error: &AppendError) -> bool {
+    let silent = [
+        ErrorCode::CorruptMessage,
+        ErrorCode::MessageTooLarge,
+        ErrorCode::RecordListTooLarge,
+        ErrorCode::KafkaStorageError,
+        ErrorCode::NotLeaderOrFollower,
+    ];
+    !silent.contains(&append_code(error))
 }
 
 /// Which of Kafka's codes says why an append was refused.

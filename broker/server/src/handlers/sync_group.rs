@@ -1,12 +1,19 @@
 //! SyncGroup (14): the leader brings the assignment, the others wait for it.
 
 use flumen_groups::group::Sync;
-use flumen_protocol::message;
 use flumen_protocol::messages::{StrBytes, SyncGroupRequest, SyncGroupResponse};
+use flumen_protocol::{ErrorCode, message};
 
 use crate::ctx::Ctx;
 
-pub(crate) async fn handle(ctx: &Ctx, request: SyncGroupRequest, _version: i16) -> SyncGroupResponse {
+/// From this version on a member says which protocol it thinks was agreed on.
+const FIRST_WITH_PROTOCOL: i16 = 5;
+
+pub(crate) async fn handle(ctx: &Ctx, request: SyncGroupRequest, version: i16) -> SyncGroupResponse {
+    if version >= FIRST_WITH_PROTOCOL && (request.protocol_type.is_none() || request.protocol_name.is_none())
+    {
+        return message!(SyncGroupResponse { error_code: ErrorCode::InconsistentGroupProtocol.code() });
+    }
     let sync = Sync {
         member_id: request.member_id.to_string(),
         instance_id: request.group_instance_id.map(|id| id.to_string()),

@@ -22,7 +22,12 @@ pub fn messages(said: &Value, catalog: &Catalog) -> Result<Vec<u8>> {
             Value::Struct(_) => (item.get("key"), item.get("value")),
             value => (None, Some(value)),
         };
-        let head = Head { magic, attributes: 0, timestamp: timestamp(item, base)?, broken: said.text("crc", "") == "bad" };
+        let head = Head {
+            magic,
+            attributes: 0,
+            timestamp: timestamp(item, base)?,
+            broken: said.text("crc", "") == "bad",
+        };
         let (key, value) = (blob(key, catalog)?, blob(value, catalog)?);
         put(&mut set, at as i64, &head, key.as_deref(), value.as_deref());
     }

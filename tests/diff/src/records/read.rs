@@ -43,10 +43,18 @@ fn batch(bytes: &[u8]) -> Result<Value> {
         show("bytes", (bytes.len() as i64).into(), Value::Null);
         return Ok(Value::made("batch", Value::Struct(shown)));
     }
-    show("crc", Value::text(if input.u32()? == crc32c(&bytes[CRC_END..]) { "good" } else { "bad" }), Value::text("good"));
+    show(
+        "crc",
+        Value::text(if input.u32()? == crc32c(&bytes[CRC_END..]) { "good" } else { "bad" }),
+        Value::text("good"),
+    );
     let attributes = input.i16()?;
     show("codec", Value::text(codec::name(attributes & 7)), Value::text("none"));
-    show("timestampType", Value::text(word(attributes & APPEND_TIME != 0, "append", "create")), Value::text("create"));
+    show(
+        "timestampType",
+        Value::text(word(attributes & APPEND_TIME != 0, "append", "create")),
+        Value::text("create"),
+    );
     show("transactional", Value::Bool(attributes & TRANSACTIONAL != 0), Value::Bool(false));
     show("control", Value::Bool(attributes & CONTROL != 0), Value::Bool(false));
     show("deleteHorizon", Value::Bool(attributes & HORIZON != 0), Value::Bool(false));

@@ -37,9 +37,10 @@ pub fn batch(said: &Value, catalog: &Catalog) -> Result<Vec<u8>> {
     said.check()?;
     let records = said.records();
     let base = said.number("timestamp", TIMESTAMP)?;
-    let latest = records.iter().map(|record| timestamp(record, base)).try_fold(base, |latest, one| {
-        anyhow::Ok(latest.max(one?))
-    })?;
+    let latest = records
+        .iter()
+        .map(|record| timestamp(record, base))
+        .try_fold(base, |latest, one| anyhow::Ok(latest.max(one?)))?;
     let codec = codec::number(&said.text("codec", "none"))?;
     let mut attributes = codec;
     attributes |= i16::from(said.text("timestampType", "create") == "append") << 3;
