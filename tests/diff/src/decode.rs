@@ -3,7 +3,7 @@
 //! Error codes are told by name. A tagged field that is absent or has its default is left out: to a client
 //! they are one.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use flumen_protocol::ErrorCode;
 use uuid::Uuid;
 
@@ -125,13 +125,5 @@ fn error_name(code: i16) -> Value {
     match ErrorCode::from(code) {
         error if error.code() == code => Value::text(error.name()),
         _ => Value::Int(code.into()),
-    }
-}
-
-/// A number that has to be there, for those who read answers themselves.
-pub fn int(value: &Value) -> Result<i64> {
-    match value {
-        Value::Int(number) => Ok(*number),
-        other => bail!("{other} is no number"),
     }
 }
