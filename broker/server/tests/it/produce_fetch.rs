@@ -397,3 +397,20 @@ async fn a_short_timeout_makes_no_acknowledged_record_look_lost() {
     }
     running.stop().await;
 }
+
+/// As in a directory that was another broker's: its producers are remembered, the ids it gave are not.
+#[tokio::test]
+async fn an_id_that_a_partition_remembers_is_not_given_again() {
+    use flumen_types::{ProducerEpoch, ProducerId, Sequence};
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let of_another =
+        BatchBuilder::new(Compression::None).producer(ProducerId(5000), ProducerEpoch(0), Sequence(0));
+    assert_eq!(client.produce("t", 0, batch_with(of_another, &["a"])).await.error_code, 0);
+    let request =
+        message!(InitProducerIdRequest { transactional_id: None, producer_id: -1, producer_epoch: -1 });
+    let given = client.ask(&request, 4).await;
+    assert_eq!((given.error_code, given.producer_id), (0, 5001));
+    running.stop().await;
+}
