@@ -219,11 +219,9 @@ impl Open {
 #[async_trait]
 impl Producer for Session {
     async fn send(&mut self, topic: &str, partition: u32, records: Packed) -> Result<(), IoError> {
-        let bytes_max = self.bytes_max(topic);
-        if let Some(bytes) = packing::too_large(&records, bytes_max) {
-            let said =
-                format!("a record of {bytes} bytes is larger than max.message.bytes of {topic}, {bytes_max}");
-            return Err(IoError::Refused(said));
+        let found = self.broker.topic(topic);
+        if let Some(why) = found.and_then(|found| packing::refused(&records, &found.config, now())) {
+            return Err(IoError::Refused(format!("{topic}: {why}")));
         }
         if records.count > 0 {
             self.open.records.push((TopicPartition::new(topic, partition as i32), records));
@@ -256,9 +254,18 @@ impl Producer for Session {
         if open.is_empty() {
             return Ok(());
         }
-        let cursors = self.write(open).await?;
-        self.cursors.put(cursors).await;
-        Ok(())
+        match self.write(open).await {
+            Ok(cursors) => {
+                self.cursors.put(cursors).await;
+                Ok(())
+            }
+            Err(error) => {
+                // Readers of these topics need not wait for the next producer of this id. Where there is
+                // nothing to abort, or it is decided already, the coordinator says so.
+                self.broker.transactions().end(&self.id, self.identity, false).await.ok();
+                Err(error)
+            }
+        }
     }
 
     async fn abort(&mut self) -> Result<(), IoError> {
