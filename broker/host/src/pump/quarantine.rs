@@ -84,7 +84,8 @@ impl Quarantine {
                 }
                 read => read?,
             };
-            for piece in pieces(&self.topic, partition, from, &read) {
+            let found = pieces(&self.topic, partition, from, &read);
+            for piece in found.pieces {
                 let Piece::Records(chunk) = piece else { continue };
                 for record in RecordIter::new(&chunk.records, chunk.count).flatten() {
                     let ours = record.headers().any(|(name, value)| {
@@ -95,10 +96,10 @@ impl Quarantine {
                     }
                 }
             }
-            if read.next <= from || read.next >= read.end {
+            if found.next <= from || found.next >= read.end {
                 return Ok(());
             }
-            from = read.next;
+            from = found.next;
         }
     }
 
