@@ -41,7 +41,10 @@ pub(crate) struct Broken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Trap,
+    /// It computed for longer than a call may.
     Deadline,
+    /// Its call took too long, and it was waiting: for a service, a file, the clock.
+    Waited,
     Memory,
     /// It returned too much, or what cannot be.
     Answer,
@@ -54,23 +57,28 @@ impl Broken {
         Broken { cause, reason: shortened(reason.into()) }
     }
 
-    pub(crate) fn deadline(limit: Duration) -> Broken {
-        Broken::new(
-            Cause::Deadline,
-            format!("a call took longer than {} ms (limits.call)", limit.as_millis()),
-        )
+    /// A call that took too long, whatever it did meanwhile.
+    pub(crate) fn late(cause: Cause, limit: Duration) -> Broken {
+        Broken::new(cause, format!("a call took longer than {} ms (limits.call)", limit.as_millis()))
     }
 }
 
-/// Raised in a guest whose time is over.
+/// Raised in a guest whose time is over; so long it was seen at work of its own.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("the call's deadline has passed")]
-pub(crate) struct DeadlinePassed;
+pub(crate) struct DeadlinePassed {
+    pub computed: Duration,
+}
+
+/// A guest that has computed for this part of its time was computing. It is a small one, because on a busy
+/// machine a guest is seldom seen; one that waits has a moment of its own now and then.
+const COMPUTING: u32 = 10;
 
 /// Why a call ended in an error of the engine.
 pub(crate) fn classify(error: &wasmtime::Error, limit: Duration) -> Broken {
-    if error.downcast_ref::<DeadlinePassed>().is_some() {
-        return Broken::deadline(limit);
+    if let Some(passed) = error.downcast_ref::<DeadlinePassed>() {
+        let computing = passed.computed >= limit / COMPUTING;
+        return Broken::late(if computing { Cause::Deadline } else { Cause::Waited }, limit);
     }
     if let Some(memory) = error.downcast_ref::<MemoryLimit>() {
         return Broken::new(Cause::Memory, memory.to_string());

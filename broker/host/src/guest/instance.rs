@@ -494,7 +494,8 @@ async fn bounded<R>(
     call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<R>,
 ) -> Result<R, CallError> {
     let _ticking = linked.runtime.ticking();
-    store.data_mut().deadline = Instant::now() + limit;
+    let state = store.data_mut();
+    (state.deadline, state.computed) = (Instant::now() + limit, Duration::ZERO);
     store.set_epoch_deadline(1);
     match tokio::time::timeout(limit + 2 * TICK, call(store)).await {
         Ok(Ok(answer)) => Ok(answer),
@@ -502,7 +503,8 @@ async fn bounded<R>(
             tracing::debug!(error = format!("{error:?}"), "a guest call failed");
             Err(classify(&error, limit).into())
         }
-        Err(_) => Err(Broken::deadline(limit).into()),
+        // In its own code the epoch would have ended it.
+        Err(_) => Err(Broken::late(Cause::Waited, limit).into()),
     }
 }
 

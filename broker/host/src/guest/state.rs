@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -19,6 +19,7 @@ use super::lines::Lines;
 use super::sql::Session;
 use crate::bindings::Host_;
 use crate::bindings::flumen::plugin::logging::Level;
+use crate::engine::TICK;
 use crate::sql::Database;
 use crate::status::{Board, Reporter};
 use crate::{Access, Grants, Limits};
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub limiter: Limiter,
     /// When the call that runs must have ended.
     pub deadline: Instant,
+    /// How long it has been seen to compute.
+    pub computed: Duration,
     pub sql: Session,
     pub lines: Lines,
     pub board: Arc<Board>,
@@ -74,6 +77,7 @@ impl State {
             origins: Origins::new(&around.grants.http, around.limits.call),
             limiter: Limiter::new(around.limits.memory_bytes),
             deadline: Instant::now(),
+            computed: Duration::ZERO,
             sql: Session::new(around.databases.clone()),
             lines,
             board: around.board.clone(),
@@ -85,9 +89,12 @@ impl State {
         // What one answer, or one call of the host, may bring over: records, and what surrounds them.
         store.set_hostcall_fuel(around.limits.output_bytes.saturating_mul(2).saturating_add(1 << 20));
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| {
-            if Instant::now() >= context.data().deadline {
-                return Err(DeadlinePassed.into());
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
+            // A tick that finds it at work; those that pass while it waits it does not see.
+            state.computed += TICK;
+            if Instant::now() >= state.deadline {
+                return Err(DeadlinePassed { computed: state.computed }.into());
             }
             Ok(UpdateDeadline::Yield(1))
         });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::memory::{Memory, guest, host, status};
 use flumen_host::{
-    Access, CheckError, ComponentError, Done, Folder, Kind, PluginSpec, StartError, State, WasmRef,
+    Access, CheckError, ComponentError, Done, Folder, Kind, PluginSpec, Policy, StartError, State, WasmRef,
 };
 use serde_json::json;
 
@@ -89,6 +89,53 @@ async fn the_one_poisonous_record_is_parked_and_all_others_are_done() {
     let status = status(&host, "trap");
     assert_eq!((status.state, status.rejected, status.records_out), (State::Running, 1, 1999));
     assert!((3..30).contains(&status.restarts), "{}", status.restarts);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn a_record_over_which_a_guest_computes_for_ever_is_parked_whatever_it_is_granted() {
+    let memory = Memory::default();
+    memory.values("in", 0, ["x".to_owned()]);
+    let host = host(&memory);
+    let mut spec = hostile("loop", json!({ "deed": "loop" }));
+    spec.grants.http = vec!["http://127.0.0.1:9".into()];
+    host.start(spec).await.expect("it starts");
+    memory.until_count("loop-dlq", 1).await;
+    host.stop_all(DRAIN).await;
+
+    // One that waits may wait for the world, which is no record's fault.
+    let mut spec = hostile("sleep", json!({ "deed": "sleep" }));
+    spec.grants.http = vec!["http://127.0.0.1:9".into()];
+    host.start(spec).await.expect("it starts");
+    memory
+        .until("it to be tried again and again", || match status(&host, "sleep") {
+            s if s.restarts > 3 => Ok(()),
+            s => Err(Box::new(s)),
+        })
+        .await;
+    assert_eq!(memory.seen("sleep-dlq"), []);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn a_poisonous_record_is_tried_again_for_ever_under_that_policy() {
+    let memory = Memory::default();
+    memory.values("in", 0, ["poison".to_owned()]);
+    let host = host(&memory);
+    let mut spec = hostile("trap", json!({ "deed": "trap-on", "word": "poison" }));
+    spec.errors.policy = Policy::Retry;
+    spec.limits.backoff_max = Duration::from_millis(100);
+    host.start(spec.clone()).await.expect("it starts");
+    memory
+        .until("more tries than it takes to find the poison", || match status(&host, "trap") {
+            s if s.restarts > 5 && s.reason.as_deref().unwrap_or_default().contains("in-0@0") => Ok(()),
+            s => Err(Box::new(s)),
+        })
+        .await;
+    spec.config = json!({ "deed": "pass" });
+    host.replace(spec).await.expect("it is swapped");
+    memory.until_count("out-trap", 1).await;
+    assert_eq!(memory.seen("trap-dlq"), []);
     host.stop_all(DRAIN).await;
 }
 

@@ -193,6 +193,32 @@ async fn an_output_that_its_topic_refuses_is_parked_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_output_that_its_topic_refuses_for_now_is_tried_again_under_that_policy() {
+    let memory = Memory::default();
+    memory.model().record_bytes_max = Some(1000);
+    let values: Vec<String> = (0..10)
+        .map(|n| format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(if n == 7 { 1000 } else { 10 })))
+        .collect();
+    memory.values("in", 0, values.clone());
+    let host = host(&memory);
+    let mut spec = filter("n >= 0");
+    spec.errors.policy = Policy::Retry;
+    host.start(spec).await.expect("it starts");
+    memory
+        .until("the reason", || match status(&host, "big") {
+            s if s.state == State::Retrying && s.reason.clone().unwrap_or_default().contains("too many") => {
+                Ok(())
+            }
+            s => Err(Box::new(s)),
+        })
+        .await;
+    memory.model().record_bytes_max = None;
+    memory.until_count("out", 10).await;
+    assert_eq!((memory.seen_values("out"), memory.seen("big-dlq")), (values, vec![]));
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
 async fn what_retention_has_taken_is_skipped() {
     let memory = Memory::default();
     for n in 0..10 {

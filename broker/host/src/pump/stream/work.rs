@@ -45,7 +45,7 @@ impl Pump<'_> {
                 Err(Trouble::Broken(broken)) => {
                     self.task.board.restarted();
                     self.shaken = true;
-                    if broken.cause == Cause::Deadline {
+                    if matches!(broken.cause, Cause::Deadline | Cause::Waited) {
                         self.memory.pace.missed(work.chunk.count);
                     }
                     tracing::debug!(plugin = self.task.spec.name, topic = %work.chunk.topic, partition = work.chunk.partition,
@@ -134,6 +134,14 @@ impl Pump<'_> {
             (_, Some((left, right))) => {
                 stack.push(Work { chunk: right, attempts, held: false });
                 stack.push(Work { chunk: left, attempts, held: false });
+                Ok(())
+            }
+            (Next::Poison, _) if self.task.spec.errors.policy == Policy::Retry => {
+                // Something else may change, so that it can be done: the guest, the world, the topic.
+                if let Err(trouble) = self.judge(&work.chunk, &[Rejected { index: 0, reason }]) {
+                    self.outlive(trouble).await?;
+                }
+                stack.push(Work { attempts: 2, ..work });
                 Ok(())
             }
             (Next::Poison, _) => {
@@ -309,6 +317,11 @@ impl Pump<'_> {
     ) -> Result<(), End> {
         loop {
             let done = match self.judge(chunk, rejected) {
+                // It is read again, for it is not the guest that decides.
+                Err(Trouble::Retry { reason, after }) => {
+                    self.commit().await?;
+                    return Err(End::Again { reason, after });
+                }
                 Ok(()) if self.task.info.sql => match self.ready_guest().await {
                     Ok(()) => self.pass_sql(chunk, rejected, 2).await,
                     Err(trouble) => Err(trouble),
