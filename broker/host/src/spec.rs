@@ -194,6 +194,13 @@ pub struct Errors {
     pub topic: String,
 }
 
+impl Errors {
+    /// Whether rejected records go to the topic.
+    pub(crate) fn parks(&self) -> bool {
+        matches!(self.policy, Policy::DeadLetter | Policy::Quarantine)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Try it again for ever.

@@ -332,9 +332,15 @@ fn declared(config: &Config) -> HashMap<String, Declared> {
         let partitions = topic.partitions.map(|count| count.get() as i32);
         (name.clone(), Declared { partitions, configs: topic.configs() })
     });
-    // A dead letter is its record and the reason: it needs more room than the record had.
-    let room = (config.broker.message_max.0.saturating_add(1 << 20)).min(i64::from(i32::MAX));
-    let configs = BTreeMap::from([("max.message.bytes".to_owned(), room.to_string())]);
+    let topics = config.topics.values().filter_map(|topic| topic.max_message_bytes);
+    let largest = topics.chain([config.broker.message_max]).map(|size| size.0).max().unwrap_or_default();
+    // A dead letter is its record and the reason: it needs more room than the record had. And it waits
+    // for a person, however long that takes.
+    let room = largest.saturating_add(1 << 20).min(i64::from(i32::MAX));
+    let configs = BTreeMap::from([
+        ("max.message.bytes".to_owned(), room.to_string()),
+        ("retention.ms".to_owned(), "-1".to_owned()),
+    ]);
     let letters = enabled(config).filter_map(|(_, plugin)| plugin.dead_letters.clone());
     let letters = letters.map(|topic| (topic, Declared { partitions: None, configs: configs.clone() }));
     letters.chain(declared).collect()
@@ -364,4 +370,37 @@ fn about_topics(change: &Change) -> bool {
 
 fn texts(problems: &[flumen_config::Problem]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_topic_has_room_for_the_largest_record_and_forgets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flumen.toml");
+        let text = r#"
+            [topics.wide]
+            "max.message.bytes" = "8MiB"
+            [topics.own-dlq]
+            "max.message.bytes" = "2MiB"
+            [sinks.store]
+            plugin = "./sink.wasm"
+            from = "wide"
+            [sinks.other]
+            plugin = "./sink.wasm"
+            from = "wide"
+            errors.topic = "own-dlq"
+        "#;
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("sink.wasm"), "").unwrap();
+        let loaded = cli::read_config(&path).unwrap();
+        let declared = declared(&loaded.config);
+        let made = &declared["store-dlq"].configs;
+        assert_eq!(made["max.message.bytes"], (9 << 20).to_string());
+        assert_eq!(made["retention.ms"], "-1");
+        let own = &declared["own-dlq"].configs;
+        assert_eq!((own["max.message.bytes"].as_str(), own.get("retention.ms")), ("2097152", None));
+    }
 }

@@ -12,7 +12,7 @@ use crate::guest::{BadInput, CallError, Guest, Polled};
 use crate::io::IoError;
 use crate::route::Routed;
 use crate::section::{Heads, Packer};
-use crate::status::{Counts, now_ms};
+use crate::status::Counts;
 
 /// A poll is asked for about so much; less after it has broken the guest.
 const POLL_BYTES: u32 = 1 << 20;
@@ -176,7 +176,7 @@ impl Pump<'_> {
                         attempts: 1,
                         timestamp: -1,
                     };
-                    self.transaction.send(sender.pack(&letter, now_ms())).await?;
+                    self.transaction.park(&sender, &letter).await?;
                 }
                 Ok(())
             }

@@ -173,22 +173,19 @@ async fn an_output_that_its_topic_refuses_is_parked_and_nothing_else() {
     }
     let host = host(&memory);
     host.start(filter("n >= 0")).await.expect("it starts");
-    // The letter is refused as well, for it is larger still: that is for a person to see.
-    memory
-        .until("all before it", || match memory.seen("out").len() {
-            17 => Ok(()),
-            n => Err(Box::new((n, status(&host, "big")))),
-        })
-        .await;
-    memory
-        .until("the reason", || match status(&host, "big").reason {
-            Some(reason) if reason.contains("too many") => Ok(()),
-            other => Err(other),
-        })
-        .await;
-    memory.model().record_bytes_max = None;
-    memory.until_count("out", 50).await;
-    assert_eq!(memory.seen_values("out"), values);
+    memory.until_count("out", 49).await;
+    let expected: Vec<String> =
+        values.iter().enumerate().filter(|(n, _)| *n != 17).map(|(_, v)| v.clone()).collect();
+    assert_eq!(memory.seen_values("out"), expected);
+    // The letter is refused as well, for it is larger still: then it is the beginning, and the place.
+    memory.until_count("big-dlq", 1).await;
+    let letter = &memory.seen("big-dlq")[0];
+    let value = letter.value.as_deref().expect("the beginning of the value");
+    assert!(values[17].starts_with(value) && value.len() == 64 << 10);
+    assert_eq!(letter.headers["flumen.error.truncated"], values[17].len().to_string());
+    assert_eq!(letter.headers["flumen.error.offset"], "17");
+    assert!(letter.headers["flumen.error.reason"].contains("too many"));
+    assert_eq!(memory.group("flumen.big", "in", 0), Some(50));
     host.stop_all(DRAIN).await;
 }
 

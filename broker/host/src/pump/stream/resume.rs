@@ -11,7 +11,6 @@ use crate::guest::CallError;
 use crate::io::IoError;
 use crate::pump::quarantine::Quarantine;
 use crate::section::Heads;
-use crate::status::now_ms;
 use crate::{Policy, sql};
 
 impl Pump<'_> {
@@ -89,8 +88,8 @@ impl Pump<'_> {
         };
         let place = Place::Log { topic: &at.0, partition: at.1, offset: letter.offset };
         let letter = Letter { body, place, reason: &letter.reason, attempts: letter.attempts, timestamp };
-        let routed = self.sender().await?.pack(&letter, now_ms());
-        self.transaction.send(routed).await?;
+        let sender = self.sender().await?.clone();
+        self.transaction.park(&sender, &letter).await?;
         Ok(())
     }
 

@@ -11,9 +11,9 @@ use crate::io::IoError;
 use crate::pump::bisect::{self, Case, Next};
 use crate::pump::quarantine::{self, first_follower};
 use crate::pump::transaction::Transaction;
-use crate::route::{Rejected, Routed};
+use crate::route::Rejected;
 use crate::section::Heads;
-use crate::status::{Counts, now_ms};
+use crate::status::Counts;
 use crate::{Kind, Policy};
 
 /// A piece of a chunk that has yet to be done.
@@ -347,11 +347,11 @@ impl Pump<'_> {
         attempts: u32,
         bytes: Option<&[u8]>,
     ) -> Result<(), Trouble> {
-        let keeps = matches!(self.task.spec.errors.policy, Policy::DeadLetter | Policy::Quarantine);
+        let keeps = self.task.spec.errors.parks();
         if keeps && !rejected.is_empty() {
             let sender = self.sender().await?.clone();
-            for routed in letters(&sender, chunk, rejected, attempts, bytes) {
-                self.transaction.send(routed).await?;
+            for letter in letters(chunk, rejected, attempts, bytes) {
+                self.transaction.park(&sender, &letter).await?;
             }
         }
         if let Some(quarantine) = &mut self.quarantine {
@@ -377,13 +377,12 @@ impl Pump<'_> {
     }
 }
 
-fn letters(
-    sender: &Sender,
-    chunk: &Chunk,
-    rejected: &[Rejected],
+fn letters<'a>(
+    chunk: &'a Chunk,
+    rejected: &'a [Rejected],
     attempts: u32,
-    bytes: Option<&[u8]>,
-) -> Vec<Routed> {
+    bytes: Option<&'a [u8]>,
+) -> Vec<Letter<'a>> {
     let place = |offset| Place::Log { topic: &chunk.topic, partition: chunk.partition, offset };
     if let (Some(bytes), Some(first)) = (bytes, rejected.first()) {
         let letter = Letter {
@@ -393,20 +392,19 @@ fn letters(
             attempts,
             timestamp: -1,
         };
-        return vec![sender.pack(&letter, now_ms())];
+        return vec![letter];
     }
     let mut rejected = rejected.iter().peekable();
-    let mut routed = Vec::with_capacity(rejected.len());
+    let mut letters = Vec::with_capacity(rejected.len());
     for (index, head) in Heads::new(&chunk.records, chunk.count).flatten().enumerate() {
         let Some(r) = rejected.next_if(|r| r.index as usize == index) else { continue };
-        let letter = Letter {
+        letters.push(Letter {
             body: Body::Record(head.raw),
             place: place(chunk.base_offset + i64::from(head.offset_delta)),
             reason: &r.reason,
             attempts,
             timestamp: chunk.timestamp(head.timestamp_delta),
-        };
-        routed.push(sender.pack(&letter, now_ms()));
+        });
     }
-    routed
+    letters
 }
