@@ -40,6 +40,12 @@ pub trait Log: Send + Sync + 'static {
 
     /// InitProducerId: fences every earlier producer of that id, and aborts what it left open.
     async fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>, IoError>;
+
+    /// Transactional ids that begin with this and have a transaction open.
+    async fn open_transactions(&self, prefix: &str) -> Result<Vec<String>, IoError>;
+
+    /// Where the partition's committed records end now; none where there is no such partition.
+    fn end(&self, topic: &str, partition: u32) -> Option<Offset>;
 }
 
 /// One transaction after another. The first `send`, `offsets` or `cursor` begins one.

@@ -53,7 +53,12 @@ impl PluginSpec {
     }
 
     pub fn transactional_id(&self, task: u32) -> String {
-        format!("flumen.{}.{task}", self.name)
+        format!("{}{task}", self.transactional_prefix())
+    }
+
+    /// With which the transactional ids of all its tasks begin.
+    pub(crate) fn transactional_prefix(&self) -> String {
+        format!("flumen.{}.", self.name)
     }
 }
 

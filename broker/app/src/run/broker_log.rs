@@ -23,9 +23,9 @@ use tokio::time::Instant;
 
 use super::packing::{self, Stamp};
 
-/// Longer than a transaction of a pump can take: the pump closes it after 100 ms, a plugin's call has
-/// its own limit.
-const TRANSACTION_TIMEOUT: Millis = Millis(300_000);
+/// A transaction is open here from its first append to its end, four waits for the disk. What one that
+/// was cut off in between has left hides other records until then, unless a successor ends it before.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of the cursors' topic is read at a time.
 const CURSORS_READ: usize = 4 << 20;
 const CURSOR_BYTES_MAX: usize = 16 << 20;
@@ -117,8 +117,9 @@ impl Log for BrokerLog {
     }
 
     async fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>, IoError> {
-        let identity =
-            self.broker.transactions().init_producer(Some(transactional_id), TRANSACTION_TIMEOUT).await;
+        let timeout = TRANSACTION_TIMEOUT.min(self.broker.options().transaction_timeout_max);
+        let transactions = self.broker.transactions();
+        let identity = transactions.init_producer(Some(transactional_id), Millis::from(timeout)).await;
         // Whatever an earlier one left open has been decided now; what is remembered may be older.
         self.cursors.forget().await;
         Ok(Box::new(Session {
@@ -129,6 +130,20 @@ impl Log for BrokerLog {
             sequences: HashMap::new(),
             open: Open::default(),
         }))
+    }
+
+    async fn open_transactions(&self, prefix: &str) -> Result<Vec<String>, IoError> {
+        let listed = self.broker.transactions().list().await;
+        let listed = listed.map_err(|code| coordinator("ListTransactions", code))?;
+        let open = listed.into_iter().filter(|one| !one.metadata.partitions.is_empty());
+        Ok(open.map(|one| one.id.to_string()).filter(|id| id.starts_with(prefix)).collect())
+    }
+
+    fn end(&self, topic: &str, partition: u32) -> Option<Offset> {
+        let log = self.broker.partition(&TopicPartition::new(topic, partition as i32))?;
+        let marks = log.watch();
+        let end = marks.borrow().last_stable;
+        Some(end)
     }
 }
 
@@ -458,3 +473,6 @@ fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,4 +54,12 @@ impl Log for NoLog {
     async fn producer(&self, _: &str) -> Result<Box<dyn Producer>, IoError> {
         no_broker()
     }
+
+    async fn open_transactions(&self, _: &str) -> Result<Vec<String>, IoError> {
+        no_broker()
+    }
+
+    fn end(&self, _: &str, _: u32) -> Option<Offset> {
+        None
+    }
 }

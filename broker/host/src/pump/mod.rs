@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::dead_letter::Sender;
 use crate::guest::{CallError, Guest};
-use crate::io::{IoError, Log};
+use crate::io::{IoError, Log, Producer};
 use crate::status::Board;
 use crate::{Kind, PluginInfo, PluginSpec, State, lock};
 
@@ -172,6 +172,21 @@ pub(crate) async fn run(mut task: Task, mut guest: Guest) -> (Guest, Exit) {
 }
 
 impl Task {
+    /// The task's producer. What tasks that are no more have left open is ended first: offsets that they
+    /// hold pending would be waited for.
+    async fn producer(&self) -> Result<Box<dyn Producer>, IoError> {
+        if self.task == 0 {
+            let prefix = self.spec.transactional_prefix();
+            for id in self.log.open_transactions(&prefix).await? {
+                let task = id.strip_prefix(&prefix).and_then(|task| task.parse::<u32>().ok());
+                if task.is_some_and(|task| task >= self.spec.tasks) {
+                    drop(self.log.producer(&id).await?);
+                }
+            }
+        }
+        self.log.producer(&self.spec.transactional_id(self.task)).await
+    }
+
     /// A session has begun.
     fn began(&mut self) {
         if let Some(trial) = self.trial.take() {

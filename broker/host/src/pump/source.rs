@@ -31,7 +31,7 @@ pub(super) async fn session(
     if !guest.run(|instance| Box::pin(async { Ok(instance.is_fresh()) })).await? {
         start(task, guest).await?;
     }
-    let producer = task.log.producer(&task.spec.transactional_id(task.task)).await?;
+    let producer = task.producer().await?;
     task.route_outputs(guest).await?;
     let cursor = task.log.cursor(&task.spec.name, task.task).await?;
     open(guest, cursor).await?;

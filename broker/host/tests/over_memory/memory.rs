@@ -319,7 +319,17 @@ impl Log for Memory {
     }
 
     async fn committed(&self, group: &str, topic: &str, partition: u32) -> Result<Option<Offset>, IoError> {
-        Ok(self.model().groups.get(&(group.into(), topic.into(), partition)).copied())
+        loop {
+            let changed = self.0.changed.notified();
+            {
+                let model = self.model();
+                let mut pending = model.pending.values().flat_map(|pending| &pending.offsets);
+                if !pending.any(|(g, t, p, _)| (g.as_str(), t.as_str(), *p) == (group, topic, partition)) {
+                    return Ok(model.groups.get(&(group.into(), topic.into(), partition)).copied());
+                }
+            }
+            changed.await;
+        }
     }
 
     async fn cursor(&self, source: &str, task: u32) -> Result<Option<Vec<u8>>, IoError> {
@@ -335,6 +345,14 @@ impl Log for Memory {
         drop(model);
         self.0.changed.notify_waiters();
         Ok(Box::new(Session { memory: self.clone(), id: transactional_id.to_owned(), epoch }))
+    }
+
+    async fn open_transactions(&self, prefix: &str) -> Result<Vec<String>, IoError> {
+        Ok(self.model().pending.keys().filter(|id| id.starts_with(prefix)).cloned().collect())
+    }
+
+    fn end(&self, topic: &str, partition: u32) -> Option<Offset> {
+        Some(Offset(self.model().topics.get(topic)?.get(partition as usize)?.stable()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::memory::{Fault, Memory, guest, host, status};
 use flumen_host::{Done, Kind, PluginSpec, Policy, State};
 use flumen_records::Compression;
+use flumen_types::{Offset, TopicPartition};
 use serde_json::json;
 
 const DRAIN: Duration = Duration::from_secs(10);
@@ -212,6 +213,20 @@ async fn an_output_that_its_topic_refuses_for_now_is_tried_again_under_that_poli
     memory.model().record_bytes_max = None;
     memory.until_count("out", 10).await;
     assert_eq!((memory.seen_values("out"), memory.seen("big-dlq")), (values, vec![]));
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn what_a_task_that_is_no_more_left_open_is_not_waited_for() {
+    let memory = Memory::default();
+    memory.values("in", 0, numbers(0..10));
+    let mut former = flumen_host::Log::producer(&memory, "flumen.big.3").await.expect("a producer");
+    let pending = [(TopicPartition::new("in", 0), Offset(7))];
+    former.offsets("flumen.big", &pending).await.expect("they are taken");
+    let host = host(&memory);
+    host.start(filter("n >= 0")).await.expect("it starts");
+    memory.until_count("out", 10).await;
+    assert!(former.commit().await.is_err(), "it is fenced");
     host.stop_all(DRAIN).await;
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn session(
     memory: &mut Memory,
 ) -> Result<Infallible, End> {
     let assigned = assign(task).await?;
-    let producer = task.log.producer(&task.spec.transactional_id(task.task)).await?;
+    let producer = task.producer().await?;
     task.route_outputs(guest).await?;
     let mut pump = Pump {
         group: task.spec.group(),

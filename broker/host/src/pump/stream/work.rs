@@ -238,8 +238,7 @@ impl Pump<'_> {
         match self.try_commit().await {
             Ok(()) => Ok(()),
             Err(IoError::Refused(reason)) => {
-                let id = self.task.spec.transactional_id(self.task.task);
-                self.transaction = Transaction::new(self.task.log.producer(&id).await?);
+                self.transaction = Transaction::new(self.task.producer().await?);
                 Err(Trouble::Refused(reason))
             }
             Err(other) => Err(other.into()),
