@@ -18,8 +18,7 @@ use crate::plugin::{Plugin, Version};
 use crate::pump::Progress;
 use crate::status::Board;
 use crate::{
-    CheckError, ComponentError, Databases, Done, Kind, PluginInfo, PluginSpec, PluginStatus, State, WasmRef,
-    lock,
+    CheckError, ComponentError, Databases, Done, PluginInfo, PluginSpec, PluginStatus, State, WasmRef, lock,
 };
 
 #[derive(Clone, Debug)]
@@ -164,7 +163,7 @@ impl Host {
     /// All plugins, by name.
     pub fn status(&self) -> Vec<PluginStatus> {
         let entries: Vec<Arc<Entry>> = lock(&self.0.plugins).values().cloned().collect();
-        entries.iter().map(|entry| entry.status()).collect()
+        entries.iter().map(|entry| entry.status(&*self.0.log)).collect()
     }
 
     fn entry(&self, name: &str) -> Option<Arc<Entry>> {
@@ -218,7 +217,7 @@ impl Host {
 }
 
 impl Entry {
-    fn status(&self) -> PluginStatus {
+    fn status(&self, log: &dyn Log) -> PluginStatus {
         let version = lock(&self.shown).clone();
         let mut status = PluginStatus {
             name: version.spec.name.clone(),
@@ -242,7 +241,7 @@ impl Entry {
             gauges: BTreeMap::new(),
             refused: None,
         };
-        self.board.fill(&mut status, version.spec.kind != Kind::Source);
+        self.board.fill(&mut status, |topic, partition| log.end(topic, partition));
         status
     }
 

@@ -129,7 +129,6 @@ impl Plugin {
             return Err(format!("setting the new one up failed: {error}"));
         }
         let ended = halt_all(std::mem::take(&mut self.current.tasks), HALT_WAIT).await;
-        self.board.forget_lag();
         let (mut tasks, mut trials) = (Vec::new(), Vec::new());
         for guest in guests {
             let (told, trial) = oneshot::channel();
@@ -140,6 +139,7 @@ impl Plugin {
         match begun(trials, patience).await {
             Ok(()) => {
                 self.board.keep_tasks(new.spec.tasks);
+                self.board.keep_inputs(&new.spec.inputs);
                 self.board.swapped(self.generation);
                 self.current = Generation { version: new, tasks };
                 Ok(())

@@ -30,8 +30,6 @@ pub(crate) struct Incoming {
     pub pieces: Vec<Piece>,
     /// Where it reads on.
     pub next: Offset,
-    /// Where committed records ended then.
-    pub end: Offset,
     /// The room that they take of what all readers of a task may hold.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -102,10 +100,9 @@ impl Reader {
             }
             other => other?,
         };
-        let end = read.end;
         let (found, room) = self.cut(read).await?;
         let (topic, next) = (self.topic.clone(), found.next.max(self.at));
-        Ok(Incoming { topic, partition: self.partition, pieces: found.pieces, next, end, _room: room })
+        Ok(Incoming { topic, partition: self.partition, pieces: found.pieces, next, _room: room })
     }
 
     async fn cut(&self, read: Read) -> Result<(Pieces, Option<OwnedSemaphorePermit>), IoError> {

@@ -135,12 +135,15 @@ async fn a_database_that_is_away_is_waited_for_and_nothing_is_parked() {
     host.start(sink()).await.expect("it starts");
     memory
         .until("the reason", || match status(&host, "store") {
-            s if s.state == State::Retrying && s.reason.is_some() => Ok(()),
+            // How far it is behind shows all the same.
+            s if s.state == State::Retrying && s.reason.is_some() && s.lag == Some(10) => Ok(()),
             s => Err(Box::new(s)),
         })
         .await;
+    memory.values("in", 0, values(10..15));
+    assert_eq!(status(&host, "store").lag, Some(15));
     std::fs::remove_file(folder.path().join("out")).expect("out of the way");
-    until_rows(&memory, folder.path(), 10).await;
+    until_rows(&memory, folder.path(), 15).await;
     memory
         .until("it to run", || match status(&host, "store") {
             s if s.state == State::Running && s.reason.is_none() && s.rejected == 0 => Ok(()),

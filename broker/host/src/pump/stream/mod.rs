@@ -53,7 +53,6 @@ pub(super) async fn session(
         transaction: Transaction::new(producer),
         positions: BTreeMap::new(),
         published: BTreeMap::new(),
-        ends: BTreeMap::new(),
         sender: None,
         shaken: true,
         quarantine: None,
@@ -131,7 +130,6 @@ struct Pump<'a> {
     positions: BTreeMap<At, Offset>,
     /// The group's offsets as they are committed.
     published: BTreeMap<At, Option<Offset>>,
-    ends: BTreeMap<At, Offset>,
     /// Made when the first letter is there, and with it the topic.
     sender: Option<Sender>,
     /// The guest may be dead.
@@ -174,7 +172,6 @@ impl Pump<'_> {
 
     async fn take_in(&mut self, incoming: Incoming) -> Result<(), End> {
         let at = (incoming.topic.clone(), incoming.partition);
-        self.ends.insert(at.clone(), incoming.end);
         for piece in incoming.pieces {
             if self.task.halt.is_cancelled() {
                 self.commit().await?;
@@ -196,7 +193,7 @@ impl Pump<'_> {
         if incoming.next > position {
             self.pass(&empty(&at, position, incoming.next)).await?;
         }
-        self.measure(&at);
+        self.show(&at);
         Ok(())
     }
 
@@ -248,7 +245,7 @@ impl Pump<'_> {
         let committed = self.transaction.commit(&owner).await?;
         self.backoff.progressed();
         for (at, next) in committed.offsets {
-            self.measure(&at);
+            self.show(&at);
             self.published.insert(at, Some(next));
         }
         self.commits = self.commits.wrapping_add(1);
@@ -259,10 +256,9 @@ impl Pump<'_> {
         Ok(())
     }
 
-    fn measure(&self, at: &At) {
+    fn show(&self, at: &At) {
         let position = self.positions.get(at).copied().unwrap_or_default();
-        let lag = self.ends.get(at).map_or(0, |end| end.since(position).max(0) as u64);
-        self.task.board.lag(&at.0, at.1, lag);
+        self.task.board.reached(&at.0, at.1, position);
     }
 }
 

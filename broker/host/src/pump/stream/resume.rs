@@ -20,6 +20,8 @@ impl Pump<'_> {
             let committed = self.task.log.committed(&self.group, topic, *partition).await?;
             let at = (topic.clone(), *partition);
             self.positions.insert(at.clone(), committed.unwrap_or(Offset::ZERO));
+            // Its lag shows though its guest may never start.
+            self.show(&at);
             self.published.insert(at, committed);
         }
         self.start_guest().await?;
@@ -34,6 +36,7 @@ impl Pump<'_> {
         }
         for ((topic, partition), at) in &self.positions {
             self.task.progress.set(topic, *partition, *at);
+            self.task.board.reached(topic, *partition, *at);
         }
         Ok(())
     }
