@@ -11,6 +11,7 @@
 //! - *other sinks*: dead letters and offsets are one transaction, after the far side has answered.
 
 mod bisect;
+mod counted;
 mod quarantine;
 mod reader;
 mod source;
@@ -38,6 +39,9 @@ use crate::{Kind, PluginInfo, PluginSpec, State, lock};
 /// nothing more to do for now.
 pub(crate) const TRANSACTION_BYTES: usize = 4 << 20;
 pub(crate) const TRANSACTION_AGE: Duration = Duration::from_millis(100);
+
+/// So many commits apart the guest's memory is looked at.
+const WORN_EVERY: u32 = 16;
 
 /// What a pump works with, beside its guest.
 pub(crate) struct Task {

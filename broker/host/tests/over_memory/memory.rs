@@ -159,6 +159,10 @@ impl Memory {
         memory
     }
 
+    pub(crate) fn grow(&self, topic: &str, partitions: usize) {
+        self.model().topic(topic).resize_with(partitions, Partition::default);
+    }
+
     pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
         self.0.model.lock().expect("the model")
     }

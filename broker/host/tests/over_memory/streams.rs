@@ -1,5 +1,6 @@
 //! Filters and transforms over a log in memory.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::memory::{Fault, Memory, guest, host, status};
@@ -213,6 +214,45 @@ async fn an_output_that_its_topic_refuses_for_now_is_tried_again_under_that_poli
     memory.model().record_bytes_max = None;
     memory.until_count("out", 10).await;
     assert_eq!((memory.seen_values("out"), memory.seen("big-dlq")), (values, vec![]));
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn partitions_that_are_added_are_read_and_written_under_load() {
+    let memory = Memory::default();
+    let host = host(&memory);
+    host.start(filter("n >= 0")).await.expect("it starts");
+    memory.values("in", 0, numbers(0..1));
+    memory.until_count("out", 1).await;
+    let load = async {
+        for n in 2.. {
+            // It is never idle.
+            memory.values("in", 0, numbers(n..n + 50));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let arrived = async {
+        memory.grow("out", 4);
+        memory
+            .until("all partitions of the output", || {
+                let written: BTreeSet<u32> = memory.seen("out").iter().map(|s| s.partition).collect();
+                if written.len() == 4 { Ok(()) } else { Err(written) }
+            })
+            .await;
+        memory.grow("in", 2);
+        memory.values("in", 1, numbers(1..2));
+        let added = Some("{\"n\":1}".to_owned());
+        memory
+            .until("the input's new one", || match memory.seen("out").iter().any(|s| s.value == added) {
+                true => Ok(()),
+                false => Err("it is not read"),
+            })
+            .await;
+    };
+    tokio::select! {
+        () = load => {}
+        () = arrived => {}
+    }
     host.stop_all(DRAIN).await;
 }
 

@@ -12,22 +12,17 @@ use std::time::Duration;
 use flumen_types::Offset;
 
 use self::pace::Pace;
+use super::counted::Counted;
 use super::quarantine::Quarantine;
 use super::reader::{Incoming, Readers};
 use super::transaction::{Owner, Transaction};
-use super::{At, End, Task};
+use super::{At, End, Task, WORN_EVERY};
 use crate::backoff::Backoff;
 use crate::chunk::{Chunk, Piece};
 use crate::dead_letter::Sender;
 use crate::guest::{Broken, CallError, Guest};
 use crate::io::IoError;
 use crate::route::Rejected;
-
-/// How often partitions are counted anew.
-const RECOUNT: Duration = Duration::from_secs(10);
-
-/// So many commits apart the guest's memory is looked at.
-const WORN_EVERY: u32 = 16;
 
 /// What outlives a session.
 #[derive(Default)]
@@ -45,6 +40,8 @@ pub(super) async fn session(
     backoff: &mut Backoff,
     memory: &mut Memory,
 ) -> Result<Infallible, End> {
+    let topics = [&task.spec.inputs[..], &task.spec.outputs].concat();
+    let counted = Counted::new(&*task.log, &topics).await?;
     let assigned = assign(task).await?;
     let producer = task.producer().await?;
     task.route_outputs(guest).await?;
@@ -53,6 +50,7 @@ pub(super) async fn session(
         transaction: Transaction::new(producer),
         positions: BTreeMap::new(),
         published: BTreeMap::new(),
+        counted,
         sender: None,
         shaken: true,
         quarantine: None,
@@ -66,7 +64,7 @@ pub(super) async fn session(
     pump.task.began();
     let from = pump.positions.iter().map(|((topic, partition), at)| (topic.clone(), *partition, *at));
     let readers = Readers::start(&pump.task.log, from.collect());
-    pump.run(readers, &assigned).await
+    pump.run(readers).await
 }
 
 /// The partitions of this task, spread over topics.
@@ -130,6 +128,7 @@ struct Pump<'a> {
     positions: BTreeMap<At, Offset>,
     /// The group's offsets as they are committed.
     published: BTreeMap<At, Option<Offset>>,
+    counted: Counted,
     /// Made when the first letter is there, and with it the topic.
     sender: Option<Sender>,
     /// The guest may be dead.
@@ -140,13 +139,16 @@ struct Pump<'a> {
 }
 
 impl Pump<'_> {
-    async fn run(mut self, mut readers: Readers, assigned: &[At]) -> Result<Infallible, End> {
-        let mut recount = tokio::time::interval_at(tokio::time::Instant::now() + RECOUNT, RECOUNT);
+    async fn run(mut self, mut readers: Readers) -> Result<Infallible, End> {
         let halt = self.task.halt.clone();
         loop {
             if halt.is_cancelled() {
                 self.commit().await?;
                 return Err(End::Halted);
+            }
+            if self.counted.have_changed(&*self.task.log).await? {
+                self.commit().await?;
+                return Err(End::Renew);
             }
             let incoming = match readers.ready() {
                 Some(incoming) => incoming?,
@@ -157,12 +159,7 @@ impl Pump<'_> {
                         biased;
                         () = halt.cancelled() => continue,
                         Some(incoming) = readers.next() => incoming?,
-                        _ = recount.tick() => {
-                            if assign(self.task).await? != assigned {
-                                return Err(End::Renew);
-                            }
-                            continue;
-                        }
+                        () = tokio::time::sleep_until(self.counted.next_look()) => continue,
                     }
                 }
             };

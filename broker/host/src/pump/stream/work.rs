@@ -370,7 +370,11 @@ impl Pump<'_> {
     pub(super) async fn sender(&mut self) -> Result<&Sender, IoError> {
         let sender = match self.sender.take() {
             Some(sender) => sender,
-            None => self.task.letters().await?,
+            None => {
+                let sender = self.task.letters().await?;
+                self.counted.add(sender.topic.clone(), sender.partitions);
+                sender
+            }
         };
         Ok(self.sender.insert(sender))
     }
