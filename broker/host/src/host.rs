@@ -207,11 +207,14 @@ impl Host {
         })
     }
 
-    /// Who writes to these topics.
+    /// Who writes to these topics, records or dead letters.
     fn upstreams(&self, topics: &[String]) -> Vec<String> {
         let plugins = lock(&self.0.plugins);
-        let writes =
-            |entry: &Entry| lock(&entry.shown).spec.outputs.iter().any(|topic| topics.contains(topic));
+        let writes = |entry: &Entry| {
+            let spec = &lock(&entry.shown).spec;
+            let letters = spec.errors.parks().then_some(&spec.errors.topic);
+            spec.outputs.iter().chain(letters).any(|topic| topics.contains(topic))
+        };
         plugins.iter().filter(|(_, entry)| writes(entry)).map(|(name, _)| name.clone()).collect()
     }
 }

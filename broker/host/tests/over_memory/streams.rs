@@ -257,6 +257,24 @@ async fn partitions_that_are_added_are_read_and_written_under_load() {
 }
 
 #[tokio::test]
+async fn a_reader_of_dead_letters_is_done_after_who_writes_them() {
+    let memory = Memory::default();
+    memory.values("in", 0, (0..100).map(|n| format!("no json {n}")));
+    // The letters come late.
+    memory.model().faults.extend([Fault::LoseCommit; 3]);
+    let host = host(&memory);
+    host.start(filter("n >= 0")).await.expect("it starts");
+    let mut reader = PluginSpec::new("second", Kind::Transform, guest("hostile"));
+    reader.config = json!({ "deed": "pass" });
+    reader.inputs = vec!["big-dlq".into()];
+    reader.outputs = vec!["seen-again".into()];
+    host.start(reader).await.expect("it starts");
+    assert_eq!(host.done("second").await, Some(Done::Finished));
+    assert_eq!(memory.seen("seen-again").len(), 100);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
 async fn what_a_task_that_is_no_more_left_open_is_not_waited_for() {
     let memory = Memory::default();
     memory.values("in", 0, numbers(0..10));
