@@ -2,10 +2,11 @@
 //!
 //! A swap: the new instances are compiled, linked and configured beside the running ones; these then end
 //! between two transactions, and the new ones begin from what they had committed. Where one of the new
-//! ones does not begin, they all go, and the old ones begin again. At no time do two of a task work.
+//! ones does not begin, they all go, and the old ones begin again. At no time do two of a task work: one
+//! that does not come to its end is cut off out of its call, and its thread is waited for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
@@ -14,14 +15,18 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::component::Compiled;
-use crate::guest::{Guest, Recipe};
+use crate::guest::{Gone, Guest, Recipe};
 use crate::io::Log;
-use crate::pump::{self, Exit, Progress, Task};
+use crate::pump::{self, Exit, Pace, Progress, Task};
 use crate::status::{Board, Reporter};
 use crate::{Database, Databases, PluginSpec, State};
 
-/// How long a running pump has to come to the end of its transaction before it is cut off.
-const HALT_WAIT: Duration = Duration::from_secs(30);
+/// How long a pump that has been told to halt may take after its longest call, before it is cut off.
+const HALT_WAIT: Duration = Duration::from_secs(5);
+/// How long the thread of one that was cut off may take: it is gone at once, unless the host itself hangs.
+const CUT_WAIT: Duration = Duration::from_secs(5);
+/// How long new tasks may take to begin, beside the calls that this takes.
+const BEGIN_WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Plugin {
     log: Arc<dyn Log>,
@@ -29,6 +34,8 @@ pub(crate) struct Plugin {
     pub progress: Progress,
     generation: u64,
     current: Generation,
+    /// By task; what was learnt of the far side holds for a new version, too.
+    paces: BTreeMap<u32, Arc<Mutex<Pace>>>,
 }
 
 /// A component, a configuration, and the tasks that run it.
@@ -49,6 +56,7 @@ struct Running {
     /// A host that is dropped without being stopped leaves no pump behind.
     _halted_when_dropped: DropGuard,
     join: JoinHandle<(Guest, Exit)>,
+    gone: Gone,
 }
 
 /// A task that has ended; its guest, where it came back.
@@ -68,6 +76,7 @@ impl Plugin {
             progress: Progress::default(),
             generation: 0,
             current: Generation { version: version.clone(), tasks: Vec::new() },
+            paces: BTreeMap::new(),
         };
         let guests = plugin.guests(&version, databases);
         for task in 0..version.spec.tasks {
@@ -95,12 +104,13 @@ impl Plugin {
     }
 
     fn launch(
-        &self,
+        &mut self,
         version: &Version,
         guest: Guest,
         trial: Option<oneshot::Sender<Result<(), String>>>,
     ) -> Running {
         let (halt, task) = (CancellationToken::new(), guest.recipe().reporter.task);
+        let fresh = || Arc::new(Mutex::new(Pace::new(version.spec.kind, &version.compiled.info)));
         let work = Task {
             log: self.log.clone(),
             spec: version.spec.clone(),
@@ -108,11 +118,13 @@ impl Plugin {
             task,
             board: self.board.clone(),
             progress: self.progress.clone(),
+            pace: self.paces.entry(task).or_insert_with(fresh).clone(),
             halt: halt.clone(),
             trial,
         };
         Running {
             task,
+            gone: guest.gone(),
             _halted_when_dropped: halt.clone().drop_guard(),
             halt,
             join: tokio::spawn(pump::run(work, guest)),
@@ -128,15 +140,15 @@ impl Plugin {
             self.board.forget(self.generation);
             return Err(format!("setting the new one up failed: {error}"));
         }
-        let ended = halt_all(std::mem::take(&mut self.current.tasks), HALT_WAIT).await;
+        let patience = self.current.version.spec.limits.call + HALT_WAIT;
+        let ended = halt_all(std::mem::take(&mut self.current.tasks), patience).await;
         let (mut tasks, mut trials) = (Vec::new(), Vec::new());
         for guest in guests {
             let (told, trial) = oneshot::channel();
             tasks.push(self.launch(&new, guest, Some(told)));
             trials.push(trial);
         }
-        let patience = HALT_WAIT + 2 * new.spec.limits.call;
-        match begun(trials, patience).await {
+        match begun(trials, BEGIN_WAIT + 2 * new.spec.limits.call).await {
             Ok(()) => {
                 self.board.keep_tasks(new.spec.tasks);
                 self.board.keep_inputs(&new.spec.inputs);
@@ -145,7 +157,7 @@ impl Plugin {
                 Ok(())
             }
             Err(reason) => {
-                halt_all(tasks, HALT_WAIT).await;
+                halt_all(tasks, new.spec.limits.call + HALT_WAIT).await;
                 self.board.forget(self.generation);
                 self.go_on(ended, databases);
                 Err(format!("the new one did not begin: {reason}"))
@@ -189,8 +201,13 @@ async fn ended(mut running: Running, drain: Duration) -> Ended {
             Ended { task, guest: None, at_work: true }
         }
         Err(_) => {
+            // What it has open is aborted by its successor's InitProducerId; what its guest still did
+            // would be beyond that.
             running.join.abort();
-            // What it had open is aborted by its successor's InitProducerId.
+            drop(running.join.await);
+            if tokio::time::timeout(CUT_WAIT, running.gone.wait()).await.is_err() {
+                tracing::error!(task, "a call hangs in the host; its thread is left behind");
+            }
             Ended { task, guest: None, at_work: true }
         }
     }

@@ -19,6 +19,7 @@ mod stream;
 mod transaction;
 
 pub(crate) use quarantine::first_follower;
+pub(crate) use stream::Pace;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -51,6 +52,7 @@ pub(crate) struct Task {
     pub task: u32,
     pub board: Arc<Board>,
     pub progress: Progress,
+    pub pace: Arc<Mutex<Pace>>,
     /// Ends the pump between two transactions.
     pub halt: CancellationToken,
     /// Told how the first session began. Where there is somebody to tell, a first session that does not

@@ -160,18 +160,27 @@ async fn a_sleeping_guest_does_not_hold_up_a_stop() {
     let memory = Memory::default();
     memory.values("in", 0, ["x".to_owned()]);
     let host = host(&memory);
-    let mut spec = hostile("sleep", json!({ "deed": "sleep" }));
+    let mut spec = hostile("sleeper", json!({ "deed": "sleep" }));
     spec.limits.call = Duration::from_secs(3600);
     host.start(spec).await.expect("it starts");
     memory
-        .until("it to run", || match status(&host, "sleep").state {
+        .until("it to run", || match status(&host, "sleeper").state {
             State::Running => Ok(()),
             other => Err(other),
         })
         .await;
     let begun = Instant::now();
-    host.stop("sleep", Duration::from_millis(100)).await;
+    host.stop("sleeper", Duration::from_millis(100)).await;
     assert!(begun.elapsed() < Duration::from_secs(5));
+    // And is no more: what it still did would be done beside its successor.
+    memory
+        .until("its thread to end", || {
+            let threads = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
+            let name = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("comm")).ok();
+            let mut names = threads.flatten().filter_map(name);
+            if names.any(|name| name.trim() == "sleeper/0") { Err("it is there") } else { Ok(()) }
+        })
+        .await;
 }
 
 async fn refused(spec: PluginSpec) -> String {

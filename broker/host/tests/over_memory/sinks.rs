@@ -214,12 +214,19 @@ async fn requests_arrive_in_order_and_a_busy_service_is_asked_again() {
     host.start(post(&service)).await.expect("it starts");
     assert_eq!(host.done("post").await, Some(Done::Finished));
     assert_eq!(posted(&service), (0..1000).collect::<Vec<_>>());
-    assert_eq!(service.received().len(), 13);
+    // Calls with 256, 512 and 232 records: nobody knows yet how quick it is.
+    assert_eq!(service.received().len(), 3 + 3 + 6 + 3);
     assert_eq!(memory.group("flumen.post", "in", 0), Some(1000));
+
+    // What was learnt is not forgotten over a swap.
+    host.replace(post(&service)).await.expect("it is swapped");
+    memory.values("in", 0, values(1000..2000));
+    assert_eq!(host.done("post").await, Some(Done::Finished));
+    assert_eq!(service.received().len(), 15 + 10);
 
     // What it says no to for good is parked.
     service.plan([Answer { status: 422, headers: vec![] }]);
-    memory.values("in", 0, values(1000..1001));
+    memory.values("in", 0, values(2000..2001));
     memory.until_count("post-dlq", 1).await;
     assert!(memory.seen("post-dlq")[0].headers["flumen.error.reason"].contains("422"));
     assert_eq!(status(&host, "post").rejected, 1);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use flumen_types::Offset;
 
-use self::pace::Pace;
+pub(crate) use self::pace::Pace;
 use super::counted::Counted;
 use super::quarantine::Quarantine;
 use super::reader::{Incoming, Readers};
@@ -31,7 +31,6 @@ pub(super) struct Memory {
     careful: BTreeMap<At, Offset>,
     proven: bool,
     blamed: u32,
-    pace: Pace,
 }
 
 pub(super) async fn session(

@@ -3,6 +3,8 @@
 //! Nothing of a call counts before the configuration has been asked about what it rejected; an offset
 //! moves only with, or behind, everything that belongs to the records before it.
 
+use std::time::Instant;
+
 use super::{End, Pump, Trouble};
 use crate::chunk::Chunk;
 use crate::dead_letter::{Body, Letter, Place, Sender};
@@ -14,7 +16,7 @@ use crate::pump::transaction::Transaction;
 use crate::route::Rejected;
 use crate::section::Heads;
 use crate::status::Counts;
-use crate::{Kind, Policy};
+use crate::{Kind, Policy, lock};
 
 /// A piece of a chunk that has yet to be done.
 struct Work {
@@ -31,6 +33,7 @@ impl Pump<'_> {
         while let Some(work) = stack.pop() {
             let Some(work) = self.set_apart(&mut stack, work).await? else { continue };
             let work = self.paced(&mut stack, work);
+            let begun = Instant::now();
             let done = match self.ready_guest().await {
                 Ok(()) => self.attempt(&work).await,
                 Err(trouble) => Err(trouble),
@@ -38,7 +41,8 @@ impl Pump<'_> {
             match done {
                 Ok(()) => {
                     self.memory.proven = true;
-                    self.memory.pace.kept(work.chunk.count);
+                    let limit = self.task.spec.limits.call;
+                    lock(&self.task.pace).kept(work.chunk.count, begun.elapsed(), limit);
                     self.task.running();
                     self.step_done(&work.chunk).await?;
                 }
@@ -46,7 +50,7 @@ impl Pump<'_> {
                     self.task.board.restarted();
                     self.shaken = true;
                     if matches!(broken.cause, Cause::Deadline | Cause::Waited) {
-                        self.memory.pace.missed(work.chunk.count);
+                        lock(&self.task.pace).missed(work.chunk.count);
                     }
                     tracing::debug!(plugin = self.task.spec.name, topic = %work.chunk.topic, partition = work.chunk.partition,
                         offset = work.chunk.base_offset, records = work.chunk.count, %broken, "a call broke the guest");
@@ -99,7 +103,7 @@ impl Pump<'_> {
 
     /// As much of it as a call gets done in time.
     fn paced(&self, stack: &mut Vec<Work>, work: Work) -> Work {
-        let split = self.memory.pace.records_max().and_then(|most| work.chunk.split(most));
+        let split = lock(&self.task.pace).records_max().and_then(|most| work.chunk.split(most));
         let Some((now, later)) = split else { return work };
         stack.push(Work { chunk: later, ..work });
         Work { chunk: now, ..work }
