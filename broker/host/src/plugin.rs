@@ -46,6 +46,7 @@ pub(crate) struct Version {
 }
 
 struct Generation {
+    number: u64,
     version: Version,
     tasks: Vec<Running>,
 }
@@ -75,10 +76,10 @@ impl Plugin {
             board,
             progress: Progress::default(),
             generation: 0,
-            current: Generation { version: version.clone(), tasks: Vec::new() },
+            current: Generation { number: 0, version: version.clone(), tasks: Vec::new() },
             paces: BTreeMap::new(),
         };
-        let guests = plugin.guests(&version, databases);
+        let guests = plugin.guests(&version, 0, databases);
         for task in 0..version.spec.tasks {
             plugin.board.set(task, State::Starting, None);
         }
@@ -86,7 +87,7 @@ impl Plugin {
         plugin
     }
 
-    fn guests(&self, version: &Version, databases: &Databases) -> Vec<Guest> {
+    fn guests(&self, version: &Version, generation: u64, databases: &Databases) -> Vec<Guest> {
         let granted = |(name, database): (&String, &Arc<Database>)| {
             version.spec.grants.databases.contains(name).then(|| (name.clone(), database.clone()))
         };
@@ -96,7 +97,7 @@ impl Plugin {
             compiled: version.compiled.clone(),
             spec: version.spec.clone(),
             name: name.clone(),
-            reporter: Reporter { generation: self.generation, task },
+            reporter: Reporter { generation, task },
             databases: databases.clone(),
             board: self.board.clone(),
         };
@@ -134,7 +135,7 @@ impl Plugin {
     /// Puts a new version in the place of the old, or says why not; then the old one goes on.
     pub(crate) async fn replace(&mut self, new: Version, databases: &Databases) -> Result<(), String> {
         self.generation += 1;
-        let mut guests = self.guests(&new, databases);
+        let mut guests = self.guests(&new, self.generation, databases);
         let warmed = try_join_all(guests.iter_mut().map(Guest::start)).await;
         if let Err(error) = warmed {
             self.board.forget(self.generation);
@@ -142,6 +143,7 @@ impl Plugin {
         }
         let patience = self.current.version.spec.limits.call + HALT_WAIT;
         let ended = halt_all(std::mem::take(&mut self.current.tasks), patience).await;
+        let before = self.board.tasks();
         let (mut tasks, mut trials) = (Vec::new(), Vec::new());
         for guest in guests {
             let (told, trial) = oneshot::channel();
@@ -153,12 +155,14 @@ impl Plugin {
                 self.board.keep_tasks(new.spec.tasks);
                 self.board.keep_inputs(&new.spec.inputs);
                 self.board.swapped(self.generation);
-                self.current = Generation { version: new, tasks };
+                self.current = Generation { number: self.generation, version: new, tasks };
                 Ok(())
             }
             Err(reason) => {
                 halt_all(tasks, new.spec.limits.call + HALT_WAIT).await;
                 self.board.forget(self.generation);
+                // One that had stopped or finished is not begun again: it is as it was.
+                self.board.put_tasks(before);
                 self.go_on(ended, databases);
                 Err(format!("the new one did not begin: {reason}"))
             }
@@ -167,13 +171,12 @@ impl Plugin {
 
     /// The old tasks that were at work, again.
     fn go_on(&mut self, ended: Vec<Ended>, databases: &Databases) {
-        let version = self.current.version.clone();
-        self.board.keep_tasks(version.spec.tasks);
+        let (version, number) = (self.current.version.clone(), self.current.number);
         for Ended { task, guest, at_work } in ended {
             if !at_work {
                 continue;
             }
-            let fresh = || self.guests(&version, databases).into_iter().nth(task as usize);
+            let fresh = || self.guests(&version, number, databases).into_iter().nth(task as usize);
             if let Some(guest) = guest.or_else(fresh) {
                 let running = self.launch(&version, guest, None);
                 self.current.tasks.push(running);

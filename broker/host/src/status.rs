@@ -138,6 +138,15 @@ impl Board {
         lock(&self.0).tasks.get(&task).map(|t| t.state)
     }
 
+    pub(crate) fn tasks(&self) -> BTreeMap<u32, TaskState> {
+        lock(&self.0).tasks.clone()
+    }
+
+    /// As they were before.
+    pub(crate) fn put_tasks(&self, tasks: BTreeMap<u32, TaskState>) {
+        lock(&self.0).tasks = tasks;
+    }
+
     /// Tasks from `tasks` on are no more.
     pub(crate) fn keep_tasks(&self, tasks: u32) {
         lock(&self.0).tasks.retain(|task, _| *task < tasks);

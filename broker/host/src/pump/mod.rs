@@ -21,11 +21,14 @@ mod transaction;
 pub(crate) use quarantine::first_follower;
 pub(crate) use stream::Pace;
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flumen_types::Offset;
+use futures::FutureExt;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -147,12 +150,15 @@ pub(crate) async fn run(mut task: Task, mut guest: Guest) -> (Guest, Exit) {
     let mut backoff = Backoff::new(&task.spec.limits);
     let mut memory = stream::Memory::default();
     let exit = loop {
-        let Err(end) = match task.spec.kind {
-            Kind::Source => source::session(&mut task, &mut guest, &mut backoff).await,
-            Kind::Transform | Kind::Sink => {
-                stream::session(&mut task, &mut guest, &mut backoff, &mut memory).await
-            }
-        };
+        let session = session(&mut task, &mut guest, &mut backoff, &mut memory);
+        let end = AssertUnwindSafe(session).catch_unwind().await.unwrap_or_else(|panic| {
+            // Nobody knows what it was at: what it used is made anew, but for what is committed.
+            guest = Guest::new(guest.recipe().clone());
+            memory = stream::Memory::default();
+            let reason = format!("its pump failed, which is a bug of the broker's: {}", said(&*panic));
+            tracing::error!(plugin = task.spec.name, task = task.task, reason);
+            End::Again { reason, after: None }
+        });
         match end {
             End::Halted => break Exit::Halted,
             End::Renew => {}
@@ -175,6 +181,25 @@ pub(crate) async fn run(mut task: Task, mut guest: Guest) -> (Guest, Exit) {
     };
     task.progress.notify();
     (guest, exit)
+}
+
+async fn session(
+    task: &mut Task,
+    guest: &mut Guest,
+    backoff: &mut Backoff,
+    memory: &mut stream::Memory,
+) -> End {
+    let Err(end) = match task.spec.kind {
+        Kind::Source => source::session(task, guest, backoff).await,
+        Kind::Transform | Kind::Sink => stream::session(task, guest, backoff, memory).await,
+    };
+    end
+}
+
+/// What a panic has said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason")
 }
 
 impl Task {

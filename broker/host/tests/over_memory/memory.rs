@@ -42,6 +42,8 @@ pub(crate) struct Model {
     pub(crate) faults: VecDeque<Fault>,
     /// Records larger than this are refused by every topic.
     pub(crate) record_bytes_max: Option<usize>,
+    /// A transactional id that gets no producer.
+    pub(crate) unavailable: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(crate) enum Fault {
     None,
     LoseCommit,
     LoseAnswer,
+    /// A bug of the host's own.
+    Panic,
 }
 
 #[derive(Default)]
@@ -342,6 +346,9 @@ impl Log for Memory {
 
     async fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>, IoError> {
         let mut model = self.model();
+        if model.unavailable.as_deref() == Some(transactional_id) {
+            return Err(IoError::Unavailable("the test gives none".into()));
+        }
         let epoch = model.epochs.entry(transactional_id.to_owned()).or_default();
         *epoch += 1;
         let epoch = *epoch;
@@ -413,6 +420,10 @@ impl Producer for Session {
     async fn commit(&mut self) -> Result<(), IoError> {
         let mut model = self.model()?;
         let fault = model.faults.pop_front().unwrap_or(Fault::None);
+        if fault == Fault::Panic {
+            drop(model);
+            panic!("the test says so");
+        }
         if fault != Fault::LoseCommit {
             model.end(&self.id, true);
         }

@@ -289,6 +289,27 @@ async fn what_a_task_that_is_no_more_left_open_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_pump_that_panics_says_so_and_begins_again() {
+    let memory = Memory::default();
+    memory.values("in", 0, numbers(0..10));
+    memory.model().faults.extend([Fault::Panic]);
+    let host = host(&memory);
+    let mut spec = filter("n >= 0");
+    spec.limits.backoff_min = Duration::from_millis(500);
+    host.start(spec).await.expect("it starts");
+    memory
+        .until("the reason", || match status(&host, "big") {
+            s if s.reason.as_deref().unwrap_or_default().contains("the test says so") => Ok(()),
+            s => Err(Box::new(s)),
+        })
+        .await;
+    memory.until_count("out", 10).await;
+    assert_eq!(memory.seen_values("out"), numbers(0..10).collect::<Vec<_>>());
+    assert_eq!(status(&host, "big").state, State::Running);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
 async fn what_retention_has_taken_is_skipped() {
     let memory = Memory::default();
     for n in 0..10 {

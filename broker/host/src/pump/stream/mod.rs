@@ -204,7 +204,10 @@ impl Pump<'_> {
                 Err(trouble) => Err(trouble),
             };
             match passed {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.task.running();
+                    return Ok(());
+                }
                 Err(trouble) => self.outlive(trouble).await?,
             }
         }

@@ -337,7 +337,10 @@ impl Pump<'_> {
             }
         }
         match self.settle(chunk, rejected, 2, bytes).await {
-            Ok(()) => self.step_done(chunk).await,
+            Ok(()) => {
+                self.task.running();
+                self.step_done(chunk).await
+            }
             Err(trouble) => self.outlive(trouble).await,
         }
     }
