@@ -1,7 +1,7 @@
 //! What one guest call is given: records of one partition, cut and joined to a good size.
 //!
 //! A call costs about a microsecond and a record 30 ns, so that small batches are joined until there are
-//! [`RECORDS_GOOD`] of them, and large ones are cut at [`BYTES_GOOD`], where they still fit the caches and
+//! enough of them ([`BatchSize`](crate::BatchSize)), and large ones are cut at [`BYTES_GOOD`], where they still fit the caches and
 //! a fraction of the guest's memory. A batch of a good size goes through as it is, without a copy.
 
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use flumen_types::Offset;
 use crate::io::Read;
 use crate::section::{self, Heads, SectionError};
 
-const RECORDS_GOOD: u32 = 256;
 pub(crate) const BYTES_GOOD: usize = 1 << 20;
 /// A compressed batch that would be larger than this is not read.
 const PAYLOAD_MAX: usize = 64 << 20;
@@ -76,8 +75,8 @@ impl Chunk {
 }
 
 /// Cuts and joins what a read has brought, from offset `from` on; as much of it as may be in memory.
-pub(crate) fn pieces(topic: &Arc<str>, partition: u32, from: Offset, read: &Read) -> Pieces {
-    let mut joiner = Joiner { topic, partition, out: Vec::new(), open: None };
+pub(crate) fn pieces(topic: &Arc<str>, partition: u32, from: Offset, read: &Read, good: u32) -> Pieces {
+    let mut joiner = Joiner { topic, partition, good, out: Vec::new(), open: None };
     let (mut bytes, mut next) = (0, read.next);
     for batch in &read.batches {
         if bytes >= PLAIN_BYTES {
@@ -157,6 +156,8 @@ fn readable(batch: &Batch, from: Offset) -> Result<Option<Plain>, String> {
 struct Joiner<'a> {
     topic: &'a Arc<str>,
     partition: u32,
+    /// Records to join small batches to.
+    good: u32,
     out: Vec<Piece>,
     open: Option<Open>,
 }
@@ -171,12 +172,12 @@ struct Open {
 
 impl Joiner<'_> {
     fn add(&mut self, plain: Plain) {
-        if plain.count >= RECORDS_GOOD || plain.records.len() >= BYTES_GOOD / 4 {
+        if plain.count >= self.good || plain.records.len() >= BYTES_GOOD / 4 {
             self.close();
             return self.cut(plain);
         }
         let fits = self.open.as_ref().is_some_and(|open| {
-            open.count < RECORDS_GOOD
+            open.count < self.good
                 && open.first.append_timestamp == plain.append_timestamp
                 && plain.next.0 - open.first.base_offset < i64::from(i32::MAX)
         });
@@ -305,7 +306,7 @@ mod tests {
         let batches: Vec<Batch> =
             (0..100).map(|i| batch(20 * i, &vec![format!("v{i}"); 10], Compression::Lz4)).collect();
         let read = Read { batches, next: Offset(2001), ..Read::default() };
-        let Pieces { pieces, next, .. } = pieces(&"t".into(), 0, Offset(3), &read);
+        let Pieces { pieces, next, .. } = pieces(&"t".into(), 0, Offset(3), &read, 256);
         assert_eq!(next, Offset(2001));
         assert_eq!(counts(&pieces), [257, 260, 260, 220]);
         let flat = flat(&pieces);
@@ -325,7 +326,7 @@ mod tests {
             next: Offset(5007),
             ..Read::default()
         };
-        let pieces = pieces(&"t".into(), 0, Offset(7), &read).pieces;
+        let pieces = pieces(&"t".into(), 0, Offset(7), &read, 256).pieces;
         assert_eq!(pieces.len(), 5);
         let flat = flat(&pieces);
         assert!(flat.iter().enumerate().all(|(i, r)| r.0 == 7 + i as i64 && r.2 == values[i]));
@@ -344,7 +345,7 @@ mod tests {
             next: Offset(3),
             ..Read::default()
         };
-        let pieces = pieces(&"t".into(), 0, Offset(0), &read).pieces;
+        let pieces = pieces(&"t".into(), 0, Offset(0), &read, 256).pieces;
         assert!(matches!(
             &pieces[..],
             [Piece::Records(_), Piece::Unreadable { .. }, Piece::Records(c)] if c.next == Offset(3)
@@ -361,7 +362,7 @@ mod tests {
         while from < Offset(24) {
             let left = batches.iter().filter(|batch| batch.header().base_offset >= from).cloned().collect();
             let read = Read { batches: left, next: Offset(24), ..Read::default() };
-            let Pieces { pieces, next, bytes } = pieces(&"t".into(), 0, from, &read);
+            let Pieces { pieces, next, bytes } = pieces(&"t".into(), 0, from, &read, 256);
             assert!((15 << 20..22 << 20).contains(&bytes), "{bytes}");
             assert!(matches!(pieces.last(), Some(Piece::Records(last)) if last.next == next));
             reads.push(counts(&pieces).len());
@@ -378,7 +379,7 @@ mod tests {
             next: Offset(2),
             ..Read::default()
         };
-        let found = pieces(&"t".into(), 0, Offset(0), &read);
+        let found = pieces(&"t".into(), 0, Offset(0), &read, 256);
         assert!(matches!(&found.pieces[..], [Piece::Unreadable { .. }]));
         assert_eq!(found.next, Offset(1));
     }

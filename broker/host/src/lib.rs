@@ -36,7 +36,9 @@ pub use done::Done;
 pub use engine::EngineError;
 pub use host::{Host, Options, ReplaceError, StartError};
 pub use io::{IoError, Log, Packed, Producer, Read};
-pub use spec::{Access, ContentHash, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef};
+pub use spec::{
+    Access, BatchSize, ContentHash, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
+};
 pub use sql::{Database, DatabaseError, Databases};
 pub use status::{PluginStatus, State, Trouble};
 

@@ -84,7 +84,7 @@ impl Quarantine {
                 }
                 read => read?,
             };
-            let found = pieces(&self.topic, partition, from, &read);
+            let found = pieces(&self.topic, partition, from, &read, crate::BatchSize::default().records);
             for piece in found.pieces {
                 let Piece::Records(chunk) = piece else { continue };
                 for record in RecordIter::new(&chunk.records, chunk.count).flatten() {

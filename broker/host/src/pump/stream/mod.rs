@@ -62,7 +62,7 @@ pub(super) async fn session(
     pump.resume(&assigned).await?;
     pump.task.began();
     let from = pump.positions.iter().map(|((topic, partition), at)| (topic.clone(), *partition, *at));
-    let readers = Readers::start(&pump.task.log, from.collect());
+    let readers = Readers::start(&pump.task.log, pump.task.spec.batch, from.collect());
     pump.run(readers).await
 }
 

@@ -66,7 +66,7 @@ impl Pump<'_> {
         let offset = Offset(letter.offset);
         let read = self.task.log.read(&at.0, at.1, offset, 1, Duration::ZERO).await;
         let pieces = match read {
-            Ok(read) => crate::chunk::pieces(&at.0, at.1, offset, &read).pieces,
+            Ok(read) => crate::chunk::pieces(&at.0, at.1, offset, &read, 1).pieces,
             // Retention has taken the record; the letter says what there was.
             Err(IoError::OutOfRange { .. }) => Default::default(),
             Err(other) => return Err(other.into()),
