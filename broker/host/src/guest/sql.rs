@@ -16,6 +16,8 @@ use crate::sql::{
 #[derive(Default)]
 pub(crate) struct Session {
     granted: BTreeMap<String, Arc<Database>>,
+    /// Of a query's answer.
+    bytes_max: usize,
     open: Option<Open>,
 }
 
@@ -26,8 +28,8 @@ struct Open {
 }
 
 impl Session {
-    pub(crate) fn new(granted: BTreeMap<String, Arc<Database>>) -> Session {
-        Session { granted, open: None }
+    pub(crate) fn new(granted: BTreeMap<String, Arc<Database>>, bytes_max: usize) -> Session {
+        Session { granted, bytes_max, open: None }
     }
 
     async fn open(&mut self, name: &str) -> Result<(), DbError> {
@@ -47,7 +49,7 @@ impl Session {
                 format!("database {name:?} is not granted: add it to grant.databases"),
             ));
         };
-        let connection = connect(database).await?;
+        let connection = connect(database, self.bytes_max).await?;
         self.open = Some(Open { name: name.to_owned(), connection, positions: Positions::default() });
         Ok(())
     }

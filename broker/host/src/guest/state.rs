@@ -78,7 +78,7 @@ impl State {
             limiter: Limiter::new(around.limits.memory_bytes),
             deadline: Instant::now(),
             computed: Duration::ZERO,
-            sql: Session::new(around.databases.clone()),
+            sql: Session::new(around.databases.clone(), around.limits.output_bytes),
             lines,
             board: around.board.clone(),
             reporter: around.reporter,

@@ -2,6 +2,8 @@
 
 use super::*;
 
+const BYTES_MAX: usize = 1 << 20;
+
 /// A statement with `?` where the dialect has its placeholders.
 fn ask(connection: &dyn Connection, text: &str) -> String {
     let mut number = 0;
@@ -101,7 +103,21 @@ pub(super) async fn suite(connection: &mut dyn Connection) {
     let found = connection.query(&one, vec![Value::Int64(2)]).await.expect("a row");
     assert_eq!(found, [[text("b"), Value::Null]]);
 
+    bounds(connection).await;
     fencing(connection).await;
+}
+
+/// An answer is bounded, and what was cut off leaves nothing behind.
+async fn bounds(connection: &mut dyn Connection) {
+    let many = "select a.id from t a, t b, t c";
+    connection.begin().await.expect("it begins");
+    let failed = connection.query(many, vec![]).await.expect_err("it is too much");
+    assert_eq!((failed.sqlstate.as_str(), failed.retryable), ("54000", false), "{failed:?}");
+    let failed = connection.query("insert into t (id, name) select id + 100000, name from t union all select id + 200000, name from t union all select id + 300000, name from t union all select id + 400000, name from t returning *", vec![]).await;
+    assert_eq!(failed.expect_err("it is too much").sqlstate, "54000");
+    let before = count(connection).await;
+    connection.commit().await.expect("it commits");
+    assert_eq!((before, count(connection).await), (5004, 5004));
 }
 
 /// Only the newest instance writes.
@@ -137,7 +153,7 @@ async fn fencing(connection: &mut dyn Connection) {
 async fn sqlite_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = Database::parse("sqlite:a/b.db", None, folder.path()).expect("a database");
-    let mut connection = connect(&database).await.expect("it opens");
+    let mut connection = connect(&database, BYTES_MAX).await.expect("it opens");
     suite(&mut *connection).await;
 
     let types = vec![vec![
@@ -161,6 +177,11 @@ async fn sqlite_keeps_the_contract() {
     ];
     assert_eq!(found, [expected]);
 
+    // One value alone may be too much; it is not made.
+    let failed =
+        connection.query("select length(zeroblob(1000000000))", vec![]).await.expect_err("too large");
+    assert_eq!(failed.sqlstate, "54000", "{failed:?}");
+
     // Another writer's lock is waited for, and in the end it is the world's fault.
     let other = rusqlite::Connection::open(folder.path().join("a/b.db")).expect("it opens");
     other.execute_batch("begin immediate").expect("the lock");
@@ -172,7 +193,7 @@ async fn sqlite_keeps_the_contract() {
 async fn postgres_keeps_the_contract() {
     let mut server = flumen_harness::postgres::Postgres::start();
     let database = Database::parse(&server.url(), None, std::path::Path::new("")).expect("a database");
-    let mut connection = connect(&database).await.expect("it answers");
+    let mut connection = connect(&database, BYTES_MAX).await.expect("it answers");
     suite(&mut *connection).await;
 
     let create = "create table v (a boolean, b numeric(10,2), c bytea, d timestamptz, e date, f jsonb, g uuid, \
@@ -216,10 +237,29 @@ async fn postgres_keeps_the_contract() {
     let bad = bad.expect_err("no number");
     assert_eq!((bad.sqlstate.as_str(), bad.row, bad.retryable), ("22P02", Some(1), false), "{bad:?}");
     connection.query("select point(1,2)", vec![]).await.expect_err("a type that is not read");
+    changed_tables(&mut *connection, &server).await;
 
     server.down();
     let away = connection.begin().await.expect_err("it is down");
     assert!(away.retryable, "{away:?}");
-    let Err(refused) = connect(&database).await else { panic!("it is down") };
+    let Err(refused) = connect(&database, BYTES_MAX).await else { panic!("it is down") };
     assert!(refused.retryable, "{refused:?}");
+}
+
+/// A statement goes by the table as it is now, whoever has changed it.
+async fn changed_tables(connection: &mut dyn Connection, server: &flumen_harness::postgres::Postgres) {
+    connection.execute("create table w (a bigint)", vec![vec![]]).await.expect("a table");
+    let insert = "insert into w (a) values ($1)";
+    connection.begin().await.expect("it begins");
+    connection.execute(insert, vec![vec![Value::Int64(1)]]).await.expect("a row");
+    let widen = "  Alter table w alter column a type double precision";
+    connection.execute(widen, vec![vec![]]).await.expect("it is widened");
+    connection.execute(insert, vec![vec![Value::Float64(1.5)]]).await.expect("it fits now");
+    connection.commit().await.expect("it commits");
+
+    server.query("alter table w alter column a type text").expect("it is widened by another");
+    connection.begin().await.expect("it begins");
+    connection.execute(insert, vec![vec![text("x")]]).await.expect("it fits now");
+    connection.commit().await.expect("it commits");
+    assert_eq!(server.query("select a from w").expect("the rows"), ["1", "1.5", "x"]);
 }

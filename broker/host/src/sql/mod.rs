@@ -10,6 +10,7 @@ mod contract;
 mod database;
 mod offsets;
 mod postgres;
+mod result_set;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -27,7 +28,9 @@ pub struct Opened;
 ///
 /// Contract: `execute` and `query` are all or nothing. Between `begin` and `commit` they leave the
 /// transaction usable when they fail; outside of it each is a transaction of its own. Dropping a
-/// connection rolls back. After an error of class 08 it is dead.
+/// connection rolls back. After an error of class 08 it is dead. After one of 40000 the database has
+/// taken the transaction back by itself, and all but `rollback` fails. A query whose answer is larger
+/// than what the connection was made for fails with 54000.
 #[async_trait]
 pub(crate) trait Connection: Send {
     fn dialect(&self) -> Dialect;
@@ -40,10 +43,11 @@ pub(crate) trait Connection: Send {
     async fn execute(&mut self, statement: &str, rows: Vec<Vec<Value>>) -> Result<u64, DbError>;
 }
 
-pub(crate) async fn connect(database: &Database) -> Result<Box<dyn Connection>, DbError> {
+/// Answers of queries are `bytes_max` at most.
+pub(crate) async fn connect(database: &Database, bytes_max: usize) -> Result<Box<dyn Connection>, DbError> {
     match database {
-        Database::Sqlite { path } => Ok(Box::new(sqlite::Sqlite::open(path.clone()).await?)),
-        Database::Postgres { .. } => Ok(Box::new(postgres::Postgres::connect(database).await?)),
+        Database::Sqlite { path } => Ok(Box::new(sqlite::Sqlite::open(path.clone(), bytes_max).await?)),
+        Database::Postgres { .. } => Ok(Box::new(postgres::Postgres::connect(database, bytes_max).await?)),
     }
 }
 
@@ -68,9 +72,18 @@ pub(crate) fn is_plain(statement: &str) -> bool {
         "select", "insert", "update", "delete", "merge", "replace", "with", "values", "create", "alter",
         "drop", "truncate", "comment", "analyze",
     ];
+    begins_with(statement, &PLAIN)
+}
+
+/// Whether it makes, alters or drops something.
+fn defines(statement: &str) -> bool {
+    begins_with(statement, &["create", "alter", "drop"])
+}
+
+fn begins_with(statement: &str, words: &[&str]) -> bool {
     let rest = without_comments(statement);
     let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-    PLAIN.iter().any(|word| rest[..end].eq_ignore_ascii_case(word))
+    words.iter().any(|word| rest[..end].eq_ignore_ascii_case(word))
 }
 
 fn without_comments(mut rest: &str) -> &str {

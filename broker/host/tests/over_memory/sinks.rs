@@ -99,6 +99,36 @@ async fn bad_records_are_parked_exactly_once_though_the_broker_loses_the_commit(
 }
 
 #[tokio::test]
+async fn a_transaction_that_the_database_takes_back_by_itself_loses_and_repeats_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("out")).expect("its folder");
+    let database = rusqlite::Connection::open(folder.path().join("out/warehouse.db")).expect("a database");
+    database
+        .execute_batch(
+            "pragma journal_mode = wal; create table numbers (n integer, text text);
+             create trigger no before insert on numbers when new.n = 13 begin select raise(rollback, 'no'); end",
+        )
+        .expect("a table");
+    let memory = Memory::default();
+    memory.values("in", 0, values(0..20));
+    let host = host_with(&memory, databases(folder.path()));
+    host.start(sink()).await.expect("it starts");
+    memory
+        .until("the reason", || match status(&host, "store").reason {
+            Some(reason) if reason.contains("rolled the whole transaction back") => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    assert_eq!(numbers(folder.path(), "select count(*) from numbers"), [0]);
+    database.execute_batch("drop trigger no").expect("it is mended");
+    until_rows(&memory, folder.path(), 20).await;
+    assert_eq!(host.done("store").await, Some(Done::Finished));
+    assert_eq!(numbers(folder.path(), "select n from numbers order by rowid"), (0..20).collect::<Vec<_>>());
+    assert_eq!(status(&host, "store").rejected, 0);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
 async fn a_reset_of_the_group_replays_and_a_new_database_is_filled_from_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let memory = Memory::default();
