@@ -35,7 +35,7 @@ pub use component::{ComponentError, PluginInfo};
 pub use done::Done;
 pub use engine::EngineError;
 pub use host::{Host, Options, ReplaceError, StartError};
-pub use io::{IoError, Log, Packed, Producer, Read};
+pub use io::{GroupOffset, IoError, Log, Packed, Producer, Read};
 pub use spec::{
     Access, BatchSize, ContentHash, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
 };

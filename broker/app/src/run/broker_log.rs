@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flumen_host::{IoError, Log, Packed, Producer, Read};
+use flumen_host::{GroupOffset, IoError, Log, Packed, Producer, Read};
 use flumen_protocol::ErrorCode;
 use flumen_records::{Batch, BatchBuilder, Compression, ControlRecord, HEADER_LEN, NewRecord, batches};
 use flumen_server::coordinator::Producer as Identity;
@@ -29,6 +29,8 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of the cursors' topic is read at a time.
 const CURSORS_READ: usize = 4 << 20;
 const CURSOR_BYTES_MAX: usize = 16 << 20;
+/// Beside the offsets that plugins commit: what has none of it was set by a person.
+const BY_PUMP: &str = "flumen";
 
 pub(super) struct BrokerLog {
     broker: Broker,
@@ -107,9 +109,22 @@ impl Log for BrokerLog {
         }
     }
 
-    async fn committed(&self, group: &str, topic: &str, partition: u32) -> Result<Option<Offset>, IoError> {
+    async fn topic_id(&self, topic: &str) -> Result<String, IoError> {
+        self.partitions(topic).await?;
+        let found = self.broker.topic(topic).map(|found| found.id().to_string());
+        found.ok_or_else(|| IoError::Unavailable(format!("topic {topic} has just been deleted")))
+    }
+
+    async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<GroupOffset>, IoError> {
         let tp = TopicPartition::new(topic, partition as i32);
-        self.broker.groups().committed(group, &tp).await.map_err(|code| coordinator("reading offsets", code))
+        let found = self.broker.groups().committed(group, &tp).await;
+        let found = found.map_err(|code| coordinator("reading offsets", code))?;
+        Ok(found.map(|found| GroupOffset { offset: found.offset, by_pump: &*found.metadata == BY_PUMP }))
     }
 
     async fn cursor(&self, source: &str, task: u32) -> Result<Option<Vec<u8>>, IoError> {
@@ -319,7 +334,7 @@ impl Session {
             }
         }
         for (group, offsets) in &open.offsets {
-            let committed = self.broker.groups().txn_commit(group, self.identity, offsets).await;
+            let committed = self.broker.groups().txn_commit(group, self.identity, offsets, BY_PUMP).await;
             committed.map_err(|code| coordinator("TxnOffsetCommit", code))?;
         }
         for (marks, last, tp) in written {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flumen_config::Loaded;
-use flumen_host::{Databases, Host, IoError, Log, Options, Producer, Read};
+use flumen_host::{Databases, GroupOffset, Host, IoError, Log, Options, Producer, Read};
 use flumen_types::Offset;
 
 use super::{pipelines, settings};
@@ -43,7 +43,11 @@ impl Log for NoLog {
         no_broker()
     }
 
-    async fn committed(&self, _: &str, _: &str, _: u32) -> Result<Option<Offset>, IoError> {
+    async fn topic_id(&self, _: &str) -> Result<String, IoError> {
+        no_broker()
+    }
+
+    async fn committed(&self, _: &str, _: &str, _: u32) -> Result<Option<GroupOffset>, IoError> {
         no_broker()
     }
 

@@ -16,7 +16,7 @@ use crate::component::{Compiled, Linked, PluginInfo, World};
 use crate::engine::TICK;
 use crate::pump::first_follower;
 use crate::route::{self, Mask, Outputs, Rejected, Routed, shortened};
-use crate::sql::{AdvanceError, Database, DbError, Letter, Position, Taken, sentence};
+use crate::sql::{AdvanceError, Claim, Database, DbError, Letter, Position, Taken, sentence};
 use crate::status::{Board, Reporter};
 use crate::{Grants, Limits, Need, PluginSpec};
 
@@ -255,9 +255,9 @@ impl Instance {
     }
 
     /// Of an SQL sink: takes over its partitions in the database.
-    pub(crate) async fn take(&mut self, partitions: &[(String, u32)]) -> Result<Vec<Taken>, CallError> {
+    pub(crate) async fn take(&mut self, claims: &[Claim]) -> Result<Vec<Taken>, CallError> {
         let group = self.recipe.spec.group();
-        let taken = self.sql(async |sql| sql.take(&group, partitions).await).await?;
+        let taken = self.sql(async |sql| sql.take(&group, claims).await).await?;
         taken.map_err(|error| self.database_failed(&error))
     }
 

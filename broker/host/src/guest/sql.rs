@@ -8,8 +8,8 @@ use wasmtime::component::Resource;
 use super::state::State;
 use crate::bindings::flumen::plugin::sql::{Host, HostConnection};
 use crate::sql::{
-    self, Column, Connection, Database, DbError, Dialect, Opened, Position, Positions, Value, connect, error,
-    is_plain,
+    self, Claim, Column, Connection, Database, DbError, Dialect, Opened, Position, Positions, Value, connect,
+    error, is_plain,
 };
 
 /// A task's one connection.
@@ -65,7 +65,7 @@ impl Session {
     pub(crate) async fn take(
         &mut self,
         consumer: &str,
-        partitions: &[(String, u32)],
+        claims: &[Claim],
     ) -> Result<Vec<sql::Taken>, DbError> {
         if self.open.is_none() {
             let only = match self.granted.keys().collect::<Vec<_>>()[..] {
@@ -77,7 +77,7 @@ impl Session {
             self.open(&only).await?;
         }
         let Some(open) = &mut self.open else { return Err(error("08003", "no database is open")) };
-        let (positions, taken) = Positions::take(&mut *open.connection, consumer, partitions).await?;
+        let (positions, taken) = Positions::take(&mut *open.connection, consumer, claims).await?;
         open.positions = positions;
         Ok(taken)
     }

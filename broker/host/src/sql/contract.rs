@@ -104,6 +104,7 @@ pub(super) async fn suite(connection: &mut dyn Connection) {
     assert_eq!(found, [[text("b"), Value::Null]]);
 
     bounds(connection).await;
+    migration(connection).await;
     fencing(connection).await;
 }
 
@@ -122,7 +123,8 @@ async fn bounds(connection: &mut dyn Connection) {
 
 /// Only the newest instance writes.
 async fn fencing(connection: &mut dyn Connection) {
-    let partitions = [("in".to_owned(), 0), ("in".to_owned(), 3)];
+    let claim = |partition| Claim { topic: "in".into(), partition, topic_id: "first".into() };
+    let partitions = [claim(0), claim(3)];
     let (old, taken) = Positions::take(connection, "flumen.x", &partitions).await.expect("it takes over");
     assert!(taken.iter().all(|t| t.next.is_none() && t.letters.is_empty()));
     let letter = Letter { offset: 4, reason: "it's bad".into(), attempts: 2 };
@@ -147,6 +149,44 @@ async fn fencing(connection: &mut dyn Connection) {
     connection.begin().await.expect("it begins");
     new.advance(connection, &to(6)).await.expect("it is the newest");
     connection.commit().await.expect("it commits");
+
+    // A topic made again under that name has nothing to do with the row.
+    let again = [Claim { topic_id: "second".into(), ..claim(3) }];
+    for _ in 0..2 {
+        let (_, taken) = Positions::take(connection, "flumen.x", &again).await.expect("it takes over");
+        assert_eq!(taken, [Taken::default()]);
+    }
+}
+
+/// The table as the version before `topic_id` made it.
+async fn migration(connection: &mut dyn Connection) {
+    let create = "create table flumen_offsets (consumer text not null, topic text not null, \
+                  partition_id integer not null, next_offset bigint not null, published bigint not null, \
+                  letters text not null, epoch bigint not null, primary key (consumer, topic, partition_id))";
+    connection.execute(create, vec![vec![]]).await.expect("a table");
+    let row = "insert into flumen_offsets values ('flumen.old', 'in', 0, 9, 4, '[]', 3)";
+    connection.execute(row, vec![vec![]]).await.expect("a row");
+    let claim = |id: &str| [Claim { topic: "in".into(), partition: 0, topic_id: id.into() }];
+    let mut tied = [false, true].into_iter();
+    for (id, next, untied) in
+        [("a", Some(9), true), ("a", Some(9), true), ("a", Some(9), false), ("b", None, false)]
+    {
+        let (positions, taken) =
+            Positions::take(connection, "flumen.old", &claim(id)).await.expect("it takes over");
+        assert_eq!((taken[0].next.map(|next| next.0), taken[0].untied), (next, untied), "{id}");
+        if tied.next() == Some(true) {
+            let to = Position {
+                topic: "in".into(),
+                partition: 0,
+                next: flumen_types::Offset(9),
+                published: None,
+                letters: vec![],
+            };
+            connection.begin().await.expect("it begins");
+            positions.advance(connection, &to).await.expect("it is the newest");
+            connection.commit().await.expect("it commits");
+        }
+    }
 }
 
 #[tokio::test]

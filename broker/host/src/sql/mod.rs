@@ -16,7 +16,7 @@ mod sqlite;
 use async_trait::async_trait;
 
 pub use database::{Database, DatabaseError, Databases};
-pub(crate) use offsets::{AdvanceError, Letter, Position, Positions, Taken};
+pub(crate) use offsets::{AdvanceError, Claim, Letter, Position, Positions, Resume, Taken};
 
 pub(crate) use crate::bindings::flumen::plugin::sql::{Column, DbError, Dialect, Value};
 

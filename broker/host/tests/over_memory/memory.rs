@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flumen_host::{Databases, Host, IoError, Log, Options, Packed, PluginStatus, Producer, Read, WasmRef};
+use flumen_host::{
+    Databases, GroupOffset, Host, IoError, Log, Options, Packed, PluginStatus, Producer, Read, WasmRef,
+};
 use flumen_records::{
     Attributes, Batch, BatchBuilder, Compression, NewRecord, PackedBatch, assign, wrap_packed,
 };
@@ -30,7 +32,9 @@ struct Shared {
 #[derive(Default)]
 pub(crate) struct Model {
     topics: BTreeMap<String, Vec<Partition>>,
-    groups: BTreeMap<(String, String, u32), Offset>,
+    groups: BTreeMap<(String, String, u32), GroupOffset>,
+    /// How often each was deleted.
+    deleted: BTreeMap<String, u32>,
     cursors: BTreeMap<(String, u32), Vec<u8>>,
     /// By transactional id: the newest epoch.
     epochs: BTreeMap<String, u64>,
@@ -133,7 +137,7 @@ impl Model {
         if commit && pending.open {
             self.commits += 1;
             for (group, topic, partition, offset) in pending.offsets {
-                self.groups.insert((group, topic, partition), offset);
+                self.groups.insert((group, topic, partition), GroupOffset { offset, by_pump: true });
             }
             if let Some((of, cursor)) = pending.cursor {
                 self.cursors.insert(of, cursor);
@@ -211,11 +215,22 @@ impl Memory {
     }
 
     pub(crate) fn group(&self, group: &str, topic: &str, partition: u32) -> Option<i64> {
-        self.model().groups.get(&(group.into(), topic.into(), partition)).map(|o| o.0)
+        self.model().groups.get(&(group.into(), topic.into(), partition)).map(|o| o.offset.0)
     }
 
     pub(crate) fn set_group(&self, group: &str, topic: &str, partition: u32, offset: i64) {
-        self.model().groups.insert((group.into(), topic.into(), partition), Offset(offset));
+        let set = GroupOffset { offset: Offset(offset), by_pump: false };
+        self.model().groups.insert((group.into(), topic.into(), partition), set);
+    }
+
+    /// With its offsets of all groups.
+    pub(crate) fn delete(&self, topic: &str) {
+        let mut model = self.model();
+        model.topics.remove(topic);
+        model.groups.retain(|(_, of, _), _| of != topic);
+        *model.deleted.entry(topic.to_owned()).or_default() += 1;
+        drop(model);
+        self.0.changed.notify_waiters();
     }
 
     pub(crate) fn cursor_of(&self, source: &str, task: u32) -> Option<Vec<u8>> {
@@ -285,6 +300,10 @@ impl Log for Memory {
         Ok(self.model().topic(topic).len() as u32)
     }
 
+    async fn topic_id(&self, topic: &str) -> Result<String, IoError> {
+        Ok(format!("{topic} {}", self.model().deleted.get(topic).copied().unwrap_or_default()))
+    }
+
     async fn read(
         &self,
         topic: &str,
@@ -326,7 +345,12 @@ impl Log for Memory {
         }
     }
 
-    async fn committed(&self, group: &str, topic: &str, partition: u32) -> Result<Option<Offset>, IoError> {
+    async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<GroupOffset>, IoError> {
         loop {
             let changed = self.0.changed.notified();
             {

@@ -155,6 +155,64 @@ async fn a_reset_of_the_group_replays_and_a_new_database_is_filled_from_the_star
 }
 
 #[tokio::test]
+async fn a_reset_counts_wherever_it_lies_and_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = Memory::default();
+    let host = host_with(&memory, databases(folder.path()));
+    // Two steps, so that the row's `published` lies before its `next_offset`.
+    for step in 0..2 {
+        memory.values("in", 0, values(5 * step..5 * step + 5));
+        host.start(sink()).await.expect("it starts");
+        until_rows(&memory, folder.path(), 5 * i64::from(step) + 5).await;
+        assert_eq!(host.done("store").await, Some(Done::Finished));
+        host.stop_all(DRAIN).await;
+    }
+    assert_eq!(numbers(folder.path(), "select published from flumen_offsets"), [5]);
+
+    memory.set_group("flumen.store", "in", 0, 5);
+    // Where the row has been moved, and the group's offset has not become a pump's.
+    memory.model().faults.push_back(Fault::LoseCommit);
+    host.start(sink()).await.expect("it starts");
+    until_rows(&memory, folder.path(), 15).await;
+    assert_eq!(host.done("store").await, Some(Done::Finished));
+    host.stop_all(DRAIN).await;
+
+    // Forwards as well.
+    memory.values("in", 0, values(10..20));
+    memory.set_group("flumen.store", "in", 0, 18);
+    host.start(sink()).await.expect("it starts");
+    assert_eq!(host.done("store").await, Some(Done::Finished));
+    let expected = (0..10).chain(5..10).chain(18..20).collect::<Vec<_>>();
+    assert_eq!(numbers(folder.path(), "select n from numbers order by rowid"), expected);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_again_is_read_from_its_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = Memory::default();
+    memory.values("in", 0, values(0..10));
+    let host = host_with(&memory, databases(folder.path()));
+    host.start(sink()).await.expect("it starts");
+    until_rows(&memory, folder.path(), 10).await;
+
+    // Under the plugin.
+    memory.delete("in");
+    memory.values("in", 0, values(100..130));
+    until_rows(&memory, folder.path(), 40).await;
+    host.stop_all(DRAIN).await;
+
+    memory.delete("in");
+    memory.values("in", 0, values(200..240));
+    host.start(sink()).await.expect("it starts");
+    until_rows(&memory, folder.path(), 80).await;
+    assert_eq!(host.done("store").await, Some(Done::Finished));
+    let expected = (0..10).chain(100..130).chain(200..240).collect::<Vec<_>>();
+    assert_eq!(numbers(folder.path(), "select n from numbers order by rowid"), expected);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_is_waited_for_and_nothing_is_parked() {
     let folder = tempfile::tempdir().expect("a folder");
     // A file where the database's folder should be.

@@ -250,14 +250,16 @@ impl GroupCoordinator {
         all_done(results)
     }
 
-    /// As [`Self::commit`], within a transaction.
+    /// As [`Self::commit`], within a transaction; every offset with these words beside it.
     pub async fn txn_commit(
         &self,
         group: &str,
         producer: Producer,
         offsets: &[(TopicPartition, Offset)],
+        metadata: &str,
     ) -> Result<(), ErrorCode> {
-        let offsets = offsets.iter().map(|(partition, offset)| (partition.clone(), self.plain(*offset)));
+        let beside = |offset| Committed { metadata: metadata.into(), ..self.plain(offset) };
+        let offsets = offsets.iter().map(|(partition, offset)| (partition.clone(), beside(*offset)));
         let results =
             self.txn_commit_offsets(group, &Committer::simple(), producer, offsets.collect()).await?;
         all_done(results)
@@ -268,13 +270,13 @@ impl GroupCoordinator {
         &self,
         group: &str,
         partition: &TopicPartition,
-    ) -> Result<Option<Offset>, ErrorCode> {
+    ) -> Result<Option<Committed>, ErrorCode> {
         let cell = self.cell(group).await?;
         loop {
             let ended = cell.ended.notified();
             let fetched = self.fetch_offsets(group, Some(std::slice::from_ref(partition)), true).await?;
             match fetched.into_iter().next() {
-                Some((_, Ok(found))) => return Ok(found.map(|committed| committed.offset)),
+                Some((_, Ok(found))) => return Ok(found),
                 Some((_, Err(ErrorCode::UnstableOffsetCommit))) => ended.await,
                 Some((_, Err(error))) => return Err(error),
                 None => return Ok(None),

@@ -2,6 +2,7 @@
 
 mod pace;
 mod resume;
+mod topics;
 mod work;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use flumen_types::Offset;
 
 pub(crate) use self::pace::Pace;
+use self::topics::Topics;
 use super::counted::Counted;
 use super::quarantine::Quarantine;
 use super::reader::{Incoming, Readers};
@@ -46,6 +48,7 @@ pub(super) async fn session(
     task.route_outputs(guest).await?;
     let mut pump = Pump {
         group: task.spec.group(),
+        topics: Topics::identify(task.log.clone(), &task.spec.inputs).await?,
         transaction: Transaction::new(producer),
         positions: BTreeMap::new(),
         published: BTreeMap::new(),
@@ -122,6 +125,7 @@ struct Pump<'a> {
     backoff: &'a mut Backoff,
     memory: &'a mut Memory,
     group: String,
+    topics: Topics,
     transaction: Transaction,
     /// Up to where each partition has been dealt with, committed or not.
     positions: BTreeMap<At, Offset>,
@@ -167,6 +171,9 @@ impl Pump<'_> {
     }
 
     async fn take_in(&mut self, incoming: Incoming) -> Result<(), End> {
+        if !self.topics.is_same(&incoming.topic).await? {
+            return Err(End::Renew);
+        }
         let at = (incoming.topic.clone(), incoming.partition);
         for piece in incoming.pieces {
             if self.task.halt.is_cancelled() {
