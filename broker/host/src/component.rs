@@ -141,7 +141,7 @@ fn load(cache: &Cache, wasm: &WasmRef) -> Result<Compiled, ComponentError> {
     let pre = linker(&runtime.engine)
         .and_then(|linker| linker.instantiate_pre(&component))
         .map_err(|error| wrong(format!("it does not fit this broker: {}", chain(&error))))?;
-    let (imports_sql, imports_http) = (imports("flumen:plugin/sql"), imports("wasi:http/outgoing-handler"));
+    let (imports_sql, imports_http) = (imports("flumen:plugin/sql"), imports("wasi:http/"));
     let linked = Linked { imports_sql, imports_http, pre, world, runtime };
     let info = guest::about(&linked, &wasm.origin)
         .map_err(|what| ComponentError::About { origin: wasm.origin.clone(), what })?;

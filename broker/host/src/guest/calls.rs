@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 use wasmtime::Trap;
+use wasmtime::component::ResourceTableError;
 
-use super::limits::MemoryLimit;
+use super::limits::{HANDLES_MAX, MemoryLimit};
 use crate::route::shortened;
 
 /// Its Display is what a person reads in `status`.
@@ -14,6 +15,9 @@ pub(crate) enum CallError {
     /// The world is at fault, says the guest or the host's own driver.
     #[error("{reason}")]
     Retry { reason: String, after: Option<Duration> },
+    /// The database will never take what one of the records says; which of them is not known.
+    #[error("{0}")]
+    Refused(String),
     /// The configuration cannot work.
     #[error("{0}")]
     Fatal(String),
@@ -85,6 +89,12 @@ pub(crate) fn classify(error: &wasmtime::Error, limit: Duration) -> Broken {
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return Broken::new(Cause::Trap, format!("it trapped: {}", describe(*trap)));
+    }
+    if let Some(ResourceTableError::Full) = error.root_cause().downcast_ref::<ResourceTableError>() {
+        return Broken::new(
+            Cause::Memory,
+            format!("it holds on to more of the host's handles than it may ({HANDLES_MAX})"),
+        );
     }
     let said = format!("{:#}", error.root_cause_or_self());
     let cause = if said.contains("hostcall") { Cause::Answer } else { Cause::Trap };

@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::calls::{CallError, DeadlinePassed};
 use super::http::Origins;
-use super::limits::Limiter;
+use super::limits::{FIELDS_BYTES_MAX, HANDLES_MAX, Limiter, RANDOM_BYTES_MAX};
 use super::lines::Lines;
 use super::sql::Session;
 use crate::bindings::Host_;
@@ -58,6 +58,7 @@ impl State {
         let mut wasi = WasiCtxBuilder::new();
         // A guest has a thread of its own, so that a file need not be read on yet another one.
         wasi.allow_blocking_current_thread(true).allow_tcp(false).allow_udp(false);
+        wasi.max_random_size(RANDOM_BYTES_MAX);
         wasi.stdout(lines.stream(Level::Info)).stderr(lines.stream(Level::Warn));
         for (name, folder) in &around.grants.files {
             let perms = match folder.access {
@@ -70,10 +71,14 @@ impl State {
                 CallError::retry(said)
             })?;
         }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
         let state = State {
-            table: ResourceTable::new(),
+            table,
             wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
+            http,
             origins: Origins::new(&around.grants.http, around.limits.call),
             limiter: Limiter::new(around.limits.memory_bytes),
             deadline: Instant::now(),

@@ -156,6 +156,37 @@ async fn a_gibibyte_that_fits_its_memory_is_still_no_answer() {
 }
 
 #[tokio::test]
+async fn what_a_guest_has_the_host_hold_is_bounded() {
+    let memory = Memory::default();
+    memory.values("in", 0, ["x".to_owned()]);
+    let host = host(&memory);
+    let deeds = [
+        ("fields", "the host's handles"),
+        ("alarms", "the host's handles"),
+        ("headers", "size of fields exceeds limit"),
+        ("random", "exceeds limit 1048576"),
+    ];
+    for (deed, said) in deeds {
+        let mut spec = hostile(deed, json!({ "deed": deed }));
+        spec.wasm = guest("hoarder");
+        spec.limits.call = Duration::from_secs(20);
+        // Granted, so that it is not for want of that.
+        spec.grants.http = vec!["http://127.0.0.1:1".into()];
+        host.start(spec).await.expect("it starts");
+        memory.until_count(&format!("{deed}-dlq"), 1).await;
+        let reason = &memory.seen(&format!("{deed}-dlq"))[0].headers["flumen.error.reason"];
+        assert!(reason.contains(said), "{deed}: {reason}");
+    }
+    host.stop_all(DRAIN).await;
+
+    // And nothing of wasi:http is there for one that may not use it.
+    let mut spec = hostile("x", json!({ "deed": "fields" }));
+    spec.wasm = guest("hoarder");
+    let said = refused(spec).await;
+    assert!(said.contains("imports wasi:http (http), and it is not granted"), "{said}");
+}
+
+#[tokio::test]
 async fn a_sleeping_guest_does_not_hold_up_a_stop() {
     let memory = Memory::default();
     memory.values("in", 0, ["x".to_owned()]);
