@@ -16,7 +16,9 @@ use crate::component::{Compiled, Linked, PluginInfo, World};
 use crate::engine::TICK;
 use crate::pump::first_follower;
 use crate::route::{self, Mask, Outputs, Rejected, Routed, shortened};
-use crate::sql::{AdvanceError, Claim, Database, DbError, Letter, Position, Taken, sentence};
+use crate::sql::{
+    AdvanceError, Claim, Database, DbError, Letter, Position, Taken, is_of_the_values, sentence,
+};
 use crate::status::{Board, Reporter};
 use crate::{Grants, Limits, Need, PluginSpec};
 
@@ -269,9 +271,13 @@ impl Instance {
             Ok(rejected) => rejected,
             Err(error) => {
                 // A broken instance has taken its connection with it, which rolls back as well.
-                if self.is_alive() {
-                    self.roll_back().await?;
-                }
+                let Some(live) = &self.live else { return Err(error) };
+                let refused = |reason: &str| live.store.data().sql.is_refusal(reason);
+                let error = match error {
+                    CallError::Fatal(reason) if refused(&reason) => CallError::Refused(reason),
+                    other => other,
+                };
+                self.roll_back().await?;
                 return Err(error);
             }
         };
@@ -313,13 +319,19 @@ impl Instance {
             letters,
         };
         let committed = self.sql(async |sql| sql.commit(&to).await).await?;
-        committed.map_err(|error| match error {
-            AdvanceError::Fenced => {
+        match committed {
+            Ok(()) => Ok(()),
+            Err(AdvanceError::Fenced) => {
                 self.live = None;
-                CallError::Fenced
+                Err(CallError::Fenced)
             }
-            AdvanceError::Db(error) => self.database_failed(&error),
-        })
+            // Constraints that are looked at in the end.
+            Err(AdvanceError::Db(error)) if is_of_the_values(&error) => {
+                self.roll_back().await?;
+                Err(CallError::Refused(sentence(&error)))
+            }
+            Err(AdvanceError::Db(error)) => Err(self.database_failed(&error)),
+        }
     }
 
     async fn roll_back(&mut self) -> Result<(), CallError> {

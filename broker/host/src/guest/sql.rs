@@ -9,8 +9,11 @@ use super::state::State;
 use crate::bindings::flumen::plugin::sql::{Host, HostConnection};
 use crate::sql::{
     self, Claim, Column, Connection, Database, DbError, Dialect, Opened, Position, Positions, Value, connect,
-    error, is_plain,
+    error, is_of_the_values, is_plain,
 };
+
+/// So much of the database's words at least a guest repeats.
+const SAID_MIN: usize = 100;
 
 /// A task's one connection.
 #[derive(Default)]
@@ -19,6 +22,8 @@ pub(crate) struct Session {
     /// Of a query's answer.
     bytes_max: usize,
     open: Option<Open>,
+    /// The last failure in this transaction that was for what is in the rows.
+    refused: Option<DbError>,
 }
 
 struct Open {
@@ -29,7 +34,7 @@ struct Open {
 
 impl Session {
     pub(crate) fn new(granted: BTreeMap<String, Arc<Database>>, bytes_max: usize) -> Session {
-        Session { granted, bytes_max, open: None }
+        Session { granted, bytes_max, open: None, refused: None }
     }
 
     async fn open(&mut self, name: &str) -> Result<(), DbError> {
@@ -83,7 +88,24 @@ impl Session {
     }
 
     pub(crate) async fn begin(&mut self) -> Result<(), DbError> {
+        self.refused = None;
         self.connection()?.begin().await
+    }
+
+    /// Whether a guest gives up because rows were refused: it says so in the database's words.
+    pub(crate) fn is_refusal(&self, reason: &str) -> bool {
+        self.refused.as_ref().is_some_and(|failed| {
+            // The end of a long one may have been cut off on its way.
+            let words = &failed.message[..failed.message.floor_char_boundary(SAID_MIN)];
+            reason.contains(words)
+        })
+    }
+
+    fn note<R>(&mut self, done: Result<R, DbError>) -> Result<R, DbError> {
+        if let Some(failed) = done.as_ref().err().filter(|failed| is_of_the_values(failed)) {
+            self.refused = Some(failed.clone());
+        }
+        done
     }
 
     pub(crate) async fn rollback(&mut self) -> Result<(), DbError> {
@@ -148,10 +170,11 @@ impl HostConnection for State {
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Vec<Vec<Value>>, DbError>> {
         self.table.get(&handle)?;
-        Ok(match (State::check(&statement), self.sql.connection()) {
+        let done = match (State::check(&statement), self.sql.connection()) {
             (Ok(()), Ok(connection)) => connection.query(&statement, params).await,
             (Err(error), _) | (_, Err(error)) => Err(error),
-        })
+        };
+        Ok(self.sql.note(done))
     }
 
     async fn execute(
@@ -161,10 +184,11 @@ impl HostConnection for State {
         rows: Vec<Vec<Value>>,
     ) -> wasmtime::Result<Result<u64, DbError>> {
         self.table.get(&handle)?;
-        Ok(match (State::check(&statement), self.sql.connection()) {
+        let done = match (State::check(&statement), self.sql.connection()) {
             (Ok(()), Ok(connection)) => connection.execute(&statement, rows).await,
             (Err(error), _) | (_, Err(error)) => Err(error),
-        })
+        };
+        Ok(self.sql.note(done))
     }
 
     async fn drop(&mut self, handle: Resource<Opened>) -> wasmtime::Result<()> {

@@ -61,6 +61,11 @@ pub(crate) fn away(message: impl Into<String>) -> DbError {
     DbError { retryable: true, ..error("08006", message) }
 }
 
+/// Whether it says no to what is in the rows (data exceptions, violated constraints), and always will.
+pub(crate) fn is_of_the_values(failed: &DbError) -> bool {
+    !failed.retryable && (failed.sqlstate.starts_with("22") || failed.sqlstate.starts_with("23"))
+}
+
 /// `message (SQLSTATE 23505)`.
 pub(crate) fn sentence(error: &DbError) -> String {
     format!("{} (SQLSTATE {})", error.message, error.sqlstate)

@@ -129,6 +129,48 @@ async fn a_transaction_that_the_database_takes_back_by_itself_loses_and_repeats_
 }
 
 #[tokio::test]
+async fn what_the_database_refuses_is_found_whoever_notices() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("out")).expect("its folder");
+    let database = rusqlite::Connection::open(folder.path().join("out/warehouse.db")).expect("a database");
+    // `late` notices when the transaction commits, `once` with the row.
+    let known = (0..200).filter(|n| n % 50 != 7).map(|n| format!("({n})")).collect::<Vec<_>>().join(", ");
+    let tables = format!(
+        "pragma journal_mode = wal; create table known (n integer primary key); insert into known values {known};
+         create table late (n integer references known (n) deferrable initially deferred);
+         create table once (n integer primary key check (n % 50 <> 7));
+         create table each (n integer primary key check (n % 50 <> 7))"
+    );
+    database.execute_batch(&tables).expect("tables");
+    let memory = Memory::default();
+    memory.values("in", 0, (0..200).map(|n| n.to_string()));
+    let host = host_with(&memory, databases(folder.path()));
+    for table in ["late", "once", "each"] {
+        let mut spec = PluginSpec { wasm: guest("trusting-sink"), ..sink() };
+        spec.name = table.to_owned();
+        let statement = format!("insert into \"{table}\" values (?)");
+        spec.config = json!({ "database": "warehouse", "statement": statement, "each": table == "each" });
+        spec.errors.topic = format!("{table}-dlq");
+        host.start(spec).await.expect("it starts");
+        assert_eq!(host.done(table).await, Some(Done::Finished), "{table}");
+        assert_eq!(memory.seen_values(&format!("{table}-dlq")), ["7", "57", "107", "157"], "{table}");
+        let stored = numbers(folder.path(), &format!("select n from \"{table}\" order by n"));
+        assert_eq!(stored, (0..200).filter(|n| n % 50 != 7).collect::<Vec<_>>(), "{table}");
+        let status = status(&host, table);
+        assert_eq!((status.state, status.rejected, status.restarts), (State::Running, 4, 0), "{table}");
+    }
+    host.stop_all(DRAIN).await;
+
+    // A statement that no table takes is no record's fault.
+    let mut spec = PluginSpec { wasm: guest("trusting-sink"), ..sink() };
+    spec.config = json!({ "database": "warehouse", "statement": "insert into nowhere values (?)" });
+    host.start(spec).await.expect("it starts");
+    assert!(matches!(host.done("store").await, Some(Done::Stopped(_))));
+    assert_eq!(memory.seen("store-dlq"), []);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
 async fn a_reset_of_the_group_replays_and_a_new_database_is_filled_from_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let memory = Memory::default();

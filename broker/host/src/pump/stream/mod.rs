@@ -90,7 +90,7 @@ enum Trouble {
         after: Option<Duration>,
     },
     Broken(Broken),
-    /// The topic that it should go to will never take it.
+    /// The topic, or the database, that it should go to will never take it.
     Refused(String),
     /// From this record on it must wait for one before it.
     Follows(u32),
@@ -114,6 +114,7 @@ impl From<CallError> for Trouble {
         match error {
             CallError::Retry { reason, after } => Trouble::Retry { reason, after },
             CallError::Broken(broken) => Trouble::Broken(broken),
+            CallError::Refused(reason) => Trouble::Refused(reason),
             other => Trouble::End(other.into()),
         }
     }
