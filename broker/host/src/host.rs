@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::cache::Cache;
 use crate::check::check;
 use crate::component::Components;
+use crate::guest::rehearse;
 use crate::io::Log;
 use crate::plugin::{Plugin, Version};
 use crate::pump::Progress;
@@ -90,9 +91,17 @@ impl Host {
         Ok(compiled.info.clone())
     }
 
-    /// Whether the plugin could start: everything but running it.
+    /// Whether the plugin could start. It is set up with its configuration, and shown nothing of the world.
     pub async fn check(&self, spec: &PluginSpec) -> Result<PluginInfo, CheckError> {
-        self.version(spec.clone()).await.map(|version| version.compiled.info.clone())
+        let version = self.version(spec.clone()).await?;
+        let info = version.compiled.info.clone();
+        let rehearsed =
+            tokio::task::spawn_blocking(move || rehearse(&version.compiled.linked, &version.spec)).await;
+        match rehearsed {
+            Ok(Ok(())) => Ok(info),
+            Ok(Err(reason)) => Err(CheckError::Problems(vec![format!("config: {reason}")])),
+            Err(panic) => Err(CheckError::Problems(vec![format!("the host failed: {panic}")])),
+        }
     }
 
     async fn version(&self, spec: PluginSpec) -> Result<Version, CheckError> {

@@ -150,27 +150,11 @@ impl Instance {
             reporter: recipe.reporter,
             grants: &spec.grants,
             databases: &recipe.databases,
+            absent: &[],
             limits: &spec.limits,
             board: &recipe.board,
         };
-        let (mut store, lifecycle, calls) = instantiate(&recipe.compiled.linked, &around).await?;
-        let config = spec.config.to_string();
-        let inputs: Vec<&str> = spec.inputs.iter().map(String::as_str).collect();
-        let outputs: Vec<&str> = spec.outputs.iter().map(String::as_str).collect();
-        let setup = lifecycle::Setup {
-            config: &config,
-            name: &spec.name,
-            task: recipe.reporter.task,
-            tasks: spec.tasks,
-            inputs: &inputs,
-            outputs: &outputs,
-            finish: spec.finish,
-        };
-        let answer = bounded(&recipe.compiled.linked, &mut store, spec.limits.call, async |store| {
-            lifecycle.call_init(store, setup).await
-        })
-        .await?;
-        answer.map_err(said)?;
+        let (store, calls) = configured(&recipe.compiled.linked, spec, &around).await?;
         self.live = Some(Live { store, calls });
         Ok(())
     }
@@ -473,6 +457,32 @@ fn said(error: types::Error) -> CallError {
     }
 }
 
+/// A store for the plugin, set up as the specification says.
+async fn configured(
+    linked: &Linked,
+    spec: &PluginSpec,
+    around: &Surroundings<'_>,
+) -> Result<(Store<State>, Calls), CallError> {
+    let (mut store, lifecycle, calls) = instantiate(linked, around).await?;
+    let config = spec.config.to_string();
+    let inputs: Vec<&str> = spec.inputs.iter().map(String::as_str).collect();
+    let outputs: Vec<&str> = spec.outputs.iter().map(String::as_str).collect();
+    let setup = lifecycle::Setup {
+        config: &config,
+        name: &spec.name,
+        task: around.reporter.task,
+        tasks: spec.tasks,
+        inputs: &inputs,
+        outputs: &outputs,
+        finish: spec.finish,
+    };
+    let answer =
+        bounded(linked, &mut store, spec.limits.call, async |store| lifecycle.call_init(store, setup).await)
+            .await?;
+    answer.map_err(said)?;
+    Ok((store, calls))
+}
+
 async fn instantiate(
     linked: &Linked,
     around: &Surroundings<'_>,
@@ -520,18 +530,39 @@ async fn bounded<R>(
     }
 }
 
+/// Sets the plugin up and lets it go: what it has against its configuration. Nothing outside is touched,
+/// no folder, no service, no database; what it misses of them is not told. Blocks.
+pub(crate) fn rehearse(linked: &Linked, spec: &PluginSpec) -> Result<(), String> {
+    let around = Surroundings {
+        name: &spec.name.as_str().into(),
+        reporter: Reporter { generation: 0, task: 0 },
+        grants: &Grants::default(),
+        databases: &BTreeMap::new(),
+        absent: &spec.grants.databases,
+        limits: &spec.limits,
+        board: &Arc::default(),
+    };
+    match own_runtime()?.block_on(configured(linked, spec, &around)) {
+        Err(CallError::Fatal(reason)) => Err(reason),
+        // What breaks or wants to wait may do so for want of what it was not given.
+        _ => Ok(()),
+    }
+}
+
+fn own_runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
+}
+
 /// Asks a component what it is: without grants, and in its own small world. Blocks.
 pub(crate) fn about(linked: &Linked, origin: &str) -> Result<PluginInfo, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
+    let runtime = own_runtime()?;
     let limits = Limits::default();
     let around = Surroundings {
         name: &origin.into(),
         reporter: Reporter { generation: 0, task: 0 },
         grants: &Grants::default(),
         databases: &BTreeMap::new(),
+        absent: &[],
         limits: &limits,
         board: &Arc::default(),
     };

@@ -8,8 +8,8 @@ use wasmtime::component::Resource;
 use super::state::State;
 use crate::bindings::flumen::plugin::sql::{Host, HostConnection};
 use crate::sql::{
-    self, Claim, Column, Connection, Database, DbError, Dialect, Opened, Position, Positions, Value, connect,
-    error, is_of_the_values, is_plain,
+    self, Claim, Column, Connection, Database, DbError, Dialect, Opened, Position, Positions, Value, away,
+    connect, error, is_of_the_values, is_plain,
 };
 
 /// So much of the database's words at least a guest repeats.
@@ -19,6 +19,7 @@ const SAID_MIN: usize = 100;
 #[derive(Default)]
 pub(crate) struct Session {
     granted: BTreeMap<String, Arc<Database>>,
+    absent: Vec<String>,
     /// Of a query's answer.
     bytes_max: usize,
     open: Option<Open>,
@@ -33,8 +34,12 @@ struct Open {
 }
 
 impl Session {
-    pub(crate) fn new(granted: BTreeMap<String, Arc<Database>>, bytes_max: usize) -> Session {
-        Session { granted, bytes_max, open: None, refused: None }
+    pub(crate) fn new(
+        granted: BTreeMap<String, Arc<Database>>,
+        absent: Vec<String>,
+        bytes_max: usize,
+    ) -> Session {
+        Session { granted, absent, bytes_max, open: None, refused: None }
     }
 
     async fn open(&mut self, name: &str) -> Result<(), DbError> {
@@ -47,6 +52,9 @@ impl Session {
                 open.name
             );
             return Err(error("42501", said));
+        }
+        if self.absent.iter().any(|absent| absent == name) {
+            return Err(away("no database is connected to in a check"));
         }
         let Some(database) = self.granted.get(name) else {
             return Err(error(

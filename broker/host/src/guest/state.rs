@@ -47,6 +47,8 @@ pub(crate) struct Surroundings<'a> {
     pub reporter: Reporter,
     pub grants: &'a Grants,
     pub databases: &'a BTreeMap<String, Arc<Database>>,
+    /// Databases that are granted, and are as if they were down.
+    pub absent: &'a [String],
     pub limits: &'a Limits,
     pub board: &'a Arc<Board>,
 }
@@ -83,7 +85,7 @@ impl State {
             limiter: Limiter::new(around.limits.memory_bytes),
             deadline: Instant::now(),
             computed: Duration::ZERO,
-            sql: Session::new(around.databases.clone(), around.limits.output_bytes),
+            sql: Session::new(around.databases.clone(), around.absent.to_vec(), around.limits.output_bytes),
             lines,
             board: around.board.clone(),
             reporter: around.reporter,

@@ -1,10 +1,12 @@
 //! A guest that misbehaves: the host says what it did, the poison is found, and its neighbours go on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::memory::{Memory, guest, host, status};
+use crate::memory::{Memory, guest, host, host_with, status};
 use flumen_host::{
-    Access, CheckError, ComponentError, Done, Folder, Kind, PluginSpec, Policy, StartError, State, WasmRef,
+    Access, CheckError, ComponentError, Database, Databases, Done, Folder, Kind, PluginSpec, Policy,
+    StartError, State, WasmRef,
 };
 use serde_json::json;
 
@@ -299,6 +301,44 @@ async fn what_is_asked_for_wrongly_is_refused_with_every_problem() {
     spec.grants.databases = vec!["warehouse".into()];
     let said = refused(spec).await;
     assert!(said.contains("there is no [databases.warehouse]"), "{said}");
+}
+
+#[tokio::test]
+async fn a_check_asks_the_plugin_and_touches_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = Database::parse("sqlite:made/a.db", None, folder.path()).expect("a database");
+    let databases = Databases([("warehouse".to_owned(), Arc::new(database))].into());
+    let host = host_with(&Memory::default(), databases);
+    let mut sink = PluginSpec::new("x", Kind::Sink, guest("db-sink"));
+    sink.config = json!({ "database": "warehouse", "table": "t" });
+    sink.inputs = vec!["in".into()];
+    sink.grants.databases = vec!["warehouse".into()];
+    host.check(&sink).await.expect("nothing is wrong with it");
+    assert!(!folder.path().join("made").exists());
+
+    let mut upsert = sink.clone();
+    upsert.config = json!({ "database": "warehouse", "table": "t", "mode": "upsert" });
+    let mut elsewhere = sink;
+    elsewhere.config = json!({ "database": "elsewhere", "table": "t" });
+    let mut post = PluginSpec::new("x", Kind::Sink, guest("http-sink"));
+    post.config = json!({ "url": "ftp://example.com/" });
+    post.inputs = vec!["in".into()];
+    post.grants.http = vec!["http://example.com".into()];
+    let mut filter = PluginSpec::new("x", Kind::Transform, guest("json-filter"));
+    filter.config = json!({ "where": "amount >" });
+    (filter.inputs, filter.outputs) = (vec!["in".into()], vec!["out".into()]);
+    let mut route = PluginSpec { wasm: guest("regex-route"), ..filter.clone() };
+    route.config = json!({ "routes": [{ "match": "(", "to": "out" }] });
+    for (spec, said) in [
+        (upsert, "key"),
+        (elsewhere, "\"elsewhere\" is not granted"),
+        (post, "ftp"),
+        (filter, "amount >"),
+        (route, "match = \"(\""),
+    ] {
+        let problems = host.check(&spec).await.expect_err(said).problems();
+        assert!(problems[0].starts_with("config") && problems[0].contains(said), "{problems:?}");
+    }
 }
 
 #[tokio::test]
