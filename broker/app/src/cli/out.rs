@@ -65,6 +65,11 @@ impl Out {
         }
     }
 
+    /// For a program, before any flag has been read.
+    pub(crate) fn machine() -> Out {
+        Out::new(&Style { json: true, no_color: true, quiet: false })
+    }
+
     /// `--json` was given.
     pub(crate) fn json(&self) -> bool {
         self.json

@@ -18,6 +18,7 @@ mod examine;
 mod packing;
 mod pipelines;
 mod settings;
+mod sources;
 mod until_done;
 mod watch;
 

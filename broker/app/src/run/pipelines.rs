@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flumen_config::{Change, Config, Loaded, Place, Plugin, PluginRef};
+use flumen_config::{Change, Config, Loaded, Plugin};
 use flumen_host::{ContentHash, Host, PluginSpec, PluginStatus};
 use flumen_server::Broker;
 use tokio::time::Instant;
 
 use super::admin::now_ms;
 use super::broker_log::{BrokerLog, Declared};
+use super::sources::{self, Sources};
 use super::{declared_topics, settings};
-use crate::cli;
 
 pub(super) struct Pipelines {
     path: PathBuf,
@@ -52,27 +52,6 @@ pub(super) struct Applied {
     pub(super) at_ms: i64,
     pub(super) refused: Option<(i64, Vec<String>)>,
     pub(super) left_alone: Vec<String>,
-}
-
-/// What a configuration was read from.
-#[derive(Clone, Debug, Default)]
-struct Sources {
-    files: BTreeSet<PathBuf>,
-    /// In which a new file would be included.
-    folders: BTreeSet<PathBuf>,
-}
-
-impl Sources {
-    fn of(loaded: &Loaded) -> Sources {
-        let components = loaded.config.plugins().filter_map(|(_, plugin)| match &plugin.settings.plugin {
-            PluginRef::Path { path, .. } => Some(path.clone()),
-            PluginRef::Shipped(_) => None,
-        });
-        Sources {
-            files: loaded.files.iter().cloned().chain(components).collect(),
-            folders: loaded.folders.iter().cloned().collect(),
-        }
-    }
 }
 
 /// What a new file comes to, checked whole.
@@ -193,10 +172,10 @@ impl Pipelines {
     /// what was refused, for mending that is a change as well.
     pub(super) async fn watched(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let running = self.running.lock().await;
-        let Sources { mut files, mut folders } = Sources::of(&running.loaded);
-        files.extend(running.read.files.iter().cloned().chain([self.path.clone()]));
-        folders.extend(running.read.folders.iter().cloned());
-        (files.into_iter().collect(), folders.into_iter().collect())
+        let mut all = Sources::of(&running.loaded);
+        all.extend(&running.read);
+        all.files.insert(self.path.clone());
+        (all.files.into_iter().collect(), all.folders.into_iter().collect())
     }
 
     /// Every plugin finishes its transaction; those that do not in time are left to their end, and so is
@@ -217,19 +196,9 @@ impl Pipelines {
     }
 
     async fn next(&self, running: &mut Running) -> Result<Next, Vec<String>> {
-        let loaded = match cli::read_config(&self.path) {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                // An included file that cannot be read is not known by any other way.
-                let places = problems.iter().filter_map(|problem| match &problem.place {
-                    Place::Line { file, .. } => Some(file.to_path_buf()),
-                    _ => None,
-                });
-                running.read.files.extend(places);
-                return Err(texts(&problems));
-            }
-        };
-        running.read = Sources::of(&loaded);
+        let (read, loaded) = sources::read(&self.path);
+        running.read = read;
+        let loaded = loaded.map_err(|problems| texts(&problems))?;
         let specs = self.specs(&loaded)?;
         let changes = Config::diff(&running.loaded.config, &loaded.config);
         let named: Vec<&str> = changes.iter().filter_map(plugin_of).collect();
