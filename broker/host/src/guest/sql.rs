@@ -178,8 +178,9 @@ impl HostConnection for State {
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Vec<Vec<Value>>, DbError>> {
         self.table.get(&handle)?;
+        let bytes_max = self.sql.bytes_max;
         let done = match (State::check(&statement), self.sql.connection()) {
-            (Ok(()), Ok(connection)) => connection.query(&statement, params).await,
+            (Ok(()), Ok(connection)) => connection.query(&statement, params, bytes_max).await,
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
         Ok(self.sql.note(done))

@@ -24,7 +24,7 @@ fn text(value: &str) -> Value {
 }
 
 async fn count(connection: &mut dyn Connection) -> i64 {
-    let rows = connection.query("select count(*) from t", vec![]).await.expect("a count");
+    let rows = connection.query("select count(*) from t", vec![], BYTES_MAX).await.expect("a count");
     match rows[..] {
         [ref row] => match row[..] {
             [Value::Int64(n)] => n,
@@ -63,7 +63,7 @@ pub(super) async fn suite(connection: &mut dyn Connection) {
         .await
         .expect_err("null");
     assert_eq!(failed.sqlstate, "23502");
-    connection.query("select no_such from t", vec![]).await.expect_err("no such column");
+    connection.query("select no_such from t", vec![], BYTES_MAX).await.expect_err("no such column");
     assert_eq!(connection.execute(&insert, vec![row(4, "d")]).await.expect("a row"), 1);
     connection.commit().await.expect("it commits");
     assert_eq!(count(connection).await, 4);
@@ -97,10 +97,10 @@ pub(super) async fn suite(connection: &mut dyn Connection) {
     let update = ask(connection, "update t set score = ? where id = ?");
     let rows = (1000..1100).map(|n| vec![Value::Float64(0.5), Value::Int64(n)]).collect();
     assert_eq!(connection.execute(&update, rows).await.expect("many rows"), 100);
-    let sum = connection.query("select sum(score) from t", vec![]).await.expect("a sum");
+    let sum = connection.query("select sum(score) from t", vec![], BYTES_MAX).await.expect("a sum");
     assert_eq!(sum, [[Value::Float64(50.0)]]);
     let one = ask(connection, "select name, score from t where id = ?");
-    let found = connection.query(&one, vec![Value::Int64(2)]).await.expect("a row");
+    let found = connection.query(&one, vec![Value::Int64(2)], BYTES_MAX).await.expect("a row");
     assert_eq!(found, [[text("b"), Value::Null]]);
 
     bounds(connection).await;
@@ -112,9 +112,11 @@ pub(super) async fn suite(connection: &mut dyn Connection) {
 async fn bounds(connection: &mut dyn Connection) {
     let many = "select a.id from t a, t b, t c";
     connection.begin().await.expect("it begins");
-    let failed = connection.query(many, vec![]).await.expect_err("it is too much");
+    let failed = connection.query(many, vec![], BYTES_MAX).await.expect_err("it is too much");
     assert_eq!((failed.sqlstate.as_str(), failed.retryable), ("54000", false), "{failed:?}");
-    let failed = connection.query("insert into t (id, name) select id + 100000, name from t union all select id + 200000, name from t union all select id + 300000, name from t union all select id + 400000, name from t returning *", vec![]).await;
+    let copies = "insert into t (id, name) select id + 100000 * n, name from t, (select 1 as n union all \
+                  select 2 union all select 3 union all select 4) as m returning *";
+    let failed = connection.query(copies, vec![], BYTES_MAX).await;
     assert_eq!(failed.expect_err("it is too much").sqlstate, "54000");
     let before = count(connection).await;
     connection.commit().await.expect("it commits");
@@ -206,7 +208,7 @@ async fn sqlite_keeps_the_contract() {
     ]];
     connection.execute("create table v (a, b, c, d, e, f)", vec![vec![]]).await.expect("a table");
     connection.execute("insert into v values (?, ?, ?, ?, ?, ?)", types).await.expect("a row");
-    let found = connection.query("select * from v", vec![]).await.expect("the row");
+    let found = connection.query("select * from v", vec![], BYTES_MAX).await.expect("the row");
     let expected = [
         Value::Int64(1),
         text("1.50"),
@@ -218,8 +220,10 @@ async fn sqlite_keeps_the_contract() {
     assert_eq!(found, [expected]);
 
     // One value alone may be too much; it is not made.
-    let failed =
-        connection.query("select length(zeroblob(1000000000))", vec![]).await.expect_err("too large");
+    let failed = connection
+        .query("select length(zeroblob(1000000000))", vec![], BYTES_MAX)
+        .await
+        .expect_err("too large");
     assert_eq!(failed.sqlstate, "54000", "{failed:?}");
 
     // Another writer's lock is waited for, and in the end it is the world's fault.
@@ -257,7 +261,10 @@ async fn postgres_keeps_the_contract() {
         .execute("insert into v values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)", vec![row])
         .await
         .expect("a row");
-    let found = connection.query("select a,b,c,d,e,f,g,h,i::text,j,k from v", vec![]).await.expect("the row");
+    let found = connection
+        .query("select a,b,c,d,e,f,g,h,i::text,j,k from v", vec![], BYTES_MAX)
+        .await
+        .expect("the row");
     let expected = [
         Value::Boolean(true),
         Value::Decimal("-1234.50".into()),
@@ -276,7 +283,7 @@ async fn postgres_keeps_the_contract() {
         connection.execute("insert into v (h) values ($1)", vec![vec![text("7")], vec![text("seven")]]).await;
     let bad = bad.expect_err("no number");
     assert_eq!((bad.sqlstate.as_str(), bad.row, bad.retryable), ("22P02", Some(1), false), "{bad:?}");
-    connection.query("select point(1,2)", vec![]).await.expect_err("a type that is not read");
+    connection.query("select point(1,2)", vec![], BYTES_MAX).await.expect_err("a type that is not read");
     changed_tables(&mut *connection, &server).await;
 
     server.down();

@@ -30,7 +30,7 @@ pub struct Opened;
 /// transaction usable when they fail; outside of it each is a transaction of its own. Dropping a
 /// connection rolls back. After an error of class 08 it is dead. After one of 40000 the database has
 /// taken the transaction back by itself, and all but `rollback` fails. A query whose answer is larger
-/// than what the connection was made for fails with 54000.
+/// than `bytes_max` fails with 54000, and is not read to its end.
 #[async_trait]
 pub(crate) trait Connection: Send {
     fn dialect(&self) -> Dialect;
@@ -39,15 +39,20 @@ pub(crate) trait Connection: Send {
     async fn rollback(&mut self) -> Result<(), DbError>;
     /// Columns in order; none where there is no such table.
     async fn describe(&mut self, table: &str) -> Result<Option<Vec<Column>>, DbError>;
-    async fn query(&mut self, statement: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, DbError>;
+    async fn query(
+        &mut self,
+        statement: &str,
+        params: Vec<Value>,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Value>>, DbError>;
     async fn execute(&mut self, statement: &str, rows: Vec<Vec<Value>>) -> Result<u64, DbError>;
 }
 
-/// Answers of queries are `bytes_max` at most.
+/// For a guest that may be given so many bytes by one query.
 pub(crate) async fn connect(database: &Database, bytes_max: usize) -> Result<Box<dyn Connection>, DbError> {
     match database {
         Database::Sqlite { path } => Ok(Box::new(sqlite::Sqlite::open(path.clone(), bytes_max).await?)),
-        Database::Postgres { .. } => Ok(Box::new(postgres::Postgres::connect(database, bytes_max).await?)),
+        Database::Postgres { .. } => Ok(Box::new(postgres::Postgres::connect(database).await?)),
     }
 }
 

@@ -207,7 +207,7 @@ async fn take_one(
     ];
     let keyed: Vec<Value> = key.iter().cloned().chain([Value::Text(claim.topic_id.clone())]).collect();
     connection.execute(&insert, vec![keyed.clone()]).await?;
-    let rows = connection.query(&select, key).await?;
+    let rows = connection.query(&select, key, usize::MAX).await?;
     let (mut row, epoch, id) = rows.first().and_then(|row| read(row)).ok_or_else(|| {
         error("HY000", "table flumen_offsets does not hold what it should; was it made by something else?")
     })?;

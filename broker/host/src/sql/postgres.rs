@@ -29,12 +29,10 @@ pub(super) struct Postgres {
     /// Prepared, by their text, with the types that their columns had then.
     statements: HashMap<String, Statement>,
     in_transaction: bool,
-    /// Of a query's answer.
-    bytes_max: usize,
 }
 
 impl Postgres {
-    pub(super) async fn connect(database: &Database, bytes_max: usize) -> Result<Postgres, DbError> {
+    pub(super) async fn connect(database: &Database) -> Result<Postgres, DbError> {
         let Database::Postgres { url, password } = database else {
             return Err(error("HY000", "not a PostgreSQL database"));
         };
@@ -56,7 +54,7 @@ impl Postgres {
                 tracing::debug!(%error, "a connection to PostgreSQL has ended");
             }
         });
-        Ok(Postgres { client, statements: HashMap::new(), in_transaction: false, bytes_max })
+        Ok(Postgres { client, statements: HashMap::new(), in_transaction: false })
     }
 
     async fn prepare(&mut self, statement: &str) -> Result<Statement, DbError> {
@@ -118,7 +116,12 @@ impl Postgres {
         Ok(affected)
     }
 
-    async fn rows(&mut self, statement: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, DbError> {
+    async fn rows(
+        &mut self,
+        statement: &str,
+        params: &[Value],
+        mut found: ResultSet,
+    ) -> Result<Vec<Vec<Value>>, DbError> {
         let prepared = self.prepare(statement).await?;
         if prepared.params().len() != params.len() {
             let said = format!(
@@ -130,7 +133,6 @@ impl Postgres {
         }
         let rows = self.client.query_raw(&prepared, params.iter().map(Param)).await;
         let mut rows = std::pin::pin!(rows.map_err(|e| map(&e, None))?);
-        let mut found = ResultSet::new(self.bytes_max);
         while let Some(row) = rows.try_next().await.map_err(|e| map(&e, None))? {
             if let Err(failed) = read_row(&row).and_then(|row| found.push(row)) {
                 // The next statement would wait for all that the server has yet to send.
@@ -186,7 +188,7 @@ impl Connection for Postgres {
                      and a.attnum = any (i.indkey)) \
              from pg_attribute a where a.attrelid = to_regclass($1::text) and a.attnum > 0 and not a.attisdropped \
              order by a.attnum";
-        let rows = self.query(sql, vec![Value::Text(quoted.join("."))]).await?;
+        let rows = self.query(sql, vec![Value::Text(quoted.join("."))], usize::MAX).await?;
         let columns: Vec<Column> = rows
             .into_iter()
             .filter_map(|row| match <[Value; 4]>::try_from(row) {
@@ -204,9 +206,14 @@ impl Connection for Postgres {
         Ok((!columns.is_empty()).then_some(columns))
     }
 
-    async fn query(&mut self, statement: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, DbError> {
+    async fn query(
+        &mut self,
+        statement: &str,
+        params: Vec<Value>,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Value>>, DbError> {
         self.savepoint().await?;
-        let rows = self.rows(statement, &params).await;
+        let rows = self.rows(statement, &params, ResultSet::new(bytes_max)).await;
         self.settle(rows).await
     }
 

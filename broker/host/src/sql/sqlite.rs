@@ -24,6 +24,9 @@ use super::{Column, Connection, DbError, Dialect, Value, away, error};
 
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
+/// Room for a batch of which every record was rejected.
+const LETTERS_BYTES: usize = 64 << 20;
+
 type Job = Box<dyn FnOnce(&mut Session) + Send>;
 
 pub(super) struct Sqlite {
@@ -34,8 +37,6 @@ pub(super) struct Sqlite {
 /// What the thread holds.
 struct Session {
     connection: rusqlite::Connection,
-    /// Of a query's answer.
-    bytes_max: usize,
     /// Between a begin and its commit or rollback.
     in_transaction: bool,
     /// That transaction is no more, and has yet to be rolled back by whoever began it.
@@ -58,7 +59,7 @@ impl Sqlite {
             if opened.send(Ok(connection.get_interrupt_handle())).is_err() {
                 return;
             }
-            let mut session = Session { connection, bytes_max, in_transaction: false, lost: false };
+            let mut session = Session { connection, in_transaction: false, lost: false };
             while let Some(job) = queue.blocking_recv() {
                 job(&mut session);
             }
@@ -189,9 +190,9 @@ fn open(path: &std::path::Path, bytes_max: usize) -> rusqlite::Result<rusqlite::
     connection
         .execute_batch("pragma synchronous = full; pragma foreign_keys = on; pragma temp_store = memory")?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Of one value, before anybody can count it. What the boundary lets a guest write must fit, and that
-    // is more than what it may be given (`State::store`).
-    let length = bytes_max.saturating_mul(2).saturating_add(1 << 20);
+    // Of one value, before anybody can count it. What the boundary lets a guest write must fit, which is
+    // more than what it may be given (`State::store`), and the letters of flumen_offsets.
+    let length = bytes_max.saturating_mul(2).saturating_add(LETTERS_BYTES);
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(length).unwrap_or(i32::MAX))?;
     Ok(connection)
 }
@@ -240,10 +241,15 @@ impl Connection for Sqlite {
         .await
     }
 
-    async fn query(&mut self, statement: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, DbError> {
+    async fn query(
+        &mut self,
+        statement: &str,
+        params: Vec<Value>,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Value>>, DbError> {
         let statement = statement.to_owned();
         self.run(move |session| {
-            let found = ResultSet::new(session.bytes_max);
+            let found = ResultSet::new(bytes_max);
             session.statement(|connection| query(connection, &statement, &params, found))
         })
         .await
@@ -403,7 +409,7 @@ mod tests {
     }
 
     async fn numbers(sqlite: &mut Sqlite) -> Vec<Vec<Value>> {
-        sqlite.query("select n from t order by n", vec![]).await.expect("the rows")
+        sqlite.query("select n from t order by n", vec![], 1 << 20).await.expect("the rows")
     }
 
     /// What a transaction that is lost does not let through.
@@ -411,7 +417,7 @@ mod tests {
         assert!(failed.retryable && failed.sqlstate == "40000", "{failed:?}");
         for refused in [
             sqlite.execute(insert, vec![row(50, 1)]).await.map(drop),
-            sqlite.query("select n from t", vec![]).await.map(drop),
+            sqlite.query("select n from t", vec![], 1 << 20).await.map(drop),
             sqlite.begin().await,
             sqlite.commit().await,
         ] {

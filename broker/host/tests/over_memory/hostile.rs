@@ -328,7 +328,7 @@ async fn a_check_asks_the_plugin_and_touches_nothing() {
     filter.config = json!({ "where": "amount >" });
     (filter.inputs, filter.outputs) = (vec!["in".into()], vec!["out".into()]);
     let mut route = PluginSpec { wasm: guest("regex-route"), ..filter.clone() };
-    route.config = json!({ "routes": [{ "match": "(", "to": "out" }] });
+    route.config = json!({ "by": "value", "routes": [{ "match": "(", "to": "out" }] });
     for (spec, said) in [
         (upsert, "key"),
         (elsewhere, "\"elsewhere\" is not granted"),
