@@ -91,6 +91,11 @@ impl Host {
         Ok(compiled.info.clone())
     }
 
+    /// Where the component is from that is compiled now; that may take seconds.
+    pub fn compiling(&self) -> Option<String> {
+        self.0.components.compiling()
+    }
+
     /// Whether the plugin could start. It is set up with its configuration, and shown nothing of the world.
     pub async fn check(&self, spec: &PluginSpec) -> Result<PluginInfo, CheckError> {
         let version = self.version(spec.clone()).await?;

@@ -156,6 +156,13 @@ impl Out {
         bar
     }
 
+    /// A spinner for one thing that takes a while.
+    pub(crate) fn waiting(&self, what: &str) -> ProgressBar {
+        let bar = self.bar(ProgressBar::no_length(), what, "{spinner} {msg} {elapsed}");
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+
     fn bar(&self, bar: ProgressBar, what: &str, template: &str) -> ProgressBar {
         let shown = self.watched && !self.quiet && !self.json;
         bar.set_draw_target(if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });

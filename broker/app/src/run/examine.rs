@@ -9,17 +9,18 @@ use flumen_config::Loaded;
 use flumen_host::{Databases, GroupOffset, Host, IoError, Log, Options, Producer, Read};
 use flumen_types::Offset;
 
-use super::{pipelines, settings};
+use super::{pipelines, settings, waits};
+use crate::cli::Out;
 
 /// The plugins of a file as a start would find them; none is started. A line for each problem.
-pub(crate) async fn examine(loaded: &Loaded) -> Result<(), Vec<String>> {
+pub(crate) async fn examine(loaded: &Loaded, out: &Out) -> Result<(), Vec<String>> {
     let specs = pipelines::specs(loaded, false)?;
     if specs.is_empty() {
         return Ok(());
     }
     let host = host_without_broker(settings::plugin_cache(&loaded.config));
     host.set_databases(settings::databases(&loaded.config));
-    pipelines::check(&host, loaded, specs.values()).await
+    waits::compiling(out, &host, pipelines::check(&host, loaded, specs.values())).await
 }
 
 /// A host that can say what a component is, and no more.

@@ -20,6 +20,7 @@ mod pipelines;
 mod settings;
 mod sources;
 mod until_done;
+mod waits;
 mod watch;
 
 use std::io::IsTerminal;
@@ -99,7 +100,7 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
     let mut signals = Signals::new()?;
     let config = loaded.config.clone();
     let parts = tokio::select! {
-        started = start(path, loaded, until_done) => started?,
+        started = start(path, loaded, until_done, out) => started?,
         () = signals.next() => return Err(Failure::silent(Exit::Interrupted)),
     };
     tracing::info!(listeners = ?texts(&config.broker.listeners), "serving");
@@ -125,9 +126,11 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
     }
 }
 
-async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts, Failure> {
+async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Result<Parts, Failure> {
     let config = loaded.config.clone();
-    let broker = Broker::start(settings::broker(&config)).await.map_err(|error| {
+    let options = settings::broker(&config);
+    let told = options.recovery.subscribe();
+    let broker = waits::recovering(out, told, Broker::start(options)).await.map_err(|error| {
         Failure::new(format!("cannot open {}", config.broker.data_dir.path.display())).because(error)
     })?;
     let sockets = bind_all(&config).await?;
@@ -136,7 +139,7 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts,
     let options = flumen_host::Options { cache_dir: settings::plugin_cache(&config) };
     let host = Host::new(options, log.clone(), settings::databases(&config));
     let pipelines = Arc::new(Pipelines::new(path.clone(), loaded, broker.clone(), log, host, until_done));
-    if let Err(problems) = pipelines.start().await {
+    if let Err(problems) = waits::compiling(out, pipelines.host(), pipelines.start()).await {
         let mut failure = Failure::new(format!("{} is not valid", path.display())).exit(Exit::Config);
         failure.causes = problems;
         let drain = Instant::now() + config.broker.shutdown_drain.duration();
