@@ -86,7 +86,7 @@ impl Partition {
         let reached = segments.partition_point(|(segment, _)| segment.base() < map.end());
         let segments = &segments[..reached];
         let producers = self.last_of_producers();
-        let transactions = Transactions::new(aborted);
+        let transactions = Transactions::new(aborted, Offset::ZERO);
         let mut cleaner = Cleaner { map: &map, transactions, producers: &producers, config, now };
         let facts: Vec<SegmentFacts> = segments.iter().map(|(_, facts)| *facts).collect();
         let before: u64 = facts.iter().map(|facts| facts.size).sum();
@@ -110,7 +110,7 @@ impl Partition {
         aborted: &[Aborted],
     ) -> Result<OffsetMap, CompactError> {
         let mut map = OffsetMap::new(self.shared.options.compaction_buffer.as_usize());
-        let mut transactions = Transactions::new(aborted.to_vec());
+        let mut transactions = Transactions::new(aborted.to_vec(), dirt.from);
         for (segment, _) in segments.iter().filter(|(_, facts)| facts.next > dirt.from) {
             let file = segment.file()?;
             let size = segment.size();
