@@ -53,6 +53,7 @@ mod segment_index;
 mod segment_read;
 mod starts;
 mod store;
+mod sweep;
 mod sync;
 mod topics;
 mod trim;

@@ -1,11 +1,10 @@
 //! The data directory: opens it, hands out partitions, closes it.
 //!
 //! Invariants: one store holds a directory (`.lock`). The catalogue decides which partitions there
-//! are; a folder that it does not know is renamed to `-stray`, never removed. Only [`Store::close`]
+//! are (`sweep.rs` puts the other folders away). Only [`Store::close`]
 //! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
 
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use flumen_log::config::TopicConfig;
 use flumen_types::{Timestamp, TopicPartition};
 
-use crate::adopt::{KRAFT_LOG, adopt};
+use crate::adopt::adopt;
 use crate::catalogue::{Catalogue, TopicRecord};
 use crate::checkpoints;
 use crate::dir_lock::DirLock;
@@ -31,6 +30,7 @@ use crate::partition::{Partition, Shared};
 use crate::partition_folder;
 use crate::reaper::Reaper;
 use crate::starts::Starts;
+use crate::sweep;
 
 /// From so many partitions on, one sync of the file system is cheaper than some for each. It waits
 /// for everything that anybody has written there, so it is not for a few.
@@ -39,8 +39,6 @@ pub(crate) const SYNC_ALL_OVER: usize = 16;
 /// Kafka's mark of a clean stop.
 const CLEAN: &str = ".kafka_cleanshutdown";
 const CLEAN_CONTENT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
-pub(crate) const DELETING: &str = "-delete";
-const STRAY: &str = "-stray";
 
 /// An open data directory.
 pub struct Store {
@@ -122,38 +120,9 @@ impl Store {
 
     /// Puts away the folders of deleted topics and of nobody.
     fn sweep(&mut self) -> Result<(), OpenError> {
-        let dir = self.shared.options.dir.clone();
         let mut catalogue = lock(&self.catalogue);
-        let mut moved = false;
-        for entry in fs::read_dir(&dir).map_err(FileError::at("list", &dir))? {
-            let entry = entry.map_err(FileError::at("list", &dir))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let path = entry.path();
-            if name.ends_with(DELETING) {
-                self.shared.reaper.doom([path], Duration::ZERO);
-                continue;
-            }
-            let Some(tp) = partition_folder::parse(&name).filter(|tp| &*tp.topic != KRAFT_LOG) else {
-                continue;
-            };
-            let id = partition_folder::topic_id(&path)?;
-            let topic = catalogue.topics.get(&*tp.topic).filter(|topic| tp.partition.0 < topic.partitions);
-            if topic.is_some_and(|topic| id.is_none_or(|id| id == topic.id)) {
-                continue;
-            }
-            let deleted = catalogue.deleting.iter().any(|topic| Some(topic.id) == id);
-            let to = free_name(&dir, &name, if deleted { DELETING } else { STRAY });
-            fs::rename(&path, &to).map_err(FileError::at("rename", &path))?;
-            moved = true;
-            if deleted {
-                self.shared.reaper.doom([to], Duration::ZERO);
-            } else {
-                tracing::warn!(folder = %to.display(), "put aside a partition's folder that no topic owns");
-            }
-        }
-        if moved {
-            sync_dir(&dir)?;
-        }
+        let doomed = sweep::sweep(&self.shared.options.dir, &catalogue)?;
+        self.shared.reaper.doom(doomed, Duration::ZERO);
         if !catalogue.deleting.is_empty() || catalogue.is_unsaved() {
             catalogue.deleting.clear();
             catalogue.save()?;
@@ -307,15 +276,6 @@ fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileE
         sync_dir(dir)?;
     }
     load::load(shared, known.clone())
-}
-
-/// `name-stray`, or with a number if there is one already.
-fn free_name(dir: &Path, name: &str, suffix: &str) -> std::path::PathBuf {
-    let numbered = (1..).map(|n| dir.join(format!("{name}.{n}{suffix}")));
-    std::iter::once(dir.join(format!("{name}{suffix}")))
-        .chain(numbered)
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| dir.join(format!("{name}{suffix}")))
 }
 
 /// Leaves most of what the process may open to the connections.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use flumen_records::ControlRecord;
-use flumen_types::{Offset, ProducerEpoch, ProducerId, Timestamp};
+use flumen_types::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 
 use crate::testing::*;
 use crate::{AppendError, Bound, Origin, ReadError};
@@ -255,7 +255,23 @@ fn topics_come_grow_change_and_go() {
     let old = fixture.t();
     let gone = fixture.store().delete_topic("t").unwrap();
     assert!(matches!(old.append(plain("x"), Origin::Client, NOW), Err(AppendError::Closed)));
-    fixture.store().create_topic("t", flumen_types::TopicId(uuid::Uuid::new_v4()), 1, gone.configs).unwrap();
+    fixture.store().create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, gone.configs).unwrap();
     fixture.reopen();
     assert!(values(&fixture).is_empty());
+}
+
+#[test]
+fn a_topic_with_the_longest_name_can_be_deleted_and_the_store_opened_again() {
+    let mut fixture = Fixture::new(&[]);
+    let name = "x".repeat(249);
+    let id = TopicId(uuid::Uuid::new_v4());
+    fixture.store().create_topic(&name, id, 12, Default::default()).unwrap();
+    // A folder of nobody with as long a name, too.
+    fs::create_dir(fixture.dir.path().join("data").join(format!("{}-17", "y".repeat(249)))).unwrap();
+    fixture.store().delete_topic(&name).unwrap();
+    fixture.reopen();
+    assert_eq!(fixture.store().topics().len(), 1);
+    let mut left =
+        fs::read_dir(fixture.dir.path().join("data")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!left.any(|name| name.to_string_lossy().starts_with("xxx")));
 }

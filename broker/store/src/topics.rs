@@ -5,7 +5,6 @@
 //! (`store.rs`).
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +12,13 @@ use flumen_types::{TopicId, TopicPartition};
 
 use crate::catalogue::{TopicRecord, is_name};
 use crate::durable_file::sync_dir;
-use crate::error::{FileError, TopicError};
+use crate::error::TopicError;
 use crate::load::{self, Known};
 use crate::locks::{lock, write};
 use crate::partition::Partition;
 use crate::partition_folder;
-use crate::store::{DELETING, SYNC_ALL_OVER, Store};
+use crate::store::{SYNC_ALL_OVER, Store};
+use crate::sweep;
 
 const SYNC_WAIT: Duration = Duration::from_secs(5);
 
@@ -108,10 +108,7 @@ impl Store {
                 partition.wait_durable(partition.marks().end, SYNC_WAIT);
                 lock(&partition.upkeep)
             });
-            let (from, to) =
-                (dir.join(tp.to_string()), dir.join(format!("{tp}.{}{DELETING}", record.id.0.simple())));
-            fs::rename(&from, &to).map_err(FileError::at("rename", &from))?;
-            doomed.push(to);
+            doomed.push(sweep::mark_deleted(dir, &tp.to_string(), record.id, tp.partition)?);
         }
         sync_dir(dir)?;
         self.shared.reaper.doom(doomed, Duration::ZERO);
