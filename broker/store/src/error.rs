@@ -183,3 +183,15 @@ impl From<ProducerError> for AppendError {
         }
     }
 }
+
+/// An error with its causes, for a line in the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -12,7 +12,7 @@ use flumen_log::checkpoint::Offsets;
 use flumen_types::{Timestamp, TopicPartition};
 
 use crate::checkpoints;
-use crate::error::FileError;
+use crate::error::{FileError, chain};
 use crate::locks::{lock, read};
 use crate::partition::{Partition, Shared};
 
@@ -168,16 +168,4 @@ impl Rounds {
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// An error with its causes, for a line in the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -124,8 +124,7 @@ impl Store {
         let doomed = sweep::sweep(&self.shared.options.dir, &catalogue)?;
         self.shared.reaper.doom(doomed, Duration::ZERO);
         if !catalogue.deleting.is_empty() || catalogue.is_unsaved() {
-            catalogue.deleting.clear();
-            catalogue.save()?;
+            catalogue.change(|catalogue| catalogue.deleting.clear())?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use flumen_records::ControlRecord;
 use flumen_types::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 
 use crate::testing::*;
-use crate::{AppendError, Bound, Origin, ReadError};
+use crate::{AppendError, Bound, Origin, ReadError, TopicError};
 
 fn values(fixture: &Fixture) -> Vec<String> {
     read_all(&fixture.t()).into_iter().map(|(_, _, value)| value.unwrap_or_default()).collect()
@@ -274,4 +274,45 @@ fn a_topic_with_the_longest_name_can_be_deleted_and_the_store_opened_again() {
     let mut left =
         fs::read_dir(fixture.dir.path().join("data")).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(!left.any(|name| name.to_string_lossy().starts_with("xxx")));
+}
+
+#[test]
+fn a_change_that_cannot_be_saved_has_not_happened() {
+    let mut fixture = Fixture::new(&[]);
+    fixture.t().append(plain("kept"), Origin::Client, NOW).unwrap();
+    let id = || TopicId(uuid::Uuid::new_v4());
+    // A folder where the catalogue is written first: a disk that takes no new file.
+    let beside = fixture.dir.path().join("data/flumen-topics.json.tmp");
+    fs::create_dir(&beside).unwrap();
+    let store = fixture.store();
+    for _ in 0..2 {
+        assert!(matches!(store.create_topic("new", id(), 1, Default::default()), Err(TopicError::File(_))));
+        assert!(matches!(store.grow_topic("t", 2), Err(TopicError::File(_))));
+        let configs = [("retention.ms".into(), "5".into())].into();
+        assert!(matches!(store.set_topic_configs("t", configs), Err(TopicError::File(_))));
+        assert!(matches!(store.delete_topic("t"), Err(TopicError::File(_))));
+    }
+    fs::remove_dir(&beside).unwrap();
+    assert!(!fixture.dir.path().join("data/new-0").exists());
+    store.create_topic("other", id(), 1, Default::default()).unwrap();
+    store.create_topic("new", id(), 1, Default::default()).unwrap();
+    fixture.reopen();
+    let topics = fixture.store().topics();
+    assert_eq!(topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), ["new", "other", "t"]);
+    assert_eq!((topics[2].partitions, fixture.t().config().retention.0), (1, 604_800_000));
+    assert_eq!(values(&fixture), ["kept"]);
+}
+
+#[test]
+fn a_deletion_that_could_not_be_put_away_leaves_nothing_to_a_topic_of_the_same_name() {
+    let mut fixture = Fixture::new(&[]);
+    fixture.t().append(plain("old"), Origin::Client, NOW).unwrap();
+    let (data, away) = (fixture.dir.path().join("data"), fixture.dir.path().join("away"));
+    fs::rename(data.join("t-0"), &away).unwrap();
+    fixture.store().delete_topic("t").unwrap();
+    fs::rename(&away, data.join("t-0")).unwrap();
+    fixture.store().create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, Default::default()).unwrap();
+    assert!(values(&fixture).is_empty());
+    fixture.reopen();
+    assert!(values(&fixture).is_empty());
 }
