@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use flumen_types::TopicId;
+use flumen_types::{TopicId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use crate::durable_file;
@@ -100,6 +100,11 @@ impl Catalogue {
     /// Nothing of it is on the disk any more.
     pub(crate) fn end_deletion(&mut self, topic: &TopicRecord) {
         self.deleting.retain(|deleted| deleted.id != topic.id);
+    }
+
+    /// Whether a topic of it has this partition.
+    pub(crate) fn has(&self, tp: &TopicPartition) -> bool {
+        self.topics.get(&*tp.topic).is_some_and(|topic| (0..topic.partitions).contains(&tp.partition.0))
     }
 
     /// Whether there is no file yet.

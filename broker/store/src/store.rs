@@ -123,6 +123,8 @@ impl Store {
         let mut catalogue = lock(&self.catalogue);
         let doomed = sweep::sweep(&self.shared.options.dir, &catalogue)?;
         self.shared.reaper.doom(doomed, Duration::ZERO);
+        // Before their topics are forgotten: one of the same name must not begin where they did.
+        self.shared.starts.retain(|tp| catalogue.has(tp))?;
         if !catalogue.deleting.is_empty() || catalogue.is_unsaved() {
             catalogue.change(|catalogue| catalogue.deleting.clear())?;
         }

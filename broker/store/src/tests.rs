@@ -316,3 +316,26 @@ fn a_deletion_that_could_not_be_put_away_leaves_nothing_to_a_topic_of_the_same_n
     fixture.reopen();
     assert!(values(&fixture).is_empty());
 }
+
+#[test]
+fn a_deletion_that_the_next_start_finishes_takes_the_starts_along() {
+    let mut fixture = Fixture::new(&[]);
+    for n in 0..10 {
+        fixture.t().append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
+    }
+    wait_durable(&fixture.t());
+    fixture.t().trim(Offset(8)).unwrap();
+    let (data, configs) = (fixture.dir.path().join("data"), fixture.store().topics()[0].configs.clone());
+    fixture.store.take().unwrap().close().unwrap();
+    // As a crash right after the deletion's first step would leave it.
+    let catalogue = fs::read_to_string(data.join("flumen-topics.json")).unwrap();
+    let deleted = catalogue.replace("\"topics\"", "\"tmp\"").replace("\"deleting\": []", "\"topics\": []");
+    fs::write(data.join("flumen-topics.json"), deleted.replace("\"tmp\"", "\"deleting\"")).unwrap();
+    fixture.open();
+    fixture.store().create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
+    for n in 0..10 {
+        fixture.t().append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
+    }
+    fixture.reopen();
+    assert_eq!(values(&fixture).len(), 10);
+}

@@ -41,6 +41,7 @@ impl Store {
             return Err(TopicError::Exists(name.into()));
         }
         let record = TopicRecord { name: name.into(), id, partitions, configs };
+        self.shared.starts.forget(name)?;
         let made = self.make_partitions(&record, 0)?;
         self.announce(&mut catalogue, &record, made)?;
         Ok(record)
