@@ -180,14 +180,14 @@ impl Partition {
         }
         let mut doomed = Vec::new();
         for segment in old {
-            for part in Part::ALL {
+            for part in Part::LOG_LAST {
                 let to = part.path(&self.dir, segment.base(), DELETED);
                 if rename(&segment.path(part), &to)? {
                     doomed.push(to);
                 }
             }
         }
-        for part in [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log] {
+        for part in Part::LOG_LAST {
             rename(&part.path(&self.dir, base, SWAP), &part.path(&self.dir, base, ""))?;
         }
         let new = Segment::existing(&self.dir, base, index.size, &self.shared.open_files);

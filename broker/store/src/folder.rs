@@ -34,7 +34,7 @@ impl Folder {
     pub(crate) fn open(dir: &Path) -> Result<Folder, FileError> {
         finish_swaps(dir)?;
         let mut folder = Folder::default();
-        let mut strays = Vec::new();
+        let mut others = Vec::new();
         for entry in names(dir)? {
             let path = dir.join(&entry);
             match Name::parse(&entry) {
@@ -42,8 +42,7 @@ impl Folder {
                     let meta = fs::metadata(&path).map_err(FileError::at("look at", &path))?;
                     folder.segments.push((base, meta.len()));
                 }
-                Name::Part(Part::TxnIndex, base) => folder.aborted.push(base),
-                Name::Part(_, base) => strays.push((base, path)),
+                Name::Part(part, base) => others.push((part, base, path)),
                 Name::Snapshot(offset) => folder.snapshots.push(offset),
                 Name::Doomed => folder.doomed.push(path),
                 Name::Unfinished => {
@@ -54,11 +53,15 @@ impl Folder {
         }
         folder.segments.sort_unstable();
         folder.snapshots.sort_unstable();
-        folder.aborted.sort_unstable();
-        let known = |base: &Offset| folder.segments.binary_search_by_key(base, |(base, _)| *base).is_ok();
-        for (_, path) in strays.iter().filter(|(base, _)| !known(base)) {
-            durable_file::remove(path)?;
+        for (part, base, path) in others {
+            if folder.segments.binary_search_by_key(&base, |(base, _)| *base).is_err() {
+                // Of a segment that is gone.
+                durable_file::remove(&path)?;
+            } else if part == Part::TxnIndex {
+                folder.aborted.push(base);
+            }
         }
+        folder.aborted.sort_unstable();
         Ok(folder)
     }
 }
@@ -85,7 +88,7 @@ impl Name {
         if extension == "snapshot" {
             return Name::Snapshot(base);
         }
-        match Part::ALL.into_iter().find(|part| part.extension() == extension) {
+        match Part::LOG_LAST.into_iter().find(|part| part.extension() == extension) {
             Some(part) => Name::Part(part, base),
             None => Name::Other,
         }
@@ -120,7 +123,8 @@ fn finish_swaps(dir: &Path) -> Result<(), FileError> {
         let end = end_of(&Part::Log.path(dir, *base, SWAP), *base)?;
         // The segment that begins where the swap ends is not of the run.
         for old in logs.iter().filter(|old| (*base..end.max(base.next())).contains(old)) {
-            for part in Part::ALL {
+            // The `.log` last: it is what brings a crash in between back here for the others.
+            for part in Part::LOG_LAST {
                 let path = part.path(dir, *old, "");
                 let renamed = fs::rename(&path, part.path(dir, *old, DELETED));
                 match renamed {
@@ -132,7 +136,7 @@ fn finish_swaps(dir: &Path) -> Result<(), FileError> {
             }
         }
         // The `.log` last: until then the next open begins here again.
-        for part in [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log] {
+        for part in Part::LOG_LAST {
             let path = part.path(dir, *base, SWAP);
             match fs::rename(&path, part.path(dir, *base, "")) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -186,6 +190,7 @@ mod tests {
                 "00000000000000000000.txnindex",
                 "00000000000000000100.snapshot",
                 "00000000000000000200.index",
+                "00000000000000000200.txnindex",
                 "00000000000000000000.log.cleaned",
                 "00000000000000000300.log.deleted",
                 "leader-epoch-checkpoint.tmp",

@@ -59,7 +59,8 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Part; 4] = [Part::Log, Part::Index, Part::TimeIndex, Part::TxnIndex];
+    /// As they come into being: where there is a `.log`, the others are there too.
+    pub(crate) const LOG_LAST: [Part; 4] = [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log];
 
     pub(crate) fn extension(self) -> &'static str {
         match self {
@@ -261,15 +262,19 @@ impl Segment {
 
     /// The largest timestamp of its records.
     pub(crate) fn largest_timestamp(&self) -> Result<Timestamp, FileError> {
+        // Looked at first: what is read of a live segment may be outdated when it is sealed.
+        let live = self.is_live();
         let known = *lock(&self.largest);
-        if let Some(known) = known.filter(|_| !self.is_live()) {
+        if let Some(known) = known.filter(|_| !live) {
             return Ok(known);
         }
         let largest = match self.last_time_entry()? {
             Some(largest) => largest,
             None => read(&*self.index()?).largest_timestamp(),
         };
-        *lock(&self.largest) = Some(largest);
+        if !live {
+            *lock(&self.largest) = Some(largest);
+        }
         Ok(largest)
     }
 
@@ -295,8 +300,8 @@ impl Segment {
     /// Renames its files so that the next open does not take them for the log's.
     pub(crate) fn doom(&self) -> Result<Vec<PathBuf>, FileError> {
         let mut doomed = Vec::new();
-        // The `.log` last: while it is there, so is the segment.
-        for part in [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log] {
+        // The `.log` first: while it is there, so is the segment, with all that it needs.
+        for part in Part::LOG_LAST.into_iter().rev() {
             let (from, to) = (self.path(part), part.path(&self.dir, self.base, DELETED));
             match fs::rename(&from, &to) {
                 Ok(()) => doomed.push(to),

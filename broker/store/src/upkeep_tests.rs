@@ -298,3 +298,45 @@ fn a_crash_at_any_step_of_a_swap_loses_nothing() {
     }
     assert_eq!(fs::read_to_string(folder.join("partition.metadata")).unwrap(), old);
 }
+
+#[test]
+fn a_segments_largest_timestamp_is_that_of_all_its_records() {
+    let fixture = Fixture::new(&[("retention.ms", "1000000")]);
+    let t = fixture.t();
+    for n in [0, 500] {
+        t.append(keyed(&[("k", Some("x"))], NOW.plus(Millis(n))), Origin::Client, NOW).unwrap();
+        // Whoever asks while it grows is told of what there is.
+        assert_eq!(t.max_timestamp().unwrap().unwrap().timestamp, NOW.plus(Millis(n)));
+    }
+    t.append(keyed(&[("k", Some("x"))], NOW.plus(Millis(900))), Origin::Client, NOW).unwrap();
+    t.roll(&mut t.writer()).unwrap();
+    t.append(keyed(&[("k", Some("x"))], NOW), Origin::Client, NOW).unwrap();
+    wait_durable(&t);
+    assert_eq!(t.offset_for_time(NOW.plus(Millis(800))).unwrap().unwrap().offset, Offset(2));
+}
+
+#[test]
+fn a_crash_while_a_segment_is_dropped_leaves_all_of_it_or_nothing() {
+    let mut fixture = Fixture::new(&[SMALL]);
+    let abort = ControlRecord::Abort { coordinator_epoch: 0 };
+    let t = fixture.t();
+    t.append(sequenced(1, 0, "aborted", true), Origin::Client, NOW).unwrap();
+    t.append_marker(ProducerId(1), ProducerEpoch(0), abort, NOW).unwrap();
+    drop(t);
+    fill(&fixture, 10);
+    fixture.store.take().unwrap().close().unwrap();
+    // The first step of dropping it, whichever that is.
+    let names = fixture.files("");
+    fixture.open();
+    let doomed = fixture.t().segments_now()[0].doom().unwrap();
+    fixture.kill();
+    let first = doomed[0].file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(first, "00000000000000000000.log.deleted");
+    for path in &doomed[1..] {
+        fs::write(path.with_extension(""), "").unwrap();
+    }
+    assert!(names.contains(&"00000000000000000000.txnindex".to_string()));
+    fixture.open();
+    let mut left = fixture.files("").into_iter().filter(|name| !name.ends_with(".deleted"));
+    assert!(!left.any(|name| name.starts_with("00000000000000000000")));
+}
