@@ -320,7 +320,9 @@ impl<'a> Loader<'a> {
         Ok(self.aborted.load(&content.unwrap_or_default()))
     }
 
-    fn finish(self, known: Known) -> Result<Arc<Partition>, FileError> {
+    fn finish(self, mut known: Known) -> Result<Arc<Partition>, FileError> {
+        // Of a log that was longer it is no truth about this one.
+        known.cleaned_upto = known.cleaned_upto.filter(|upto| *upto <= self.end);
         let active = self.last().clone();
         self.drop_stray_snapshots()?;
         let mut epochs = load_epochs(self.dir)?;

@@ -17,7 +17,7 @@ use crate::catalogue::{Catalogue, TopicRecord};
 use crate::checkpoints;
 use crate::dir_lock::DirLock;
 use crate::durable_file::{self, sync_dir};
-use crate::error::{FileError, OpenError};
+use crate::error::{FileError, OpenError, chain};
 use crate::events::Events;
 use crate::flusher::{FlushQueue, Flusher};
 use crate::load::{self, Known};
@@ -166,7 +166,19 @@ impl Store {
             self.sync_all()?;
         }
         *write(&self.partitions) = loaded.into_iter().map(|p| (p.id().clone(), p)).collect();
+        let catalogue = lock(&self.catalogue);
+        if points.keys().chain(cleaned.keys()).any(|tp| !catalogue.has(tp)) {
+            drop(catalogue);
+            self.forget_checkpoints();
+        }
         Ok(())
+    }
+
+    /// A partition that is gone has no checkpoint, or the next of its name would believe it.
+    pub(crate) fn forget_checkpoints(&self) {
+        if let Err(error) = self.upkeep().checkpoint() {
+            tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
+        }
     }
 
     /// Makes everything in the data directory durable.
@@ -181,7 +193,7 @@ impl Store {
         TopicConfig::resolve(&topic.configs, broker).map_err(|error| error.to_string())
     }
 
-    fn upkeep(&self) -> Upkeep {
+    pub(crate) fn upkeep(&self) -> Upkeep {
         Upkeep { shared: self.shared.clone(), partitions: self.partitions.clone() }
     }
 
@@ -272,9 +284,11 @@ fn load_parallel(shared: &Arc<Shared>, all: &[Known]) -> Result<Vec<Arc<Partitio
 fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileError> {
     let dir = &shared.options.dir;
     if !dir.join(known.tp.to_string()).is_dir() {
-        tracing::warn!(partition = %known.tp, "the folder of a partition is missing; beginning an empty one");
+        tracing::error!(partition = %known.tp, "the folder of a partition is missing; beginning an empty one");
         partition_folder::create(dir, &known.tp, known.topic_id)?;
         sync_dir(dir)?;
+        // What was known of the old one's files says nothing of these.
+        return load::load(shared, Known { recovery_point: None, cleaned_upto: None, ..known.clone() });
     }
     load::load(shared, known.clone())
 }

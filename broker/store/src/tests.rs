@@ -339,3 +339,40 @@ fn a_deletion_that_the_next_start_finishes_takes_the_starts_along() {
     fixture.reopen();
     assert_eq!(values(&fixture).len(), 10);
 }
+
+#[test]
+fn a_partition_made_anew_believes_no_checkpoint_of_the_old_one() {
+    let mut fixture = Fixture::new(&[("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")]);
+    let checkpoint = |fixture: &Fixture, name: &str| {
+        fs::read_to_string(fixture.dir.path().join("data").join(name)).unwrap_or_default()
+    };
+    let fill = |fixture: &Fixture| {
+        let t = fixture.t();
+        for _ in 0..20 {
+            t.append(keyed(&[("k", Some("v"))], NOW), Origin::Client, NOW).unwrap();
+        }
+        t.roll(&mut t.writer()).unwrap();
+        t.append(keyed(&[("k", Some("v"))], NOW), Origin::Client, NOW).unwrap();
+        wait_durable(&t);
+        fixture.store().maintain_at(NOW);
+    };
+    fill(&fixture);
+    fixture.reopen();
+    assert!(checkpoint(&fixture, "cleaner-offset-checkpoint").contains("t 0 20"));
+    assert!(checkpoint(&fixture, "recovery-point-offset-checkpoint").contains("t 0 21"));
+    // The folder goes missing.
+    fixture.store.take().unwrap().close().unwrap();
+    fs::remove_dir_all(fixture.folder()).unwrap();
+    fixture.open();
+    assert_eq!((fixture.t().cleaned_upto(), fixture.t().marks().end), (None, Offset(0)));
+    fill(&fixture);
+    fixture.reopen();
+    let configs = fixture.store().delete_topic("t").unwrap().configs;
+    for name in ["cleaner-offset-checkpoint", "recovery-point-offset-checkpoint"] {
+        assert!(!checkpoint(&fixture, name).contains("t 0"), "{name}");
+    }
+    fixture.store().create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
+    fixture.kill();
+    fixture.open();
+    assert_eq!(fixture.t().cleaned_upto(), None);
+}

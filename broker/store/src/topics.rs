@@ -99,6 +99,7 @@ impl Store {
         }) {
             tracing::warn!(topic = name, error = %chain(&error), "a topic is deleted, but not all of it is put away; the next start does that");
         }
+        self.forget_checkpoints();
         Ok(record)
     }
 
