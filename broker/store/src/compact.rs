@@ -31,7 +31,6 @@ use crate::folder::SWAP;
 use crate::locks::{lock, read, write};
 use crate::lookup::broken;
 use crate::partition::Partition;
-use crate::scan::Scan;
 use crate::segment::{DELETED, Part, Segment};
 
 type Sealed = (Arc<Segment>, SegmentFacts);
@@ -48,8 +47,10 @@ impl Partition {
             return Ok(false);
         }
         let mut segments = self.facts()?;
-        // Until the flusher has saved a sealed segment, it counts as the active one.
-        let sealed = segments.iter().take_while(|(segment, _)| !segment.is_live()).count();
+        // Until the flusher has saved a sealed segment, it counts as the active one. So does a damaged
+        // one: rewritten without what is lost, it would look whole.
+        let movable = |segment: &Segment| !segment.is_live() && segment.damage().is_empty();
+        let sealed = segments.iter().take_while(|(segment, _)| movable(segment)).count();
         segments.truncate(sealed + 1);
         let dirt = self.dirt(&segments, &config, now)?;
         if !dirt.due(&config) {
@@ -115,7 +116,7 @@ impl Partition {
             let file = segment.file()?;
             let size = segment.size();
             let Some(position) = segment.locate(&file, size, dirt.from)? else { continue };
-            let mut scan = Scan::new(&file, position, size);
+            let mut scan = segment.scan(&file, position);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
                 let header = batch.header();
                 if header.base_offset >= dirt.to {
@@ -146,7 +147,7 @@ impl Partition {
         let mut cleaned = Cleaned::create(&self.dir, old[0].base(), cleaner.config.index_interval_bytes)?;
         for segment in old {
             let file = segment.file()?;
-            let mut scan = Scan::new(&file, 0, segment.size());
+            let mut scan = segment.scan(&file, 0);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
                 match cleaner.clean(&batch).map_err(|e| damaged(segment, position, e))? {
                     Outcome::Keep => cleaned.push(&batch)?,
@@ -215,9 +216,13 @@ fn rename(from: &std::path::Path, to: &std::path::Path) -> Result<bool, FileErro
 /// That of the batch that holds an offset, or the next behind it.
 fn first_header(segment: &Segment, offset: Offset) -> Result<Option<BatchHeader>, CompactError> {
     let file = segment.file()?;
-    let Some(position) = segment.locate(&file, segment.size(), offset)? else { return Ok(None) };
-    let batch = Scan::new(&file, position, segment.size()).next_batch().map_err(|e| broken(segment, e))?;
-    Ok(batch.map(|(_, batch)| batch.header().clone()))
+    let mut scan = segment.scan(&file, read(&*segment.index()?).position_of(offset));
+    while let Some((_, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+        if batch.header().last_offset() >= offset {
+            return Ok(Some(batch.header().clone()));
+        }
+    }
+    Ok(None)
 }
 
 fn damaged(segment: &Segment, position: u64, source: BatchError) -> CompactError {

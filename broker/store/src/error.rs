@@ -4,6 +4,7 @@
 //! [`AppendError`] and [`ReadError`] have a variant for each answer that Kafka has a code for.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flumen_log::append::Invalid;
@@ -149,11 +150,17 @@ pub enum ReadError {
     #[error("offset {offset} is outside of {start}..={end}")]
     OutOfRange { offset: Offset, start: Offset, end: Offset },
     /// CORRUPT_MESSAGE
-    #[error("the log is damaged at {} byte {position}", path.display())]
-    Corrupt { path: PathBuf, position: u64 },
+    #[error("the log is damaged at {} byte {position}{}", path.display(), said_offsets(offsets))]
+    Corrupt { path: PathBuf, position: u64, offsets: Option<Range<Offset>> },
     /// KAFKA_STORAGE_ERROR
     #[error(transparent)]
     Storage(#[from] FileError),
+}
+
+fn said_offsets(offsets: &Option<Range<Offset>>) -> String {
+    offsets.as_ref().map_or_else(String::new, |lost| {
+        format!(": offsets {} to {} are lost; read on from {}", lost.start, lost.end.plus(-1), lost.end)
+    })
 }
 
 impl From<Invalid> for AppendError {

@@ -25,6 +25,8 @@ pub(crate) struct Folder {
     pub(crate) snapshots: Vec<Offset>,
     /// Bases of the segments with a `.txnindex`.
     pub(crate) aborted: Vec<Offset>,
+    /// Bases of the segments with a `.quarantine`.
+    pub(crate) quarantined: Vec<Offset>,
     /// Waiting to be unlinked.
     pub(crate) doomed: Vec<PathBuf>,
 }
@@ -59,6 +61,8 @@ impl Folder {
                 durable_file::remove(&path)?;
             } else if part == Part::TxnIndex {
                 folder.aborted.push(base);
+            } else if part == Part::Quarantine {
+                folder.quarantined.push(base);
             }
         }
         folder.aborted.sort_unstable();

@@ -9,6 +9,7 @@
 //!   orders-0/
 //!     00000000000000000000.log .index .timeindex [.txnindex]    one segment
 //!     00000000000000004711.snapshot                             producers, at a segment's base
+//!     [00000000000000000000.quarantine] [....log.cut-8192]      what is damaged, what a crash tore
 //!     leader-epoch-checkpoint  partition.metadata
 //! ```
 //!
@@ -18,11 +19,13 @@
 mod aborted;
 mod adopt;
 mod append;
+mod breakage;
 mod buffers;
 mod catalogue;
 mod checkpoints;
 mod cleaned;
 mod compact;
+mod damage;
 mod dir_lock;
 mod disk;
 mod durable_file;
@@ -45,12 +48,14 @@ mod published;
 mod read;
 mod reaper;
 mod recent_reads;
+mod recover;
 mod retention;
 mod roll;
 mod scan;
 mod segment;
 mod segment_index;
 mod segment_read;
+mod set_aside;
 mod starts;
 mod store;
 mod sweep;
@@ -76,6 +81,8 @@ pub use store::Store;
 mod disk_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod recover_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

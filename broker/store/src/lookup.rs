@@ -6,7 +6,7 @@ use flumen_types::{LeaderEpoch, Offset, Timestamp};
 use crate::error::{FileError, ReadError};
 use crate::locks::read;
 use crate::partition::Partition;
-use crate::scan::{Scan, ScanError};
+use crate::scan::ScanError;
 use crate::segment::{Part, Segment};
 
 /// A record's place and time.
@@ -57,14 +57,13 @@ impl Partition {
 
 /// The first record at or after `time` at or behind `start`.
 fn first_in(segment: &Segment, start: Offset, time: Timestamp) -> Result<Option<TimedOffset>, ReadError> {
-    let near = {
+    let position = {
         let index = segment.index()?;
-        read(&index).offset_before(time)
+        let index = read(&index);
+        index.position_of(index.offset_before(time).max(start))
     };
     let file = segment.file()?;
-    let size = segment.size();
-    let Some(position) = segment.locate(&file, size, near.max(start))? else { return Ok(None) };
-    let mut scan = Scan::new(&file, position, size);
+    let mut scan = segment.scan(&file, position);
     while let Some((position, batch)) = scan.next_batch().map_err(|error| broken(segment, error))? {
         if batch.header().max_timestamp < time {
             continue;
@@ -112,5 +111,5 @@ pub(crate) fn broken(segment: &Segment, error: ScanError) -> ReadError {
 }
 
 fn corrupt(segment: &Segment, position: u64) -> ReadError {
-    ReadError::Corrupt { path: segment.path(Part::Log), position }
+    ReadError::Corrupt { path: segment.path(Part::Log), position, offsets: None }
 }

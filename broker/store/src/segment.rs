@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, RwLock, Weak};
 
 use flumen_types::{Offset, Timestamp};
 
+use crate::damage::{Damage, Damaged};
 use crate::durable_file;
 use crate::error::FileError;
 use crate::locks::{lock, read, write};
@@ -37,6 +38,7 @@ pub(crate) struct Segment {
     /// Small and asked for by every retention check, so kept when the index is not.
     largest: Mutex<Option<Timestamp>>,
     recent: Mutex<RecentReads>,
+    damage: RwLock<Damage>,
     open_files: Arc<OpenFiles>,
     me: Weak<Segment>,
 }
@@ -56,11 +58,14 @@ pub(crate) enum Part {
     Index,
     TimeIndex,
     TxnIndex,
+    /// Only where something is damaged.
+    Quarantine,
 }
 
 impl Part {
     /// As they come into being: where there is a `.log`, the others are there too.
-    pub(crate) const LOG_LAST: [Part; 4] = [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log];
+    pub(crate) const LOG_LAST: [Part; 5] =
+        [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Quarantine, Part::Log];
 
     pub(crate) fn extension(self) -> &'static str {
         match self {
@@ -68,6 +73,7 @@ impl Part {
             Part::Index => "index",
             Part::TimeIndex => "timeindex",
             Part::TxnIndex => "txnindex",
+            Part::Quarantine => "quarantine",
         }
     }
 
@@ -116,6 +122,7 @@ impl Segment {
             open: Mutex::default(),
             largest: Mutex::default(),
             recent: Mutex::default(),
+            damage: RwLock::default(),
             open_files: open_files.clone(),
             me: me.clone(),
         })
@@ -182,6 +189,49 @@ impl Segment {
         Ok(file)
     }
 
+    /// What of it must not be read.
+    pub(crate) fn damage(&self) -> Damage {
+        read(&self.damage).clone()
+    }
+
+    /// Takes in what its `.quarantine` says; a file that says nothing is told about.
+    pub(crate) fn load_damage(&self) -> Result<(), FileError> {
+        let path = self.path(Part::Quarantine);
+        let Some(content) = durable_file::read(&path)? else { return Ok(()) };
+        match Damage::from_text(&String::from_utf8_lossy(&content)) {
+            Some(damage) => *write(&self.damage) = damage,
+            None => {
+                tracing::error!(path = %path.display(), "ignoring a list of damaged ranges that is damaged itself")
+            }
+        }
+        Ok(())
+    }
+
+    /// From here on nobody reads this range, also after a restart.
+    pub(crate) fn quarantine(&self, range: Damaged) -> Result<(), FileError> {
+        let path = self.path(Part::Log);
+        let (from, upto, first, next) = (range.position, range.upto, range.first, range.next);
+        tracing::error!(
+            segment = %path.display(), from, upto, %first, %next,
+            "a part of a segment is damaged: its records are lost to readers; the bytes are kept as they are"
+        );
+        let damage = {
+            let mut damage = write(&self.damage);
+            *damage = damage.with(range);
+            damage.clone()
+        };
+        match durable_file::replace(&self.path(Part::Quarantine), damage.to_text().as_bytes()) {
+            // For as long as this process runs it is known.
+            Err(error) if error.is_full() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Goes through its batches from a position on, around what is damaged.
+    pub(crate) fn scan<'a>(&self, file: &'a File, position: u64) -> Scan<'a> {
+        Scan::new(file, position, self.size()).around(self.damage())
+    }
+
     /// The index: that of the live segment, or loaded, or rebuilt from the log if it is missing or
     /// cannot be right.
     pub(crate) fn index(&self) -> Result<SharedIndex, FileError> {
@@ -208,7 +258,7 @@ impl Segment {
     fn rebuild_index(&self, file: &File) -> Result<SegmentIndex, FileError> {
         tracing::info!(segment = %self.path(Part::Log).display(), "rebuilding a segment's index");
         let mut index = SegmentIndex::new(self.base);
-        let mut scan = Scan::new(file, 0, self.size());
+        let mut scan = self.scan(file, 0);
         loop {
             match scan.next_batch() {
                 Ok(Some((position, batch))) => index.note(position, batch.header(), REBUILT_INTERVAL_BYTES),

@@ -15,6 +15,7 @@ use flumen_records::{BatchHeader, HEADER_LEN};
 use flumen_types::Offset;
 
 use crate::buffers::Buffers;
+use crate::damage::Damaged;
 use crate::error::{FileError, ReadError};
 use crate::locks::read;
 use crate::scan::is_possible;
@@ -46,7 +47,8 @@ impl Segment {
         let file = self.file()?;
         let size = self.size();
         let Some(position) = self.locate(&file, size, wanted.from)? else { return Ok(None) };
-        let left = usize::try_from(size - position).unwrap_or(usize::MAX);
+        let whole = self.damage().next_after(position, size);
+        let left = usize::try_from(whole - position).unwrap_or(usize::MAX);
         let mut length = wanted.bytes_max.max(HEADER_LEN).min(left);
         loop {
             let bytes = buffers.read(length, |buffer| self.read_exact(&file, position, buffer))?;
@@ -104,20 +106,29 @@ impl Segment {
 
     /// Where the first batch that ends at or behind the offset begins.
     pub(crate) fn locate(&self, file: &File, size: u64, from: Offset) -> Result<Option<u64>, ReadError> {
-        if let Some(position) = self.recall(from) {
+        let damage = self.damage();
+        if let Some(position) = self.recall(from).filter(|position| damage.at(*position).is_none()) {
             return Ok((position < size).then_some(position));
         }
         let index = self.index()?;
         let mut position = read(&index).position_of(from);
         while position < size {
-            let length = HOP.min(usize::try_from(size - position).unwrap_or(usize::MAX));
+            if let Some(range) = damage.at(position) {
+                if from < range.next {
+                    return Err(self.refuse(range));
+                }
+                position = range.upto;
+                continue;
+            }
+            let end = damage.next_after(position, size);
+            let length = HOP.min(usize::try_from(end - position).unwrap_or(usize::MAX));
             let mut hop = [0; HOP];
             let bytes = &mut hop[..length];
             self.read_exact(file, position, bytes)?;
             let mut at = 0;
             while at < bytes.len() {
                 if bytes.len() - at < HEADER_LEN {
-                    if size - position < (at + HEADER_LEN) as u64 {
+                    if end - position < (at + HEADER_LEN) as u64 {
                         return Err(self.corrupt(position + at as u64));
                     }
                     break;
@@ -150,7 +161,12 @@ impl Segment {
     }
 
     fn corrupt(&self, position: u64) -> ReadError {
-        ReadError::Corrupt { path: self.path(Part::Log), position }
+        ReadError::Corrupt { path: self.path(Part::Log), position, offsets: None }
+    }
+
+    fn refuse(&self, range: &Damaged) -> ReadError {
+        let offsets = Some(range.first..range.next);
+        ReadError::Corrupt { path: self.path(Part::Log), position: range.position, offsets }
     }
 }
 

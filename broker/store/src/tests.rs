@@ -66,23 +66,6 @@ fn a_torn_tail_is_cut_and_the_rest_stays() {
 }
 
 #[test]
-fn a_flipped_bit_ends_the_log_there() {
-    let mut fixture = Fixture::new(&[]);
-    for n in 0..10 {
-        fixture.t().append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
-    }
-    wait_durable(&fixture.t());
-    fixture.kill();
-    let log = fixture.folder().join("00000000000000000000.log");
-    let mut content = fs::read(&log).unwrap();
-    let batch = content.len() / 10;
-    content[7 * batch + 40] ^= 1;
-    fs::write(&log, content).unwrap();
-    fixture.open();
-    assert_eq!(values(&fixture).len(), 7);
-}
-
-#[test]
 fn segments_roll_and_read_on_across_their_ends() {
     let mut fixture = Fixture::new(&[("internal.segment.bytes", "300"), ("index.interval.bytes", "100")]);
     for n in 0..50 {
