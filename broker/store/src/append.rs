@@ -6,6 +6,7 @@
 //! poisoned. A full disk therefore refuses appends only for as long as it is full.
 
 use std::io::IoSlice;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use flumen_log::config::TopicConfig;
@@ -114,6 +115,7 @@ impl Partition {
         };
         writer.note_batches(incoming, position, config.index_interval_bytes)?;
         writer.active.extend(size as u64);
+        self.written.fetch_add(size as u64, Ordering::Relaxed);
         writer.end = end;
         let ended = writer.note_producers(incoming, control);
         if let Some(ended) = ended.filter(|ended| ended.aborted) {

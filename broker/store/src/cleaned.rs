@@ -11,7 +11,7 @@ use flumen_types::Offset;
 
 use crate::aborted::AbortedIndex;
 use crate::durable_file::write_synced;
-use crate::error::FileError;
+use crate::error::{FileError, SYNC};
 use crate::folder::{CLEANED, SWAP};
 use crate::segment::Part;
 use crate::segment_index::SegmentIndex;
@@ -67,7 +67,7 @@ impl Cleaned {
         self.drain()?;
         let base = self.index.base();
         let cleaned = |part: Part| part.path(&self.dir, base, CLEANED);
-        self.file.sync_all().map_err(FileError::at("sync", &cleaned(Part::Log)))?;
+        self.file.sync_all().map_err(FileError::at(SYNC, &cleaned(Part::Log)))?;
         self.index.seal();
         write_synced(&cleaned(Part::Index), &self.index.encode_offsets())?;
         write_synced(&cleaned(Part::TimeIndex), &self.index.encode_times())?;

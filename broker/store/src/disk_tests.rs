@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use flumen_types::{Offset, TopicId, TopicPartition};
+use flumen_types::{ByteSize, Offset, TopicId, TopicPartition};
 
 use crate::testing::*;
 use crate::{AppendError, Bound, Disk, Events, Marks, Options, Origin, RealDisk, Store};
@@ -170,4 +170,26 @@ fn more_segments_than_files_may_be_open() {
         assert_eq!(read_all(&t).len(), 100);
         assert!(store.shared.open_files.count() <= 4);
     }
+}
+
+#[test]
+fn only_the_hot_end_stays_in_the_page_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let window = 16 << 20;
+    let options = Options { cache_hot_window: Some(ByteSize(window)), ..Options::new(dir.path()) };
+    let store = Store::open(options, Arc::new(())).unwrap();
+    let configs = [("segment.bytes".to_string(), "5MiB".to_string())].into();
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    let batch = plain(&"x".repeat(1 << 20));
+    for _ in 0..64 {
+        t.append(batch.clone(), Origin::Client, NOW).unwrap();
+        wait_durable(&t);
+    }
+    wait_until("the flusher has told the page cache", || {
+        let segments = t.segments_now();
+        let dropped: u64 = segments.iter().map(|segment| segment.dropped.load(Ordering::SeqCst)).sum();
+        // Steps of 8 MiB, of a segment that is not whole in it, and of appends.
+        t.size_bytes() - dropped <= window as u64 + (8 << 20) + (5 << 20)
+    });
 }

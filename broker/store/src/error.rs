@@ -22,6 +22,9 @@ pub struct FileError {
     pub source: io::Error,
 }
 
+/// The deed that is never tried again.
+pub(crate) const SYNC: &str = "sync";
+
 impl FileError {
     /// For `map_err`: names the deed and the file.
     pub(crate) fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
@@ -32,6 +35,15 @@ impl FileError {
     /// Whether the disk (or the quota) has no room; that passes when room is made.
     pub fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether it is the want of something (room, descriptors, memory) that comes back, so that the
+    /// deed can be tried again. A failed sync never can: the kernel may have dropped what it covered.
+    pub fn is_passing(&self) -> bool {
+        let out_of = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+        let scarce = self.source.raw_os_error().is_some_and(|code| out_of.contains(&code))
+            || self.source.kind() == io::ErrorKind::OutOfMemory;
+        self.doing != SYNC && (self.is_full() || scarce)
     }
 }
 

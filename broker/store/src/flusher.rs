@@ -7,12 +7,14 @@
 //!
 //! Invariants: a partition is in the queue or in the hands of one thread, never both and never
 //! twice. A failed sync poisons its partition and is never tried again: the kernel has dropped the
-//! pages and would answer the second try with success.
+//! pages and would answer the second try with success. What could not even be begun, for want of a
+//! descriptor or of room for an index, is begun again after a pause.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::disk::Disk;
 use crate::locks::lock;
@@ -21,12 +23,24 @@ use crate::locks::lock;
 pub(crate) trait Flushable: Send + Sync + 'static {
     fn turn(&self) -> &Turn;
     /// Syncs all that was appended before the call and publishes it.
-    fn flush(&self, disk: &dyn Disk);
-    /// The same for several on one file system, in one sync if that works.
-    fn flush_together(group: &[Arc<Self>], disk: &dyn Disk)
+    fn flush(&self, disk: &dyn Disk) -> Flushed;
+    /// The same for several on one file system, in one sync if that works; what came of each.
+    fn flush_together(group: &[Arc<Self>], disk: &dyn Disk) -> Vec<Flushed>
     where
         Self: Sized;
 }
+
+/// What came of a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Published, or poisoned.
+    Done,
+    /// Nothing was lost and nothing gained; it is to be tried again.
+    NotYet,
+}
+
+/// How long the want of something is given to pass.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a partition stands with the flusher.
 #[derive(Debug, Default)]
@@ -59,6 +73,11 @@ impl Turn {
         self.0.store(SYNCING, Ordering::Release);
     }
 
+    /// The caller queues the partition again, whatever was appended meanwhile.
+    fn again(&self) {
+        self.0.store(QUEUED, Ordering::Release);
+    }
+
     /// True if the caller has to queue the partition again.
     fn end(&self) -> bool {
         let idle = self.0.compare_exchange(SYNCING, IDLE, Ordering::AcqRel, Ordering::Acquire);
@@ -78,12 +97,23 @@ pub(crate) struct FlushQueue<P> {
 
 struct State<P> {
     dirty: VecDeque<Arc<P>>,
+    /// Those that pause, and until when.
+    later: VecDeque<(Instant, Arc<P>)>,
     stopping: bool,
+}
+
+impl<P> State<P> {
+    /// Whoever has paused long enough is dirty again; when stopping, everybody has.
+    fn wake_ripe(&mut self, now: Instant) {
+        while let Some((_, partition)) = self.later.pop_front_if(|(due, _)| *due <= now || self.stopping) {
+            self.dirty.push_back(partition);
+        }
+    }
 }
 
 impl<P: Flushable> FlushQueue<P> {
     pub(crate) fn new(together_over: usize) -> Arc<FlushQueue<P>> {
-        let state = Mutex::new(State { dirty: VecDeque::new(), stopping: false });
+        let state = Mutex::new(State { dirty: VecDeque::new(), later: VecDeque::new(), stopping: false });
         Arc::new(FlushQueue { state, wake: Condvar::new(), together_over: together_over.max(1) })
     }
 
@@ -105,6 +135,8 @@ impl<P: Flushable> FlushQueue<P> {
     fn take(&self) -> Vec<Arc<P>> {
         let mut state = self.lock();
         loop {
+            let now = Instant::now();
+            state.wake_ripe(now);
             if state.dirty.len() > self.together_over {
                 return state.dirty.drain(..).collect();
             }
@@ -114,7 +146,13 @@ impl<P: Flushable> FlushQueue<P> {
             if state.stopping {
                 return Vec::new();
             }
-            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match state.later.front() {
+                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some((due, _)) => {
+                    let pause = due.saturating_duration_since(now);
+                    self.wake.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 
@@ -128,16 +166,27 @@ impl<P: Flushable> FlushQueue<P> {
             for partition in &group {
                 partition.turn().begin();
             }
-            match group.as_slice() {
+            let flushed = match group.as_slice() {
                 [] => return,
-                [one] => one.flush(disk),
+                [one] => vec![one.flush(disk)],
                 many => P::flush_together(many, disk),
-            }
-            for partition in group {
-                if partition.turn().end() {
-                    self.push(partition);
+            };
+            for (partition, flushed) in group.into_iter().zip(flushed) {
+                match flushed {
+                    Flushed::Done if partition.turn().end() => self.push(partition),
+                    Flushed::Done => {}
+                    Flushed::NotYet => self.push_later(partition),
                 }
             }
+        }
+    }
+
+    /// At a stop it has had its last chance: what it lacks is left to the next open.
+    fn push_later(&self, partition: Arc<P>) {
+        let mut state = self.lock();
+        if !state.stopping {
+            partition.turn().again();
+            state.later.push_back((Instant::now() + PAUSE, partition));
         }
     }
 }
@@ -193,6 +242,7 @@ mod tests {
         appended: AtomicUsize,
         synced: AtomicUsize,
         together: AtomicUsize,
+        fails: AtomicUsize,
     }
 
     impl Flushable for Counter {
@@ -200,17 +250,23 @@ mod tests {
             &self.turn
         }
 
-        fn flush(&self, _: &dyn Disk) {
+        fn flush(&self, _: &dyn Disk) -> Flushed {
+            if self.fails.load(Ordering::SeqCst) > 0 {
+                self.fails.fetch_sub(1, Ordering::SeqCst);
+                return Flushed::NotYet;
+            }
             let upto = self.appended.load(Ordering::SeqCst);
             std::thread::yield_now();
             self.synced.store(upto, Ordering::SeqCst);
+            Flushed::Done
         }
 
-        fn flush_together(group: &[Arc<Self>], disk: &dyn Disk) {
-            for one in group {
-                one.flush(disk);
+        fn flush_together(group: &[Arc<Self>], disk: &dyn Disk) -> Vec<Flushed> {
+            let flush = |one: &Arc<Self>| {
                 one.together.fetch_add(1, Ordering::SeqCst);
-            }
+                one.flush(disk)
+            };
+            group.iter().map(flush).collect()
         }
     }
 
@@ -248,5 +304,24 @@ mod tests {
         }
         Flusher::start(queue, 1, &disk).unwrap().stop();
         assert!(partitions.iter().all(|one| one.together.load(Ordering::SeqCst) == 1));
+    }
+
+    #[test]
+    fn what_could_not_be_begun_is_tried_again_but_not_for_ever() {
+        let queue = FlushQueue::new(2);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let mut flusher = Flusher::start(queue.clone(), 1, &disk).unwrap();
+        let one: Arc<Counter> = Arc::default();
+        let dirty = || {
+            one.appended.fetch_add(1, Ordering::SeqCst);
+            queue.dirty(&one.turn, || Some(one.clone()));
+        };
+        one.fails.store(3, Ordering::SeqCst);
+        dirty();
+        crate::testing::wait_until("it is synced", || one.synced.load(Ordering::SeqCst) == 1);
+        one.fails.store(usize::MAX, Ordering::SeqCst);
+        dirty();
+        flusher.stop();
+        assert_eq!(one.synced.load(Ordering::SeqCst), 1);
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,11 @@ pub struct Partition {
     /// Below: compacted.
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
     pub(crate) turn: Turn,
+    /// A flush could not be begun for want of something, and it was told.
+    pub(crate) starved: AtomicBool,
+    /// Bytes appended since the open, and how many there were when the page cache was last told.
+    pub(crate) written: AtomicU64,
+    pub(crate) dropped_at: AtomicU64,
     pub(crate) me: Weak<Partition>,
 }
 
@@ -127,6 +133,9 @@ impl Partition {
             synced: Condvar::new(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
             turn: Turn::default(),
+            starved: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            dropped_at: AtomicU64::new(0),
             me: me.clone(),
         })
     }

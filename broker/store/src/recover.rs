@@ -24,7 +24,7 @@ use crate::aborted::AbortedIndex;
 use crate::breakage;
 use crate::damage::Damaged;
 use crate::durable_file;
-use crate::error::FileError;
+use crate::error::{FileError, SYNC};
 use crate::load::{Known, Loader, unreadable};
 use crate::partition::Sealed;
 use crate::scan::ScanError;
@@ -106,7 +106,7 @@ impl Loader<'_> {
             }
             if sync {
                 let synced = self.shared.options.disk.sync(&*segment.file()?);
-                synced.map_err(FileError::at("sync", &segment.path(Part::Log)))?;
+                synced.map_err(FileError::at(SYNC, &segment.path(Part::Log)))?;
             }
         }
         if sync { durable_file::sync_dir(self.dir) } else { Ok(()) }

@@ -107,7 +107,10 @@ impl Segment {
         size: u64,
         open_files: &Arc<OpenFiles>,
     ) -> Arc<Segment> {
-        Segment::build(dir, base, size, open_files)
+        let segment = Segment::build(dir, base, size, open_files);
+        // What is in the page cache of it was not put there by this process.
+        segment.dropped.store(size, Ordering::Relaxed);
+        segment
     }
 
     fn build(dir: &Arc<Path>, base: Offset, size: u64, open_files: &Arc<OpenFiles>) -> Arc<Segment> {
@@ -298,16 +301,23 @@ impl Segment {
     pub(crate) fn save_index(&self) -> Result<(), FileError> {
         self.write_index()?;
         self.sync_index()?;
-        self.live.store(false, Ordering::Release);
+        self.release_index();
         Ok(())
     }
 
     pub(crate) fn sync_index(&self) -> Result<(), FileError> {
-        for path in [self.path(Part::Index), self.path(Part::TimeIndex)] {
-            let synced = File::open(&path).and_then(|file| file.sync_data());
-            synced.map_err(FileError::at("sync", &path))?;
-        }
-        Ok(())
+        durable_file::sync_if_there(&self.path(Part::Index))?;
+        durable_file::sync_if_there(&self.path(Part::TimeIndex))
+    }
+
+    /// The indexes are durable: they need not be in memory.
+    pub(crate) fn release_index(&self) {
+        self.live.store(false, Ordering::Release);
+    }
+
+    /// Whether the page cache was told to drop all of it.
+    pub(crate) fn is_cold(&self) -> bool {
+        !self.is_live() && self.dropped.load(Ordering::Relaxed) >= self.size()
     }
 
     /// The largest timestamp of its records.

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::durable_file;
-use crate::error::FileError;
+use crate::error::{FileError, SYNC};
 use crate::scan::read_at;
 use crate::segment::{Part, Segment};
 
@@ -46,7 +46,7 @@ pub(crate) fn tail(segment: &Segment, at: u64) -> Result<Option<PathBuf>, FileEr
         position += bytes.len().max(1) as u64;
     }
     let Some(kept) = kept else { return Ok(None) };
-    kept.sync_all().map_err(FileError::at("sync", &to))?;
+    kept.sync_all().map_err(FileError::at(SYNC, &to))?;
     Ok(Some(to))
 }
 

@@ -17,7 +17,7 @@ use crate::catalogue::{Catalogue, TopicRecord};
 use crate::checkpoints;
 use crate::dir_lock::DirLock;
 use crate::durable_file::{self, sync_dir};
-use crate::error::{FileError, OpenError, chain};
+use crate::error::{FileError, OpenError, SYNC, chain};
 use crate::events::Events;
 use crate::flusher::{FlushQueue, Flusher};
 use crate::load::{self, Known};
@@ -185,7 +185,7 @@ impl Store {
     pub(crate) fn sync_all(&self) -> Result<(), FileError> {
         let dir = self.shared.options.dir.as_path();
         let folder = fs::File::open(dir).map_err(FileError::at("open", dir))?;
-        self.shared.options.disk.sync_all(&folder).map_err(FileError::at("sync", dir))
+        self.shared.options.disk.sync_all(&folder).map_err(FileError::at(SYNC, dir))
     }
 
     pub(crate) fn resolve(&self, topic: &TopicRecord) -> Result<TopicConfig, String> {
@@ -293,9 +293,16 @@ fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileE
     load::load(shared, known.clone())
 }
 
-/// Leaves most of what the process may open to the connections.
+/// Leaves most of what the process may open to the connections. It may open as many as it is allowed
+/// to: the usual first limit, 1024, is one for shells.
 fn open_files_max(options: &Options) -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // If it cannot be raised, it stays as it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+    let limit = getrlimit(Resource::Nofile).current;
     let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
     options.open_files_max.min(half)
 }
