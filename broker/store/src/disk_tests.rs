@@ -181,7 +181,7 @@ fn only_the_hot_end_stays_in_the_page_cache() {
     let configs = [("segment.bytes".to_string(), "5MiB".to_string())].into();
     store.create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
     let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
-    let batch = plain(&"x".repeat(1 << 20));
+    let batch = plain(&"x".repeat(1_000_000));
     for _ in 0..64 {
         t.append(batch.clone(), Origin::Client, NOW).unwrap();
         wait_durable(&t);
@@ -192,4 +192,27 @@ fn only_the_hot_end_stays_in_the_page_cache() {
         // Steps of 8 MiB, of a segment that is not whole in it, and of appends.
         t.size_bytes() - dropped <= window as u64 + (8 << 20) + (5 << 20)
     });
+}
+
+#[test]
+fn a_recovery_syncs_what_it_does_not_trust_before_it_reads_it() {
+    for partitions in [1, 20] {
+        let Setup { dir, disk, store, .. } = setup(partitions);
+        let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+        t.append(plain("x"), Origin::Client, NOW).unwrap();
+        wait_durable(&t);
+        drop((t, store));
+        // What a disk has that fails now is not known: that is no day to go on from the page cache.
+        let torn = dir.path().join("t-0/00000000000000000000.log");
+        let mut content = std::fs::read(&torn).unwrap();
+        content.extend_from_slice(b"torn");
+        std::fs::write(&torn, &content).unwrap();
+        disk.broken.store(true, Ordering::SeqCst);
+        let options = Options { disk: disk.clone(), ..Options::new(dir.path()) };
+        assert!(Store::open(options.clone(), Arc::new(())).is_err());
+        assert_eq!(std::fs::read(&torn).unwrap(), content, "nothing was read, nothing cut off");
+        disk.broken.store(false, Ordering::SeqCst);
+        Store::open(options, Arc::new(())).unwrap();
+        assert_ne!(std::fs::read(&torn).unwrap(), content);
+    }
 }

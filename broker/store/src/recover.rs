@@ -1,7 +1,7 @@
 //! Recovery of a partition after a crash: what no sync is known to have covered is read again.
 //!
 //! From the segment that holds the recovery point on, every batch's CRC and place in the order of
-//! offsets is checked. On the way the indexes, the aborted transactions and, from the newest snapshot
+//! offsets is checked, as the disk has it and not the page cache. On the way the indexes, the aborted transactions and, from the newest snapshot
 //! on, the state of the producers are rebuilt. Where a batch fails, it depends on what it is:
 //!
 //! - A torn write: nobody was told of it, so the log ends there. What is cut off is set aside
@@ -50,6 +50,9 @@ impl Loader<'_> {
         self.replay(replay_from, from)?;
         self.end = from;
         let point = self.credible(point);
+        for segment in &self.segments[trusted..] {
+            self.distrust_cache(segment, known.sync)?;
+        }
         let mut whole = trusted;
         for segment in self.segments[trusted..].to_vec() {
             if segment.base() < self.end {
@@ -63,6 +66,20 @@ impl Loader<'_> {
         self.set_aside_from(whole)?;
         self.miss(known, point);
         self.save_recovered(trusted, known.sync)
+    }
+
+    /// Has the segment's bytes come from the disk when they are read: after a sync that failed, pages
+    /// can be in the page cache, clean, that never reached it. The others are written first; the caller
+    /// has synced them all if this is not to.
+    fn distrust_cache(&self, segment: &Segment, sync: bool) -> Result<(), FileError> {
+        let file = segment.file()?;
+        if sync {
+            let synced = self.shared.options.disk.sync(&file);
+            synced.map_err(FileError::at(SYNC, &segment.path(Part::Log)))?;
+        }
+        // Where the file system cannot, there is nothing to be done.
+        let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(())
     }
 
     /// A point that the last segment cannot reach is no truth about this log.

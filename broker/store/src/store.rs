@@ -161,6 +161,9 @@ impl Store {
         }
         let few = all.len() <= SYNC_ALL_OVER;
         all.iter_mut().for_each(|known| known.sync = few);
+        if !clean && !few {
+            self.sync_all()?;
+        }
         let loaded = load_parallel(&self.shared, &all)?;
         if !clean && !few {
             self.sync_all()?;
