@@ -13,16 +13,17 @@
 //! active segment, is touched. A reader that holds an old segment keeps its file open and reads on in
 //! it. One pass at a time on a partition (`upkeep`).
 
-use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use flumen_log::cleaner::{Aborted, Cleaner, LastOfProducer, OffsetMap, Outcome, Transactions};
+use flumen_log::cleaner::{Aborted, Cleaner, OffsetMap, Outcome, Transactions};
 use flumen_log::compaction::{self, Dirt};
 use flumen_log::config::TopicConfig;
 use flumen_log::retention::SegmentFacts;
 use flumen_records::{Batch, BatchError, BatchHeader};
-use flumen_types::{Offset, ProducerId, Timestamp};
+use flumen_types::{Offset, Timestamp};
 
 use crate::cleaned::Cleaned;
 use crate::durable_file::sync_dir;
@@ -57,8 +58,10 @@ impl Partition {
             return Ok(false);
         }
         segments.truncate(sealed);
-        self.pass(&segments, dirt, &config, now)?;
-        Ok(true)
+        match self.pass(&segments, dirt, &config, now) {
+            Err(CompactError::Stopped) => Ok(false),
+            passed => passed.map(|()| true),
+        }
     }
 
     fn dirt(&self, segments: &[Sealed], config: &TopicConfig, now: Timestamp) -> Result<Dirt, CompactError> {
@@ -86,7 +89,7 @@ impl Partition {
         let map = self.map_keys(segments, dirt, &aborted)?;
         let reached = segments.partition_point(|(segment, _)| segment.base() < map.end());
         let segments = &segments[..reached];
-        let producers = self.last_of_producers();
+        let producers = self.writer().producers.last_records();
         let transactions = Transactions::new(aborted, Offset::ZERO);
         let mut cleaner = Cleaner { map: &map, transactions, producers: &producers, config, now };
         let facts: Vec<SegmentFacts> = segments.iter().map(|(_, facts)| *facts).collect();
@@ -118,6 +121,7 @@ impl Partition {
             let Some(position) = segment.locate(&file, size, dirt.from)? else { continue };
             let mut scan = segment.scan(&file, position);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+                self.go_on()?;
                 let header = batch.header();
                 if header.base_offset >= dirt.to {
                     return Ok(map);
@@ -133,13 +137,10 @@ impl Partition {
         Ok(map)
     }
 
-    fn last_of_producers(&self) -> HashMap<ProducerId, LastOfProducer> {
-        let writer = self.writer();
-        let last = |offset: Offset| (offset.0 >= 0).then_some(offset);
-        let facts = writer.producers.iter().map(|(id, state)| {
-            (id, LastOfProducer { last_data_offset: last(state.last_offset()), epoch: state.epoch })
-        });
-        facts.collect()
+    /// A pass takes long; whoever stops the store or deletes the topic does not wait for its end.
+    fn go_on(&self) -> Result<(), CompactError> {
+        let stopped = self.shared.stopping.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed);
+        if stopped { Err(CompactError::Stopped) } else { Ok(()) }
     }
 
     /// Step 1.
@@ -149,6 +150,7 @@ impl Partition {
             let file = segment.file()?;
             let mut scan = segment.scan(&file, 0);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+                self.go_on()?;
                 match cleaner.clean(&batch).map_err(|e| damaged(segment, position, e))? {
                     Outcome::Keep => cleaned.push(&batch)?,
                     Outcome::Rewrite(bytes) => {
@@ -174,24 +176,22 @@ impl Partition {
         let next =
             self.segments_now().into_iter().map(|s| s.base()).find(|next| *next > old[old.len() - 1].base());
         met.sort_unstable_by_key(|txn| txn.last_offset);
-        let index = cleaned.finish(&met)?;
-        sync_dir(&self.dir)?;
+        let swap = cleaned.finish(&met)?;
         for segment in old {
             segment.pin()?;
         }
-        let mut doomed = Vec::new();
-        for segment in old {
-            for part in Part::LOG_LAST {
-                let to = part.path(&self.dir, segment.base(), DELETED);
-                if rename(&segment.path(part), &to)? {
-                    doomed.push(to);
-                }
+        let mut renames = Renames::default();
+        if let Err(error) = self.install(old, base, &mut renames) {
+            if renames.undo() {
+                old.iter().for_each(|segment| segment.unpin());
+            } else {
+                // Half-way: the old ones are read on by those who hold them, the next open finishes it.
+                swap.keep();
             }
+            return Err(error.into());
         }
-        for part in Part::LOG_LAST {
-            rename(&part.path(&self.dir, base, SWAP), &part.path(&self.dir, base, ""))?;
-        }
-        let new = Segment::existing(&self.dir, base, index.size, &self.shared.open_files);
+        let new = Segment::existing(&self.dir, base, swap.size, &self.shared.open_files);
+        swap.keep();
         {
             let mut segments = write(&self.segments);
             segments.retain(|base, _| !old.iter().any(|segment| segment.base() == *base));
@@ -199,17 +199,52 @@ impl Partition {
         }
         write(&self.aborted).replace(base, next, met);
         sync_dir(&self.dir)?;
+        let doomed = renames.0.into_iter().map(|(_, to)| to);
+        let doomed = doomed.filter(|path| path.as_os_str().as_encoded_bytes().ends_with(DELETED.as_bytes()));
         self.shared.reaper.doom(doomed, config.file_delete_delay.duration());
+        Ok(())
+    }
+
+    /// Steps 3 and 4.
+    fn install(&self, old: &[Arc<Segment>], base: Offset, renames: &mut Renames) -> Result<(), FileError> {
+        for segment in old {
+            for part in Part::LOG_LAST {
+                renames.rename(segment.path(part), part.path(&self.dir, segment.base(), DELETED))?;
+            }
+        }
+        for part in Part::LOG_LAST {
+            renames.rename(part.path(&self.dir, base, SWAP), part.path(&self.dir, base, ""))?;
+        }
         Ok(())
     }
 }
 
-/// False if there is no such file.
-fn rename(from: &std::path::Path, to: &std::path::Path) -> Result<bool, FileError> {
-    match fs::rename(from, to) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(FileError::at("rename", from)(error)),
+/// Renames that are made as one, or taken back.
+#[derive(Default)]
+struct Renames(Vec<(PathBuf, PathBuf)>);
+
+impl Renames {
+    /// A file that is not there needs no other name.
+    fn rename(&mut self, from: PathBuf, to: PathBuf) -> Result<(), FileError> {
+        match fs::rename(&from, &to) {
+            Ok(()) => {
+                self.0.push((from, to));
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(FileError::at("rename", &from)(error)),
+        }
+    }
+
+    /// False if that is not possible either.
+    fn undo(&mut self) -> bool {
+        while let Some((from, to)) = self.0.pop() {
+            if let Err(error) = fs::rename(&to, &from) {
+                tracing::error!(file = %to.display(), %error, "a compaction that failed cannot be taken back; the next start carries it through");
+                return false;
+            }
+        }
+        true
     }
 }
 

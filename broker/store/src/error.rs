@@ -147,6 +147,8 @@ pub enum TrimError {
 /// Why a compaction pass ended early. What it had swapped by then stays.
 #[derive(Debug, Error)]
 pub(crate) enum CompactError {
+    #[error("the partition is closed")]
+    Stopped,
     #[error("the batch at {} byte {position} cannot be read", path.display())]
     Batch { path: PathBuf, position: u64, source: BatchError },
     #[error(transparent)]

@@ -124,6 +124,9 @@ fn finish_swaps(dir: &Path) -> Result<(), FileError> {
     logs.sort_unstable();
     let swaps: Vec<Offset> = names.iter().filter_map(|name| base_of(name, ".log.swap")).collect();
     for base in &swaps {
+        if is_stale(dir, &logs, *base)? {
+            continue;
+        }
         let end = end_of(&Part::Log.path(dir, *base, SWAP), *base)?;
         // The segment that begins where the swap ends is not of the run.
         for old in logs.iter().filter(|old| (*base..end.max(base.next())).contains(old)) {
@@ -151,6 +154,17 @@ fn finish_swaps(dir: &Path) -> Result<(), FileError> {
         }
     }
     if swaps.is_empty() { Ok(()) } else { sync_dir(dir) }
+}
+
+/// Whether the segment before it reaches into the swap: then it was left behind by a compaction that was
+/// given up, and what it was made of is in another segment by now. It goes with what is unfinished.
+fn is_stale(dir: &Path, logs: &[Offset], base: Offset) -> Result<bool, FileError> {
+    let Some(before) = logs.iter().rev().find(|log| **log < base) else { return Ok(false) };
+    let stale = end_of(&Part::Log.path(dir, *before, ""), *before)? > base;
+    if stale {
+        tracing::warn!(dir = %dir.display(), %base, "removing a compacted segment whose place is taken");
+    }
+    Ok(stale)
 }
 
 /// The offset behind the last batch of a file.

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub struct Partition {
     /// Below: compacted.
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
     pub(crate) turn: Turn,
+    /// As the writer's phase says, for those who ask often.
+    pub(crate) closed: AtomicBool,
     /// A flush could not be begun for want of something, and it was told.
     pub(crate) starved: AtomicBool,
     /// Bytes appended since the open, and how many there were when the page cache was last told.
@@ -65,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
     pub(crate) buffers: Arc<Buffers>,
+    /// The store is about to close: upkeep that takes long gives up.
+    pub(crate) stopping: AtomicBool,
 }
 
 /// What the writer alone knows.
@@ -133,6 +137,7 @@ impl Partition {
             synced: Condvar::new(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
             turn: Turn::default(),
+            closed: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             written: AtomicU64::new(0),
             dropped_at: AtomicU64::new(0),
@@ -217,10 +222,11 @@ impl Partition {
         if writer.phase == Phase::Open {
             writer.phase = Phase::Closed;
         }
+        self.closed.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.writer().phase == Phase::Closed
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Blocks until everything below an offset is durable; false if that takes longer, or a sync failed.

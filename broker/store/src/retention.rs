@@ -12,7 +12,7 @@ use flumen_types::{Millis, Offset, Timestamp};
 use crate::durable_file;
 use crate::error::FileError;
 use crate::load::snapshot_path;
-use crate::locks::{lock, write};
+use crate::locks::{try_lock, write};
 use crate::partition::{Partition, Phase};
 use crate::partition_folder::EPOCHS;
 use crate::segment::{Part, Segment};
@@ -21,9 +21,10 @@ use crate::segment::{Part, Segment};
 const SYNC_WAIT: Duration = Duration::from_secs(5);
 
 impl Partition {
-    /// One pass: rolls an expired active segment, drops what is to go, forgets silent producers.
+    /// One pass: rolls an expired active segment, drops what is to go, forgets silent producers. Not
+    /// while it is compacted.
     pub(crate) fn retain(&self, now: Timestamp) -> Result<(), FileError> {
-        let _upkeep = lock(&self.upkeep);
+        let Some(_upkeep) = try_lock(&self.upkeep) else { return Ok(()) };
         if self.is_closed() {
             return Ok(());
         }

@@ -163,6 +163,11 @@ impl Segment {
         Ok(())
     }
 
+    /// It keeps its names after all.
+    pub(crate) fn unpin(&self) {
+        self.pinned.store(false, Ordering::Release);
+    }
+
     /// Takes in what was just written behind `size`.
     pub(crate) fn extend(&self, bytes: u64) {
         self.size.fetch_add(bytes, Ordering::Release);

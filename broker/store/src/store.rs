@@ -5,7 +5,7 @@
 //! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
 
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ impl Store {
             reaper,
             starts,
             buffers: Arc::default(),
+            stopping: AtomicBool::new(false),
         });
         let flusher = Flusher::start(queue, threads, &disk).map_err(spawn_failed("start a thread for"))?;
         let mut store = Store {
@@ -91,7 +92,7 @@ impl Store {
         };
         store.sweep()?;
         store.load_all(clean)?;
-        let maintenance = Maintenance::start(store.upkeep()).map_err(spawn_failed("start a thread for"))?;
+        let maintenance = Maintenance::start(&store.upkeep()).map_err(spawn_failed("start a thread for"))?;
         *lock(&store.maintenance) = Some(maintenance);
         Ok(store)
     }
@@ -196,8 +197,8 @@ impl Store {
         TopicConfig::resolve(&topic.configs, broker).map_err(|error| error.to_string())
     }
 
-    pub(crate) fn upkeep(&self) -> Upkeep {
-        Upkeep { shared: self.shared.clone(), partitions: self.partitions.clone() }
+    pub(crate) fn upkeep(&self) -> Arc<Upkeep> {
+        Arc::new(Upkeep { shared: self.shared.clone(), partitions: self.partitions.clone() })
     }
 
     /// One round of retention and compaction, here and now.
@@ -223,6 +224,7 @@ impl Store {
     /// (unless a partition is poisoned: then the next open has to recover). The directory is free for
     /// another when the store is dropped.
     pub fn close(&self) -> Result<(), FileError> {
+        self.shared.stopping.store(true, Ordering::Relaxed);
         *lock(&self.maintenance) = None;
         let partitions = self.partitions_now();
         for partition in &partitions {

@@ -8,7 +8,7 @@ use flumen_records::ControlRecord;
 use flumen_types::{Millis, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use crate::folder::{CLEANED, SWAP};
-use crate::segment::Part;
+use crate::segment::{DELETED, Part};
 use crate::testing::*;
 use crate::{Bound, Origin, ReadError, TrimError};
 
@@ -339,4 +339,69 @@ fn a_crash_while_a_segment_is_dropped_leaves_all_of_it_or_nothing() {
     fixture.open();
     let mut left = fixture.files("").into_iter().filter(|name| !name.ends_with(".deleted"));
     assert!(!left.any(|name| name.starts_with("00000000000000000000")));
+}
+
+#[test]
+fn a_compaction_that_fails_leaves_the_log_as_it_was_and_no_file_behind() {
+    let mut configs = COMPACT.to_vec();
+    configs.push(("internal.segment.bytes", "600"));
+    let fixture = Fixture::new(&configs);
+    let latest = rounds(&fixture, 10);
+    let leftovers = || [CLEANED, SWAP].map(|suffix| fixture.files(suffix).len());
+    // While it is written: a batch in the midst is damaged.
+    let log = Part::Log.path(&fixture.folder(), Offset(0), "");
+    let whole = fs::read(&log).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() - 3] ^= 1;
+    fs::write(&log, damaged).unwrap();
+    fixture.t().compact(NOW).unwrap_err();
+    assert_eq!(leftovers(), [0, 0]);
+    fs::write(&log, whole).unwrap();
+    // While it is installed: a name is taken, by what cannot be replaced.
+    let second = fixture.t().segments_now()[1].base();
+    let taken = Part::Log.path(&fixture.folder(), second, DELETED);
+    fs::create_dir(&taken).unwrap();
+    fs::write(taken.join("x"), "").unwrap();
+    fixture.t().compact(NOW).unwrap_err();
+    assert_eq!((leftovers(), fixture.files(".log").len()), ([0, 0], fixture.t().segments_now().len()));
+    // What was installed before that stays.
+    assert_eq!(table(&fixture), latest);
+    fs::remove_dir_all(&taken).unwrap();
+    assert!(fixture.t().compact(NOW).unwrap());
+    assert_eq!(table(&fixture), latest);
+}
+
+#[test]
+fn a_swap_that_was_left_behind_is_not_installed_over_what_took_its_place() {
+    let mut configs = COMPACT.to_vec();
+    configs.push(("internal.segment.bytes", "600"));
+    let mut fixture = Fixture::new(&configs);
+    let latest = rounds(&fixture, 10);
+    let second = fixture.t().segments_now()[1].base();
+    let stale = fs::read(Part::Log.path(&fixture.folder(), second, "")).unwrap();
+    let configs = configs.iter().filter(|(key, _)| *key != SMALL.0);
+    let configs = configs.map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    fixture.store().set_topic_configs("t", configs).unwrap();
+    wait_until("all is one segment", || {
+        fixture.t().compact(NOW).unwrap();
+        fixture.t().segments_now().len() == 2
+    });
+    fixture.kill();
+    fs::write(Part::Log.path(&fixture.folder(), second, SWAP), stale).unwrap();
+    fixture.open();
+    assert_eq!(fixture.t().segments_now().len(), 2);
+    assert_eq!(table(&fixture), latest);
+    assert!(fixture.files(SWAP).is_empty());
+}
+
+#[test]
+fn a_compaction_gives_up_when_the_store_stops() {
+    let fixture = Fixture::new(&COMPACT);
+    rounds(&fixture, 10);
+    let t = fixture.t();
+    t.shared.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(!t.compact(NOW).unwrap());
+    assert_eq!((fixture.files(CLEANED).len(), t.cleaned_upto()), (0, None));
+    t.shared.stopping.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert!(t.compact(NOW).unwrap());
 }
