@@ -251,7 +251,7 @@ impl Renames {
 /// That of the batch that holds an offset, or the next behind it.
 fn first_header(segment: &Segment, offset: Offset) -> Result<Option<BatchHeader>, CompactError> {
     let file = segment.file()?;
-    let mut scan = segment.scan(&file, read(&*segment.index()?).position_of(offset));
+    let mut scan = segment.scan(&file, segment.begin_at(&file, offset)?);
     while let Some((_, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
         if batch.header().last_offset() >= offset {
             return Ok(Some(batch.header().clone()));

@@ -169,6 +169,8 @@ fn more_segments_than_files_may_be_open() {
         wait_durable(&t);
         assert_eq!(read_all(&t).len(), 100);
         assert!(store.shared.open_files.count() <= 4);
+        let in_memory = t.segments_now().iter().filter(|segment| segment.has_index_in_memory()).count();
+        assert_eq!(in_memory, 1, "the active one's");
     }
 }
 

@@ -35,6 +35,7 @@ mod flusher;
 mod folder;
 mod hand_over;
 mod incoming;
+mod index_file;
 mod load;
 mod locks;
 mod lookup;

@@ -198,7 +198,7 @@ impl<'a> Loader<'a> {
                 continue;
             }
             let file = segment.file()?;
-            let position = read(&*segment.index()?).position_of(from);
+            let position = segment.begin_at(&file, from)?;
             let mut scan = segment.scan(&file, position);
             loop {
                 match scan.next_batch() {

@@ -57,6 +57,7 @@ impl Partition {
 
 /// The first record at or after `time` at or behind `start`.
 fn first_in(segment: &Segment, start: Offset, time: Timestamp) -> Result<Option<TimedOffset>, ReadError> {
+    // All of it, checked: a wrong time is not found out by what is where.
     let position = {
         let index = segment.index()?;
         let index = read(&index);

@@ -2,8 +2,9 @@
 //!
 //! Invariants: `size` bytes of the file hold whole batches and never change; what lies behind is an
 //! append in progress or the rest of a failed one, and nobody reads it. The last segment of a
-//! partition is live: its index is in memory only. A sealed one opens its file and loads its index
-//! when asked, and may be closed again at any time (`open_files.rs`).
+//! partition is live: its index is in memory only. Of a sealed one nothing is: it opens its file when
+//! asked, and may be closed again at any time (`open_files.rs`); its index is looked into where it lies
+//! (`index_file.rs`).
 //!
 //! It lacks all knowledge of offsets' meaning (marks, producers): that is `partition.rs`.
 
@@ -13,15 +14,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
+use flumen_records::{BatchHeader, HEADER_LEN};
 use flumen_types::{Offset, Timestamp};
 
 use crate::damage::{Damage, Damaged};
 use crate::durable_file;
-use crate::error::FileError;
+use crate::error::{FileError, chain};
+use crate::index_file::{self, Place};
 use crate::locks::{lock, read, write};
 use crate::open_files::{Closable, OpenFiles};
 use crate::recent_reads::RecentReads;
-use crate::scan::{Scan, ScanError};
+use crate::scan::{Scan, ScanError, is_possible};
 use crate::segment_index::SegmentIndex;
 
 pub(crate) struct Segment {
@@ -159,7 +162,8 @@ impl Segment {
     pub(crate) fn pin(&self) -> Result<(), FileError> {
         self.pinned.store(true, Ordering::Release);
         self.file()?;
-        self.index()?;
+        let index = self.index()?;
+        self.lock().index = Some(index);
         Ok(())
     }
 
@@ -240,33 +244,72 @@ impl Segment {
         Scan::new(file, position, self.size()).around(self.damage())
     }
 
-    /// The index: that of the live segment, or loaded, or rebuilt from the log if it is missing or
-    /// cannot be right.
+    /// The index: that of the live segment, or loaded for the caller, or rebuilt from the log if it is
+    /// missing or cannot be right.
     pub(crate) fn index(&self) -> Result<SharedIndex, FileError> {
         if let Some(index) = &self.lock().index {
             return Ok(index.clone());
         }
-        let file = self.file()?;
         let offsets = durable_file::read(&self.path(Part::Index))?;
         let times = durable_file::read(&self.path(Part::TimeIndex))?;
         let decoded = match (&offsets, &times) {
-            (Some(offsets), Some(times)) => SegmentIndex::decode(self.base, self.size(), offsets, times),
+            // Where there are batches, there is a time.
+            (Some(offsets), Some(times)) if !times.is_empty() || self.size() == 0 => {
+                SegmentIndex::decode(self.base, self.size(), offsets, times)
+            }
             _ => None,
         };
-        let index = match decoded {
-            Some(index) => index,
-            None => self.rebuild_index(&file)?,
-        };
-        let mut open = self.lock();
-        // Another reader may have been quicker.
-        let index = open.index.get_or_insert_with(|| Arc::new(RwLock::new(index)));
-        Ok(index.clone())
+        match decoded {
+            Some(index) => Ok(Arc::new(RwLock::new(index))),
+            None => self.rebuild_index(),
+        }
     }
 
-    fn rebuild_index(&self, file: &File) -> Result<SegmentIndex, FileError> {
+    /// The batch there ends at or before the offset, as its index has it; an index that is wrong is
+    /// rebuilt.
+    pub(crate) fn begin_at(&self, file: &File, offset: Offset) -> Result<u64, FileError> {
+        let place = self.place_of(offset)?;
+        if self.damage().at(place.position).is_some() || self.is_there(file, place)? {
+            return Ok(place.position);
+        }
+        let index = self.rebuild_index()?;
+        let position = read(&index).position_of(offset);
+        Ok(position)
+    }
+
+    fn is_there(&self, file: &File, place: Place) -> Result<bool, FileError> {
+        let Some(last) = place.last else { return Ok(true) };
+        let mut bytes = [0; HEADER_LEN];
+        match file.read_exact_at(&mut bytes, place.position) {
+            Ok(()) => Ok(BatchHeader::parse(&bytes)
+                .is_ok_and(|header| is_possible(&header) && header.last_offset() == last)),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(FileError::at("read", &self.path(Part::Log))(error)),
+        }
+    }
+
+    fn place_of(&self, offset: Offset) -> Result<Place, FileError> {
+        if let Some(index) = &self.lock().index {
+            return Ok(Place { position: read(index).position_of(offset), last: None });
+        }
+        let path = self.path(Part::Index);
+        let place = index_file::place_of(&path, self.base, offset).map_err(FileError::at("read", &path))?;
+        match place.filter(|place| place.position < self.size().max(1)) {
+            Some(place) => Ok(place),
+            None => {
+                let index = self.rebuild_index()?;
+                let position = read(&index).position_of(offset);
+                Ok(Place { position, last: None })
+            }
+        }
+    }
+
+    /// From the log; written, so that it need not be kept.
+    pub(crate) fn rebuild_index(&self) -> Result<SharedIndex, FileError> {
         tracing::info!(segment = %self.path(Part::Log).display(), "rebuilding a segment's index");
+        let file = self.file()?;
         let mut index = SegmentIndex::new(self.base);
-        let mut scan = self.scan(file, 0);
+        let mut scan = self.scan(&file, 0);
         loop {
             match scan.next_batch() {
                 Ok(Some((position, batch))) => index.note(position, batch.header(), REBUILT_INTERVAL_BYTES),
@@ -279,6 +322,13 @@ impl Segment {
             }
         }
         index.seal();
+        let written = durable_file::replace(&self.path(Part::Index), &index.encode_offsets())
+            .and_then(|()| durable_file::replace(&self.path(Part::TimeIndex), &index.encode_times()));
+        let index = Arc::new(RwLock::new(index));
+        if let Err(error) = written {
+            tracing::warn!(error = %chain(&error), "a segment's index cannot be written; it is kept in memory");
+            self.lock().index = Some(index.clone());
+        }
         Ok(index)
     }
 
@@ -318,6 +368,7 @@ impl Segment {
     /// The indexes are durable: they need not be in memory.
     pub(crate) fn release_index(&self) {
         self.live.store(false, Ordering::Release);
+        self.lock().index = None;
     }
 
     /// Whether the page cache was told to drop all of it.
@@ -386,6 +437,11 @@ impl Segment {
         lock(&self.recent).recall(offset)
     }
 
+    #[cfg(test)]
+    pub(crate) fn has_index_in_memory(&self) -> bool {
+        self.lock().index.is_some()
+    }
+
     fn tell_open(&self) {
         self.open_files.opened(self.me.clone() as Weak<dyn Closable>);
     }
@@ -404,11 +460,7 @@ impl Closable for Segment {
         if self.pinned.load(Ordering::Acquire) {
             return false;
         }
-        let mut open = self.lock();
-        open.file = None;
-        if !self.live.load(Ordering::Acquire) {
-            open.index = None;
-        }
+        self.lock().file = None;
         true
     }
 }

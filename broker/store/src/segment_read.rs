@@ -17,7 +17,6 @@ use flumen_types::Offset;
 use crate::buffers::Buffers;
 use crate::damage::Damaged;
 use crate::error::{FileError, ReadError};
-use crate::locks::read;
 use crate::scan::is_possible;
 use crate::segment::{Part, Segment};
 
@@ -110,8 +109,7 @@ impl Segment {
         if let Some(position) = self.recall(from).filter(|position| damage.at(*position).is_none()) {
             return Ok((position < size).then_some(position));
         }
-        let index = self.index()?;
-        let mut position = read(&index).position_of(from);
+        let mut position = self.begin_at(file, from)?;
         while position < size {
             if let Some(range) = damage.at(position) {
                 if from < range.next {

@@ -98,6 +98,10 @@ fn indexes_that_are_missing_or_garbled_are_rebuilt() {
             _ => {}
         }
     }
+    // One that could be right, and is not.
+    let index = fs::read_dir(fixture.folder()).unwrap().map(|entry| entry.unwrap().path());
+    let index = index.filter(|path| path.extension().is_some_and(|e| e == "index")).min().unwrap();
+    fs::write(index, [0, 0, 0, 1, 0, 0, 0, 100]).unwrap();
     fixture.open();
     for from in 0..50 {
         let read = fixture.t().read(Offset(from), 1, Bound::HighWatermark, true).unwrap();
