@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
     pub(crate) buffers: Arc<Buffers>,
+    /// Held by who unpacks a large batch to look into it: one at a time.
+    pub(crate) large_lookup: Mutex<()>,
     /// The store is about to close: upkeep that takes long gives up.
     pub(crate) stopping: AtomicBool,
 }

@@ -78,6 +78,7 @@ impl Store {
             reaper,
             starts,
             buffers: Arc::default(),
+            large_lookup: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
         let flusher = Flusher::start(queue, threads, &disk).map_err(spawn_failed("start a thread for"))?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use flumen_records::ControlRecord;
+use flumen_records::{BatchBuilder, Compression, ControlRecord, NewRecord};
 use flumen_types::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 
 use crate::testing::*;
@@ -362,4 +362,28 @@ fn a_partition_made_anew_believes_no_checkpoint_of_the_old_one() {
     fixture.kill();
     fixture.open();
     assert_eq!(fixture.t().cleaned_upto(), None);
+}
+
+#[test]
+fn a_bomb_in_the_log_is_found_by_its_batch() {
+    let fixture = Fixture::new(&[]);
+    let t = fixture.t();
+    t.append(keyed(&[("k", Some("before"))], Timestamp(NOW.0 - 10)), Origin::Client, NOW).unwrap();
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    let value = vec![0; 10 << 20];
+    for n in 0..20 {
+        let timestamp = Timestamp(NOW.0 + n);
+        builder.push(&NewRecord { timestamp, key: None, value: Some(&value), headers: &[] });
+    }
+    t.append(builder.build().unwrap(), Origin::Client, NOW).unwrap();
+    let found = t.offset_for_time(Timestamp(NOW.0 + 7)).unwrap().unwrap();
+    assert_eq!((found.offset, found.timestamp), (Offset(1), Timestamp(NOW.0 + 19)));
+    // Large, and not too large.
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    for n in 30..35 {
+        let timestamp = Timestamp(NOW.0 + n);
+        builder.push(&NewRecord { timestamp, key: None, value: Some(&value), headers: &[] });
+    }
+    t.append(builder.build().unwrap(), Origin::Client, NOW).unwrap();
+    assert_eq!(t.offset_for_time(Timestamp(NOW.0 + 32)).unwrap().unwrap().offset, Offset(23));
 }
