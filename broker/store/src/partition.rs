@@ -8,6 +8,7 @@
 //! are taken in the order upkeep, writer, segments, published; no lock is held over a sync.
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) chance: RandomState,
     /// Held by who unpacks a large batch to look into it: one at a time.
     pub(crate) large_lookup: Mutex<()>,
     /// The store is about to close: upkeep that takes long gives up.

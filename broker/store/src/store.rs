@@ -5,6 +5,7 @@
 //! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
 
 use std::fs;
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -78,6 +79,7 @@ impl Store {
             reaper,
             starts,
             buffers: Arc::default(),
+            chance: RandomState::new(),
             large_lookup: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
