@@ -49,7 +49,7 @@ impl Partition {
         let append_time = stamped.then_some(now);
         let mut writer = self.open_writer()?;
         if let Some(duplicate) = self.judge(&writer, &incoming)? {
-            return Ok(Appended { append_time, ..duplicate });
+            return Ok(Appended { append_time: duplicate.append_time.filter(|_| stamped), ..duplicate });
         }
         let appended = self.write(&mut writer, &config, &mut incoming, None)?;
         drop(writer);
@@ -88,9 +88,9 @@ impl Partition {
     /// `Some` if it is here already.
     fn judge(&self, writer: &Writer, incoming: &[Incoming]) -> Result<Option<Appended>, AppendError> {
         for batch in incoming {
-            if let Verdict::Duplicate { base, last, .. } = writer.producers.check(&batch.header)? {
-                let start = self.marks().start;
-                return Ok(Some(Appended { base, last, append_time: None, start, duplicate: true }));
+            if let Verdict::Duplicate { base, last, timestamp } = writer.producers.check(&batch.header)? {
+                let (append_time, start) = (Some(timestamp), self.marks().start);
+                return Ok(Some(Appended { base, last, append_time, start, duplicate: true }));
             }
         }
         Ok(None)
@@ -115,6 +115,7 @@ impl Partition {
         };
         writer.note_batches(incoming, position, config.index_interval_bytes)?;
         writer.active.extend(size as u64);
+        self.bytes.fetch_add(size as u64, Ordering::Relaxed);
         self.written.fetch_add(size as u64, Ordering::Relaxed);
         writer.end = end;
         let ended = writer.note_producers(incoming, control);
@@ -209,6 +210,8 @@ fn put(
     for (head, batch) in heads.iter().zip(incoming.iter()) {
         slices.extend([IoSlice::new(head), IoSlice::new(&batch.bytes[HEAD..])]);
     }
+    let length: usize = incoming.iter().map(|batch| batch.bytes.len()).sum();
+    writer.active.claim(position + length as u64);
     let file = writer.active.file()?;
     let written = write_all_at(disk, &file, &mut slices, position);
     written.map_err(FileError::at("write", &writer.active.path(Part::Log)))?;

@@ -190,13 +190,15 @@ impl Partition {
             }
             return Err(error.into());
         }
-        let new = Segment::existing(&self.dir, base, swap.size, &self.shared.open_files);
+        let size = swap.size;
+        let new = Segment::existing(&self.dir, base, size, &self.shared.open_files);
         swap.keep();
         {
             let mut segments = write(&self.segments);
             segments.retain(|base, _| !old.iter().any(|segment| segment.base() == *base));
             segments.insert(base, new);
         }
+        self.count_replaced(old, size);
         write(&self.aborted).replace(base, next, met);
         sync_dir(&self.dir)?;
         let doomed = renames.0.into_iter().map(|(_, to)| to);

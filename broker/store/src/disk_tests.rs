@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use flumen_types::{ByteSize, Offset, TopicId, TopicPartition};
 
+use crate::open_files::Closable;
 use crate::testing::*;
 use crate::{AppendError, Bound, Disk, Events, Marks, Options, Origin, RealDisk, Store};
 
@@ -217,4 +218,18 @@ fn a_recovery_syncs_what_it_does_not_trust_before_it_reads_it() {
         Store::open(options, Arc::new(())).unwrap();
         assert_ne!(std::fs::read(&torn).unwrap(), content);
     }
+}
+
+#[test]
+fn a_file_stays_open_until_its_bytes_are_synced() {
+    let Setup { dir: _dir, disk, store, .. } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    t.append(plain("x"), Origin::Client, NOW).unwrap();
+    wait_durable(&t);
+    let active = t.segments_now().pop().unwrap();
+    assert!(active.close());
+    disk.broken.store(true, Ordering::SeqCst);
+    t.append(plain("y"), Origin::Client, NOW).unwrap();
+    wait_until("its sync has failed", || t.marks().failed);
+    assert!(!active.close(), "who opened it anew would be told of no failure");
 }

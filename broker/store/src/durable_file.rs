@@ -56,6 +56,20 @@ pub(crate) fn remove(path: &Path) -> Result<bool, FileError> {
     }
 }
 
+/// Makes a folder and those that it is in, unless they are there; durable when this returns.
+pub(crate) fn create_dirs(dir: &Path) -> Result<(), FileError> {
+    let missing = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).count();
+    fs::create_dir_all(dir).map_err(FileError::at("create", dir))?;
+    for made in dir.ancestors().take(missing) {
+        match made.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new("."))?,
+            Some(parent) => sync_dir(parent)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// Makes the names in a folder durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), FileError> {
     let folder = File::open(dir).map_err(FileError::at("open", dir))?;

@@ -53,6 +53,8 @@ pub struct Partition {
     pub(crate) closed: AtomicBool,
     /// A flush could not be begun for want of something, and it was told.
     pub(crate) starved: AtomicBool,
+    /// In all segments.
+    pub(crate) bytes: AtomicU64,
     /// Bytes appended since the open, and how many there were when the page cache was last told.
     pub(crate) written: AtomicU64,
     pub(crate) dropped_at: AtomicU64,
@@ -127,6 +129,7 @@ impl Partition {
         aborted: AbortedIndex,
         published: Published,
     ) -> Arc<Partition> {
+        let bytes = segments.values().map(|segment| segment.size()).sum();
         Arc::new_cyclic(|me| Partition {
             tp: known.tp,
             topic_id: known.topic_id,
@@ -143,6 +146,7 @@ impl Partition {
             turn: Turn::default(),
             closed: AtomicBool::new(false),
             starved: AtomicBool::new(false),
+            bytes: AtomicU64::new(bytes),
             written: AtomicU64::new(0),
             dropped_at: AtomicU64::new(0),
             me: me.clone(),
@@ -178,7 +182,14 @@ impl Partition {
 
     /// Bytes in its segments.
     pub fn size_bytes(&self) -> u64 {
-        self.segments_now().iter().map(|segment| segment.size()).sum()
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// These segments went, and these bytes came in their place.
+    pub(crate) fn count_replaced(&self, gone: &[Arc<Segment>], came: u64) {
+        let gone: u64 = gone.iter().map(|segment| segment.size()).sum();
+        self.bytes.fetch_add(came, Ordering::Relaxed);
+        self.bytes.fetch_sub(gone, Ordering::Relaxed);
     }
 
     pub(crate) fn cleaned_upto(&self) -> Option<Offset> {

@@ -35,6 +35,10 @@ pub(crate) struct Segment {
     /// Its names are about to go: it must not be opened anew.
     pinned: AtomicBool,
     used: AtomicBool,
+    /// Bytes that were written, or are about to be, and those of them that a sync has covered. While
+    /// they differ the file stays open: the kernel tells of a failed write to who has it open.
+    claimed: AtomicU64,
+    synced: AtomicU64,
     /// Bytes from the front that the page cache was told to drop.
     pub(crate) dropped: AtomicU64,
     open: Mutex<Open>,
@@ -124,6 +128,8 @@ impl Segment {
             live: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
             used: AtomicBool::new(true),
+            claimed: AtomicU64::new(size),
+            synced: AtomicU64::new(size),
             dropped: AtomicU64::new(0),
             open: Mutex::default(),
             largest: Mutex::default(),
@@ -172,6 +178,16 @@ impl Segment {
         self.pinned.store(false, Ordering::Release);
     }
 
+    /// From here on it is written to, up to so many bytes.
+    pub(crate) fn claim(&self, upto: u64) {
+        self.claimed.store(upto, Ordering::Release);
+    }
+
+    /// A sync that began when it had so many bytes has ended well.
+    pub(crate) fn note_synced(&self, upto: u64) {
+        self.synced.fetch_max(upto, Ordering::AcqRel);
+    }
+
     /// Takes in what was just written behind `size`.
     pub(crate) fn extend(&self, bytes: u64) {
         self.size.fetch_add(bytes, Ordering::Release);
@@ -182,6 +198,8 @@ impl Segment {
         let path = self.path(Part::Log);
         self.file()?.set_len(size).map_err(FileError::at("cut", &path))?;
         self.size.store(size, Ordering::Release);
+        self.claimed.store(size, Ordering::Release);
+        self.synced.fetch_min(size, Ordering::AcqRel);
         Ok(())
     }
 
@@ -457,10 +475,13 @@ impl Closable for Segment {
     }
 
     fn close(&self) -> bool {
-        if self.pinned.load(Ordering::Acquire) {
+        // Under the lock: who pins it or writes to it says so first, and then takes the file.
+        let mut open = self.lock();
+        let unsynced = self.claimed.load(Ordering::Acquire) > self.synced.load(Ordering::Acquire);
+        if self.pinned.load(Ordering::Acquire) || unsynced {
             return false;
         }
-        self.lock().file = None;
+        open.file = None;
         true
     }
 }

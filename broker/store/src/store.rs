@@ -56,7 +56,7 @@ impl Store {
     /// Takes the directory, which is made if it is missing, and loads or recovers what is in it.
     pub fn open(options: Options, events: Arc<dyn Events>) -> Result<Store, OpenError> {
         let dir = options.dir.clone();
-        fs::create_dir_all(&dir).map_err(FileError::at("create", &dir))?;
+        durable_file::create_dirs(&dir)?;
         let held = DirLock::take(&dir)?;
         let meta = Meta::open(&dir, options.node_id)?;
         let catalogue = match Catalogue::load(&dir)? {

@@ -24,6 +24,8 @@ use crate::segment::{Part, Segment};
 struct Job {
     upto: Offset,
     active: Arc<Segment>,
+    /// Of the active segment.
+    size: u64,
     sealed: Vec<Sealed>,
     /// Their records are synced; what only speeds up the next open waits for room.
     unsaved: Vec<Sealed>,
@@ -37,6 +39,7 @@ impl Partition {
         (writer.phase != Phase::Poisoned).then(|| Job {
             upto: writer.end,
             active: writer.active.clone(),
+            size: writer.active.size(),
             sealed: std::mem::take(&mut writer.sealed),
             unsaved: Vec::new(),
             names: std::mem::take(&mut writer.names),
@@ -127,6 +130,13 @@ impl Partition {
     fn finish(&self, job: Job, result: Result<(), FileError>) -> Flushed {
         match result {
             Ok(()) => {
+                job.active.note_synced(job.size);
+                for sealed in job.sealed.iter().chain(&job.unsaved) {
+                    sealed.segment.note_synced(sealed.segment.size());
+                }
+                if !job.sealed.is_empty() {
+                    self.shared.open_files.released();
+                }
                 self.publish(|published| published.synced(job.upto));
                 self.drop_behind(&job);
                 self.put_back(job.unsaved, false);

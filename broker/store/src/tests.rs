@@ -387,3 +387,13 @@ fn a_bomb_in_the_log_is_found_by_its_batch() {
     t.append(builder.build().unwrap(), Origin::Client, NOW).unwrap();
     assert_eq!(t.offset_for_time(Timestamp(NOW.0 + 32)).unwrap().unwrap().offset, Offset(23));
 }
+
+#[test]
+fn a_retry_is_told_the_time_that_the_first_append_got() {
+    let fixture = Fixture::new(&[("message.timestamp.type", "LogAppendTime")]);
+    let later = Timestamp(NOW.0 + 5000);
+    let first = fixture.t().append(sequenced(7, 0, "a", false), Origin::Client, NOW).unwrap();
+    let again = fixture.t().append(sequenced(7, 0, "a", false), Origin::Client, later).unwrap();
+    assert!(again.duplicate);
+    assert_eq!((first.append_time, again.append_time), (Some(NOW), Some(NOW)));
+}

@@ -259,6 +259,7 @@ fn appends_reads_and_compaction_at_once_show_every_reader_a_consistent_log() {
     fixture.store().maintain_at(NOW);
     let size = fixture.t().size_bytes();
     assert!(size < 10_000, "{size}");
+    assert_eq!(size, fixture.t().segments_now().iter().map(|segment| segment.size()).sum::<u64>());
 }
 
 #[test]
