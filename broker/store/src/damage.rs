@@ -36,6 +36,10 @@ impl Damage {
         self.0.is_empty()
     }
 
+    pub(crate) fn ranges(&self) -> &[Damaged] {
+        &self.0
+    }
+
     /// The range that holds this byte.
     pub(crate) fn at(&self, position: u64) -> Option<&Damaged> {
         self.0.iter().find(|range| (range.position..range.upto).contains(&position))

@@ -33,6 +33,7 @@ mod error;
 mod events;
 mod flusher;
 mod folder;
+mod gaps;
 mod hand_over;
 mod incoming;
 mod index_file;

@@ -5,6 +5,7 @@
 //! Invariants: what is in a loaded partition is durable before anybody sees it; where there are many,
 //! the store syncs them all at once.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::aborted::{self, AbortedIndex};
 use crate::durable_file;
 use crate::error::FileError;
 use crate::folder::Folder;
-use crate::locks::read;
+use crate::locks::{lock, read};
 use crate::partition::{Partition, Phase, Sealed, Shared, Writer};
 use crate::partition_folder::EPOCHS;
 use crate::published::Published;
@@ -81,6 +82,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) producers: ProducerStates,
     pub(crate) end: Offset,
     pub(crate) unsaved: Vec<Sealed>,
+    /// What was durable and is not there.
+    pub(crate) missing: Option<Range<Offset>>,
     pub(crate) index_interval_bytes: u64,
 }
 
@@ -110,6 +113,7 @@ impl<'a> Loader<'a> {
             producers: ProducerStates::default(),
             end: start,
             unsaved: Vec::new(),
+            missing: None,
             index_interval_bytes: known.config.index_interval_bytes,
         })
     }
@@ -251,7 +255,10 @@ impl<'a> Loader<'a> {
             names: false,
         };
         let segments = self.segments.iter().map(|segment| (segment.base(), segment.clone())).collect();
-        Ok(Partition::new(self.shared, known, self.dir.clone(), writer, segments, self.aborted, published))
+        let dir = self.dir.clone();
+        let partition = Partition::new(self.shared, known, dir, writer, segments, self.aborted, published);
+        lock(&partition.gaps).extend(self.missing);
+        Ok(partition)
     }
 
     /// A snapshot is kept at a segment's base, and the newest; none behind the end.

@@ -56,6 +56,15 @@ impl Upkeep {
         }
     }
 
+    /// Looks once for what nobody would miss before they read there.
+    pub(crate) fn look_for_gaps(&self) {
+        for partition in self.partitions_now() {
+            if let Err(error) = partition.look_for_gaps() {
+                tracing::warn!(partition = %partition.id(), error = %chain(&error), "its segments cannot be looked through for gaps");
+            }
+        }
+    }
+
     /// Notes how far everything is durable, so that a recovery need not look before that.
     pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
         let (mut points, mut cleaned) = (Offsets::new(), Offsets::new());
@@ -132,6 +141,7 @@ struct State {
 }
 
 fn keep_up(upkeep: &Upkeep, wake: &Wake) {
+    upkeep.look_for_gaps();
     let options = &upkeep.shared.options;
     let mut retention = Rounds::new(options.retention_interval);
     let mut checkpoint = Rounds::new(options.checkpoint_interval);

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::RandomState;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -48,6 +49,8 @@ pub struct Partition {
     pub(crate) synced: Condvar,
     /// Below: compacted.
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
+    /// Offsets that are missing, as far as was found out.
+    pub(crate) gaps: Mutex<Vec<Range<Offset>>>,
     pub(crate) turn: Turn,
     /// As the writer's phase says, for those who ask often.
     pub(crate) closed: AtomicBool,
@@ -143,6 +146,7 @@ impl Partition {
             published: Mutex::new(published),
             synced: Condvar::new(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
+            gaps: Mutex::default(),
             turn: Turn::default(),
             closed: AtomicBool::new(false),
             starved: AtomicBool::new(false),

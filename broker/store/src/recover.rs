@@ -95,6 +95,7 @@ impl Loader<'_> {
                 partition = %known.tp, from = %self.end, upto = %point,
                 "records that were durable are missing at the end of the log; their offsets stay empty"
             );
+            self.missing = Some(self.end..point);
             self.end = point;
         }
     }

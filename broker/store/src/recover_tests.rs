@@ -127,6 +127,7 @@ fn a_log_that_was_cut_between_batches_does_not_give_its_offsets_again() {
     for _ in 0..2 {
         fixture.open();
         assert_eq!(fixture.t().marks().end, Offset(10));
+        assert_eq!(fixture.t().lost(), [Offset(6)..Offset(10)]);
         fixture.store.take().unwrap().close().unwrap();
     }
     fixture.open();
@@ -247,4 +248,28 @@ fn a_log_in_an_old_format_is_refused() {
         fs::write(fixture.dir.path().join("data/.kafka_cleanshutdown"), "{}").unwrap();
     }
     assert_eq!(fs::read(log(&fixture, 0)).unwrap(), message);
+}
+
+#[test]
+fn records_that_are_missing_in_the_middle_are_said_to_be() {
+    let (mut fixture, batch) = filled(&[SEGMENT, ("index.interval.bytes", "100")], 60);
+    let bases: Vec<i64> = fixture.t().segments_now().iter().map(|segment| segment.base().0).collect();
+    fixture.reopen();
+    wait_until("it was looked for", || fixture.t().look_for_gaps().is_ok());
+    assert_eq!(fixture.t().lost(), []);
+    fixture.store.take().unwrap().close().unwrap();
+    // One is gone, one was cut between two batches.
+    fs::remove_file(log(&fixture, bases[1])).unwrap();
+    change(&log(&fixture, bases[3]), |content| content.truncate(content.len() - 2 * batch));
+    fixture.open();
+    let lost = [Offset(bases[1])..Offset(bases[2]), Offset(bases[4] - 2)..Offset(bases[4])];
+    wait_until("they are found", || fixture.t().lost() == lost);
+    // Readers get all that there is.
+    let missing = |offset: &i64| lost.iter().any(|range| range.contains(&Offset(*offset)));
+    assert_eq!(readable(&fixture.t()), ((0..60).filter(|offset| !missing(offset)).collect(), vec![]));
+    // On a log that was compacted it is no news.
+    fixture.store().set_topic_configs("t", [("cleanup.policy".into(), "compact".into())].into()).unwrap();
+    fixture.reopen();
+    fixture.t().look_for_gaps().unwrap();
+    assert_eq!(fixture.t().lost(), []);
 }
