@@ -233,3 +233,46 @@ fn a_file_stays_open_until_its_bytes_are_synced() {
     wait_until("its sync has failed", || t.marks().failed);
     assert!(!active.close(), "who opened it anew would be told of no failure");
 }
+
+#[test]
+fn a_topic_that_asks_for_less_is_synced_behind() {
+    let Setup { dir: _dir, disk, store, .. } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    let set = |key: &str, value: &str| {
+        let configs = [(key, value), ("retention.ms", "-1")].map(|(k, v)| (k.to_string(), v.to_string()));
+        store.set_topic_configs("t", configs.into()).unwrap();
+    };
+    let append = || {
+        let appended = t.append(plain("x"), Origin::Client, NOW).unwrap();
+        // Acknowledged and read at once.
+        assert_eq!(t.marks().high_watermark, appended.last.next());
+        assert!(t.read(appended.base, 100, Bound::LastStable, true).unwrap().next == appended.last.next());
+    };
+    set("flush.messages", "10");
+    for _ in 0..9 {
+        append();
+    }
+    assert_eq!((t.durable(), disk.syncs.load(Ordering::SeqCst)), (Offset(0), 0));
+    assert!(!t.wait_durable(Offset(9), std::time::Duration::from_millis(50)));
+    append();
+    wait_until("ten are synced", || t.durable() == Offset(10));
+    assert_eq!(disk.syncs.load(Ordering::SeqCst), 1);
+    set("flush.ms", "100");
+    let began = std::time::Instant::now();
+    append();
+    append();
+    wait_until("their time has come", || t.durable() == Offset(12));
+    assert!(began.elapsed() >= std::time::Duration::from_millis(90));
+    // A trim, a stop and the setting's end do not leave it unsynced.
+    set("flush.ms", "1d");
+    append();
+    assert_eq!(t.trim(Offset(13)).unwrap(), Offset(13));
+    assert_eq!(t.durable(), Offset(13));
+    append();
+    set("flush.messages", "1");
+    wait_until("it is synced again", || t.durable() == Offset(14));
+    set("flush.ms", "9223372036854775806");
+    append();
+    store.close().unwrap();
+    assert_eq!(t.durable(), Offset(15));
+}

@@ -3,14 +3,15 @@
 //! A partition that gets its first unsynced byte queues itself; a thread takes it, syncs it and
 //! publishes its new high watermark. What is appended meanwhile forms the next group, so there is
 //! no timer: an idle disk answers at once, a busy one gets larger groups. When many partitions are
-//! queued at once, one syncfs serves them all.
+//! queued at once, one syncfs serves them all. (A topic can ask for a sync that comes later:
+//! `flumen_log::flush`.)
 //!
 //! Invariants: a partition is in the queue or in the hands of one thread, never both and never
 //! twice. A failed sync poisons its partition and is never tried again: the kernel has dropped the
 //! pages and would answer the second try with success. What could not even be begun, for want of a
 //! descriptor or of room for an index, is begun again after a pause.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -28,6 +29,8 @@ pub(crate) trait Flushable: Send + Sync + 'static {
     fn flush_together(group: &[Arc<Self>], disk: &dyn Disk) -> Vec<Flushed>
     where
         Self: Sized;
+    /// Called behind a flush, when it is out of the flusher's hands again.
+    fn flushed(&self) {}
 }
 
 /// What came of a flush.
@@ -39,6 +42,8 @@ pub(crate) enum Flushed {
     NotYet,
 }
 
+/// Nobody's sync is put off for longer, nor a time beyond what a clock can tell.
+const SPAN_MAX: Duration = Duration::from_secs(3600);
 /// How long the want of something is given to pass.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -51,6 +56,10 @@ const QUEUED: u8 = 1;
 const SYNCING: u8 = 2;
 /// More was appended during the sync.
 const SYNCING_AND_DIRTY: u8 = 3;
+/// To be queued when its time has come, or when it is dirty before.
+const LATER: u8 = 4;
+/// To be queued when its time has come, and not before.
+const PAUSED: u8 = 5;
 
 impl Turn {
     /// True if the caller has to queue the partition.
@@ -58,7 +67,7 @@ impl Turn {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
             let next = match now {
-                IDLE => QUEUED,
+                IDLE | LATER => QUEUED,
                 SYNCING => SYNCING_AND_DIRTY,
                 _ => return false,
             };
@@ -73,9 +82,21 @@ impl Turn {
         self.0.store(SYNCING, Ordering::Release);
     }
 
-    /// The caller queues the partition again, whatever was appended meanwhile.
-    fn again(&self) {
-        self.0.store(QUEUED, Ordering::Release);
+    /// True if the caller has to see to it that its time comes.
+    fn later(&self) -> bool {
+        self.0.compare_exchange(IDLE, LATER, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whatever was appended meanwhile.
+    fn pause(&self) {
+        self.0.store(PAUSED, Ordering::Release);
+    }
+
+    /// Its time has come; true if the caller has to queue the partition.
+    fn ripe(&self) -> bool {
+        [LATER, PAUSED].into_iter().any(|waiting| {
+            self.0.compare_exchange(waiting, QUEUED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        })
     }
 
     /// True if the caller has to queue the partition again.
@@ -97,23 +118,37 @@ pub(crate) struct FlushQueue<P> {
 
 struct State<P> {
     dirty: VecDeque<Arc<P>>,
-    /// Those that pause, and until when.
-    later: VecDeque<(Instant, Arc<P>)>,
+    /// Those whose time comes, by when, and a number to tell them apart.
+    later: BTreeMap<(Instant, u64), Arc<P>>,
+    numbered: u64,
     stopping: bool,
 }
 
-impl<P> State<P> {
-    /// Whoever has paused long enough is dirty again; when stopping, everybody has.
+impl<P: Flushable> State<P> {
+    fn wait(&mut self, partition: Arc<P>, due: Instant) {
+        self.numbered += 1;
+        self.later.insert((due, self.numbered), partition);
+    }
+
+    /// Those whose time has come are dirty; when stopping, all.
     fn wake_ripe(&mut self, now: Instant) {
-        while let Some((_, partition)) = self.later.pop_front_if(|(due, _)| *due <= now || self.stopping) {
-            self.dirty.push_back(partition);
+        while let Some(first) = self.later.first_entry().filter(|e| e.key().0 <= now || self.stopping) {
+            let partition = first.remove();
+            if partition.turn().ripe() {
+                self.dirty.push_back(partition);
+            }
         }
     }
 }
 
 impl<P: Flushable> FlushQueue<P> {
     pub(crate) fn new(together_over: usize) -> Arc<FlushQueue<P>> {
-        let state = Mutex::new(State { dirty: VecDeque::new(), later: VecDeque::new(), stopping: false });
+        let state = Mutex::new(State {
+            dirty: VecDeque::new(),
+            later: BTreeMap::new(),
+            numbered: 0,
+            stopping: false,
+        });
         Arc::new(FlushQueue { state, wake: Condvar::new(), together_over: together_over.max(1) })
     }
 
@@ -123,6 +158,16 @@ impl<P: Flushable> FlushQueue<P> {
             && let Some(partition) = arc()
         {
             self.push(partition);
+        }
+    }
+
+    /// The same, but it has so much time.
+    pub(crate) fn dirty_later(&self, turn: &Turn, span: Duration, arc: impl FnOnce() -> Option<Arc<P>>) {
+        if turn.later()
+            && let Some(partition) = arc()
+        {
+            self.lock().wait(partition, Instant::now() + span.min(SPAN_MAX));
+            self.wake.notify_one();
         }
     }
 
@@ -146,7 +191,7 @@ impl<P: Flushable> FlushQueue<P> {
             if state.stopping {
                 return Vec::new();
             }
-            state = match state.later.front() {
+            state = match state.later.keys().next() {
                 None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some((due, _)) => {
                     let pause = due.saturating_duration_since(now);
@@ -174,7 +219,7 @@ impl<P: Flushable> FlushQueue<P> {
             for (partition, flushed) in group.into_iter().zip(flushed) {
                 match flushed {
                     Flushed::Done if partition.turn().end() => self.push(partition),
-                    Flushed::Done => {}
+                    Flushed::Done => partition.flushed(),
                     Flushed::NotYet => self.push_later(partition),
                 }
             }
@@ -185,8 +230,8 @@ impl<P: Flushable> FlushQueue<P> {
     fn push_later(&self, partition: Arc<P>) {
         let mut state = self.lock();
         if !state.stopping {
-            partition.turn().again();
-            state.later.push_back((Instant::now() + PAUSE, partition));
+            partition.turn().pause();
+            state.wait(partition, Instant::now() + PAUSE);
         }
     }
 }

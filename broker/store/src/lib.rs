@@ -13,8 +13,8 @@
 //!     leader-epoch-checkpoint  partition.metadata
 //! ```
 //!
-//! Invariants: what `high_watermark` covers survives a power cut; nobody reads past it but by
-//! [`Bound::LogEnd`]. Kafka's own tools read every file. No tokio.
+//! Invariants: what `high_watermark` covers survives a power cut (unless the topic asks for less, see
+//! `flumen_log::flush`); nobody reads past it but by [`Bound::LogEnd`]. Kafka's own tools read every file. No tokio.
 
 mod aborted;
 mod adopt;

@@ -17,13 +17,14 @@ use std::time::{Duration, Instant};
 
 use flumen_log::config::TopicConfig;
 use flumen_log::epochs::LeaderEpochs;
+use flumen_log::flush::{Due, Flush};
 use flumen_log::producers::{ProducerState, ProducerStates};
 use flumen_types::{Offset, ProducerId, Timestamp, TopicId, TopicPartition};
 
 use crate::aborted::AbortedIndex;
 use crate::buffers::Buffers;
 use crate::events::{Events, Marks};
-use crate::flusher::{FlushQueue, Turn};
+use crate::flusher::{FlushQueue, Flushable, Turn};
 use crate::load::Known;
 use crate::locks::{lock, read, write};
 use crate::open_files::OpenFiles;
@@ -177,6 +178,8 @@ impl Partition {
     /// From the next append on, and for upkeep.
     pub fn set_config(&self, config: TopicConfig) {
         *write(&self.config) = Arc::new(config);
+        // It may want now what it did not want before.
+        self.flushed();
     }
 
     /// Everybody who has written with a producer id.
@@ -242,6 +245,16 @@ impl Partition {
             writer.phase = Phase::Closed;
         }
         self.closed.store(true, Ordering::Relaxed);
+        let end = writer.end;
+        drop(writer);
+        if self.durable() < end {
+            self.mark_dirty();
+        }
+    }
+
+    /// Below: a sync has covered it.
+    pub(crate) fn durable(&self) -> Offset {
+        self.published().durable()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -250,7 +263,7 @@ impl Partition {
 
     /// Blocks until everything below an offset is durable; false if that takes longer, or a sync failed.
     pub fn wait_durable(&self, upto: Offset, timeout: Duration) -> bool {
-        let durable = || self.marks().high_watermark >= upto;
+        let durable = || self.durable() >= upto;
         self.wait_synced(timeout, durable)
     }
 
@@ -279,6 +292,24 @@ impl Partition {
     /// Has what was written synced.
     pub(crate) fn mark_dirty(&self) {
         self.shared.queue.dirty(&self.turn, || self.me.upgrade());
+    }
+
+    /// The same, when the topic wants it.
+    pub(crate) fn sync_in_time(&self, flush: Flush) {
+        let unsynced = {
+            let published = self.published();
+            // What a failed sync has left, no other will cover.
+            let end = if published.marks().failed { published.durable() } else { published.marks().end };
+            end.since(published.durable())
+        };
+        match flush.due(unsynced) {
+            _ if unsynced == 0 => {}
+            Due::Now => self.mark_dirty(),
+            Due::Within(span) => {
+                self.shared.queue.dirty_later(&self.turn, span.duration(), || self.me.upgrade());
+            }
+            Due::Open => {}
+        }
     }
 }
 

@@ -88,7 +88,7 @@ impl Partition {
     /// From where on a recovery has to look: what was synced, but for segments of which something
     /// beside the records could not be written yet.
     pub(crate) fn recovery_point(&self) -> Offset {
-        let durable = self.marks().high_watermark;
+        let durable = self.durable();
         let mut segments = self.segments_now();
         segments.pop();
         let unsaved = segments.iter().find(|segment| segment.is_live());
@@ -109,7 +109,7 @@ impl Partition {
     /// wanted. False if the partition is poisoned and the next open must recover it.
     pub(crate) fn save(&self, sync: bool) -> Result<bool, FileError> {
         let writer = self.writer();
-        let synced = self.marks().high_watermark == writer.end && writer.sealed.is_empty();
+        let synced = self.durable() == writer.end && writer.sealed.is_empty();
         if writer.phase == Phase::Poisoned || !synced {
             return Ok(false);
         }
@@ -210,6 +210,11 @@ impl Flushable for Partition {
         self.finish(job, result)
     }
 
+    /// What a topic that syncs behind has appended during the sync.
+    fn flushed(&self) {
+        self.sync_in_time(self.config().flush);
+    }
+
     /// One syncfs covers the records, what is written beside them, and all names.
     fn flush_together(group: &[Arc<Partition>], disk: &dyn Disk) -> Vec<Flushed> {
         let mut jobs: Vec<Option<Job>> = group.iter().map(|partition| partition.take_job()).collect();
@@ -222,23 +227,26 @@ impl Flushable for Partition {
             })
             .collect();
         let all = group[0].sync_file_system(disk);
-        let finish =
-            |((partition, job), written): ((&Arc<Partition>, Option<Job>), Result<(), FileError>)| {
-                let Some(mut job) = job else { return Flushed::Done };
-                let result = written.and_then(|()| match &all {
-                    Ok(()) => {
-                        job.sealed.iter().for_each(|sealed| sealed.segment.release_index());
-                        Ok(())
-                    }
-                    // The file system does not say whose sync it was that failed; the files do.
-                    Err(_) => {
-                        let sealed = partition.sync_sealed(&mut job, disk);
-                        sealed.and_then(|()| sync_log(&job.active, disk))
-                    }
-                });
-                partition.finish(job, result)
+        let mut flushed = Vec::with_capacity(group.len());
+        for ((partition, job), written) in group.iter().zip(jobs).zip(written) {
+            let Some(mut job) = job else {
+                flushed.push(Flushed::Done);
+                continue;
             };
-        group.iter().zip(jobs).zip(written).map(finish).collect()
+            let result = written.and_then(|()| match &all {
+                Ok(()) => {
+                    job.sealed.iter().for_each(|sealed| sealed.segment.release_index());
+                    Ok(())
+                }
+                // The file system does not say whose sync it was that failed; the files do.
+                Err(_) => {
+                    let sealed = partition.sync_sealed(&mut job, disk);
+                    sealed.and_then(|()| sync_log(&job.active, disk))
+                }
+            });
+            flushed.push(partition.finish(job, result));
+        }
+        flushed
     }
 }
 
@@ -256,7 +264,8 @@ fn save_each(job: &mut Job, save: impl Fn(&Sealed) -> Result<(), FileError>) -> 
             Ok(()) => {}
             // A sync of these that failed for want of room is no harm: they are written anew.
             Err(error) if error.is_passing() || error.is_full() => {
-                job.unsaved = job.sealed.split_off(at);
+                let unsaved = job.sealed.split_off(at);
+                job.unsaved.splice(..0, unsaved);
                 break;
             }
             Err(error) => return Err(error),
