@@ -27,7 +27,7 @@ use flumen_types::{Offset, Timestamp};
 
 use crate::cleaned::Cleaned;
 use crate::durable_file::sync_dir;
-use crate::error::{CompactError, FileError};
+use crate::error::{CompactError, FileError, ReadError};
 use crate::folder::SWAP;
 use crate::locks::{lock, read, write};
 use crate::lookup::broken;
@@ -60,7 +60,26 @@ impl Partition {
         segments.truncate(sealed);
         match self.pass(&segments, dirt, &config, now) {
             Err(CompactError::Stopped) => Ok(false),
+            Err(error) => {
+                self.condemn_compacted(&segments, &error)?;
+                Err(error)
+            }
             passed => passed.map(|()| true),
+        }
+    }
+
+    /// A batch that a pass could not read is not met by the next.
+    fn condemn_compacted(&self, segments: &[Sealed], error: &CompactError) -> Result<(), FileError> {
+        let (CompactError::Batch { path, position, .. }
+        | CompactError::Read(ReadError::Corrupt { path, position, .. })) = error
+        else {
+            return Ok(());
+        };
+        match segments.iter().find(|(segment, _)| segment.path(Part::Log) == *path) {
+            Some((segment, facts)) => {
+                self.condemn(segment, *position, segment.base(), Some(facts.next)).map(|_| ())
+            }
+            None => Ok(()),
         }
     }
 
@@ -192,6 +211,7 @@ impl Partition {
         }
         let size = swap.size;
         let new = Segment::existing(&self.dir, base, size, &self.shared.open_files);
+        new.note_verified(0, size);
         swap.keep();
         {
             let mut segments = write(&self.segments);

@@ -25,6 +25,7 @@ mod catalogue;
 mod checkpoints;
 mod cleaned;
 mod compact;
+mod condemn;
 mod damage;
 mod dir_lock;
 mod disk;
@@ -64,6 +65,7 @@ mod sweep;
 mod sync;
 mod topics;
 mod trim;
+mod verified;
 
 pub use append::Appended;
 pub use catalogue::{TopicRecord, is_name as is_topic_name};

@@ -80,7 +80,18 @@ impl Partition {
                 Err(error) => {
                     // Deleted or replaced meanwhile: its successor answers.
                     let still = self.segment_of(from).is_some_and(|(now, _)| Arc::ptr_eq(&now, &segment));
-                    return if still { Err(error) } else { Ok(None) };
+                    if !still {
+                        return Ok(None);
+                    }
+                    return match error {
+                        // Found out just now: from here on it is known.
+                        ReadError::Corrupt { position, offsets: None, .. }
+                            if self.condemn(&segment, position, from, next)? =>
+                        {
+                            Ok(None)
+                        }
+                        error => Err(error),
+                    };
                 }
             }
         }

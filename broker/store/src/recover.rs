@@ -54,12 +54,13 @@ impl Loader<'_> {
             self.distrust_cache(segment, known.sync)?;
         }
         let mut whole = trusted;
-        for segment in self.segments[trusted..].to_vec() {
+        let suspects = self.segments[trusted..].to_vec();
+        for segment in &suspects {
             if segment.base() < self.end {
                 break;
             }
             whole += 1;
-            if !self.recover_segment(&segment, point)? {
+            if !self.recover_segment(segment, point)? {
                 break;
             }
         }
@@ -163,6 +164,7 @@ impl Loader<'_> {
             self.end = range.next;
         };
         self.end = segment.damage().next_offset_at(segment.size()).unwrap_or(self.end).max(self.end);
+        segment.note_verified(0, torn_at.unwrap_or(segment.size()));
         segment.go_live(index);
         if let Some(at) = torn_at {
             cut(segment, at)?;

@@ -273,3 +273,58 @@ fn records_that_are_missing_in_the_middle_are_said_to_be() {
     fixture.t().look_for_gaps().unwrap();
     assert_eq!(fixture.t().lost(), []);
 }
+
+#[test]
+fn rot_behind_a_clean_stop_is_found_by_the_first_reader_and_never_served() {
+    let (mut fixture, batch) = filled(&[SEGMENT, ("index.interval.bytes", "100")], 50);
+    let second = fixture.t().segments_now()[1].base().0;
+    fixture.store.take().unwrap().close().unwrap();
+    // A payload, a count of records, and the last batches of a segment and of the log.
+    let last = second as usize - 1;
+    change(&log(&fixture, 0), |content| {
+        content[3 * batch + 66] ^= 1;
+        content[5 * batch + 24] ^= 1;
+        content[last * batch + 12] ^= 1;
+        content[last * batch + 66] ^= 1;
+    });
+    let active = fixture.files(".log").pop().unwrap();
+    change(&fixture.folder().join(active), |content| *content.last_mut().unwrap() ^= 1);
+    fixture.open();
+    let lost = [3, 5, second - 1, 49];
+    let expected: Vec<i64> = (0..50).filter(|offset| !lost.contains(offset)).collect();
+    for _ in 0..2 {
+        for _ in 0..2 {
+            assert_eq!(
+                readable(&fixture.t()),
+                (expected.clone(), lost.map(|offset| offset..offset + 1).to_vec())
+            );
+        }
+        assert_eq!(fixture.t().lost(), lost.map(|offset| Offset(offset)..Offset(offset + 1)));
+        assert_eq!(fixture.t().marks().end, Offset(50));
+        fixture.reopen();
+    }
+    assert_eq!(fixture.t().append(plain("next"), Origin::Client, NOW).unwrap().base, Offset(50));
+}
+
+#[test]
+fn a_batch_that_the_cleaner_cannot_read_is_met_once() {
+    let configs = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")];
+    let fixture = Fixture::new(&configs);
+    let t = fixture.t();
+    for n in 0..2 {
+        for _ in 0..5 {
+            t.append(keyed(&[("k", Some("v"))], NOW), Origin::Client, NOW).unwrap();
+        }
+        if n == 0 {
+            t.roll(&mut t.writer()).unwrap();
+        }
+    }
+    wait_durable(&t);
+    change(&log(&fixture, 0), |content| {
+        let at = content.len() / 5 * 2 + 66;
+        content[at] ^= 1;
+    });
+    t.compact(NOW).unwrap_err();
+    assert!(!t.compact(NOW).unwrap());
+    assert_eq!(t.lost(), [Offset(0)..Offset(3)]);
+}

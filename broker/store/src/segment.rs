@@ -26,6 +26,7 @@ use crate::open_files::{Closable, OpenFiles};
 use crate::recent_reads::RecentReads;
 use crate::scan::{Scan, ScanError, is_possible};
 use crate::segment_index::SegmentIndex;
+use crate::verified::Verified;
 
 pub(crate) struct Segment {
     base: Offset,
@@ -46,6 +47,9 @@ pub(crate) struct Segment {
     largest: Mutex<Option<Timestamp>>,
     recent: Mutex<RecentReads>,
     damage: RwLock<Damage>,
+    /// Bytes that were found at the start, and those of them whose CRCs were checked.
+    found: u64,
+    verified: Mutex<Verified>,
     open_files: Arc<OpenFiles>,
     me: Weak<Segment>,
 }
@@ -135,6 +139,8 @@ impl Segment {
             largest: Mutex::default(),
             recent: Mutex::default(),
             damage: RwLock::default(),
+            found: size,
+            verified: Mutex::default(),
             open_files: open_files.clone(),
             me: me.clone(),
         })
@@ -217,6 +223,16 @@ impl Segment {
         drop(open);
         self.tell_open();
         Ok(file)
+    }
+
+    /// Whether bytes from a position on may have rotted since they were written.
+    pub(crate) fn is_unverified(&self, from: u64, upto: u64) -> bool {
+        from < self.found && !lock(&self.verified).covers(from, upto.min(self.found))
+    }
+
+    /// The CRCs of these were right.
+    pub(crate) fn note_verified(&self, from: u64, upto: u64) {
+        lock(&self.verified).add(from, upto);
     }
 
     /// What of it must not be read.

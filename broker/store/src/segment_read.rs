@@ -1,6 +1,7 @@
 //! The fetch path: whole batches out of one segment, by offset.
 //!
-//! Invariants: a batch is never cut and never decoded; of each, only the header is looked at. One
+//! Invariants: a batch is never cut and never decoded; of each, only the header is looked at, but for
+//! the first read of what this process did not write: that checks the CRCs (`verified.rs`). One
 //! pread brings the bytes that are handed out: where the wanted batch begins is found before, from
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use flumen_records::{BatchHeader, HEADER_LEN};
+use flumen_records::{BatchHeader, HEADER_LEN, batches};
 use flumen_types::Offset;
 
 use crate::buffers::Buffers;
@@ -67,10 +68,29 @@ impl Segment {
                 continue;
             }
             let (end, next) = self.last_whole(&bytes, position, &first, wanted.limit)?;
+            let (end, next) = self.verify(&bytes.slice(..end), position, next)?;
             self.remember(next, position + end as u64);
             self.read_ahead(&file, position + end as u64, end as u64);
             return Ok(Some(Run { bytes: bytes.slice(..end), next }));
         }
+    }
+
+    /// The end of the batches whose CRCs are right, and the offset behind it; an error if the first's
+    /// is not. Looks only at what nobody has looked at.
+    fn verify(&self, bytes: &Bytes, position: u64, next: Offset) -> Result<(usize, Offset), ReadError> {
+        let upto = position + bytes.len() as u64;
+        if !self.is_unverified(position, upto) {
+            return Ok((bytes.len(), next));
+        }
+        let (mut end, mut good) = (0, None);
+        for batch in batches(bytes.clone()) {
+            let Some(batch) = batch.ok().filter(|batch| batch.verify_crc().is_ok()) else { break };
+            end += batch.bytes().len();
+            good = Some(batch.header().next_offset());
+        }
+        let Some(good) = good else { return Err(self.corrupt(position)) };
+        self.note_verified(position, position + end as u64);
+        Ok((end, good))
     }
 
     /// Has the disk fetch what a reader of cold bytes will want next, while it is busy with these.
