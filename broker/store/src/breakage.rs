@@ -117,7 +117,8 @@ fn search(file: &File, from: u64, size: u64, follows: &dyn Fn(&BatchHeader) -> b
     while position + HEADER_LEN as u64 <= size {
         let mut bytes = Vec::new();
         read_at(file, &mut bytes, CHUNK, position)?;
-        let last = bytes.len().saturating_sub(HEADER_LEN);
+        // Shorter than it was said to be.
+        let Some(last) = bytes.len().checked_sub(HEADER_LEN) else { break };
         for at in (0..=last).filter(|at| bytes.get(at + 16) == Some(&2)) {
             let header = BatchHeader::parse(&bytes[at..]);
             if header.is_ok_and(|header| is_possible(&header) && follows(&header))

@@ -38,14 +38,9 @@ impl Loader<'_> {
         let point = known.recovery_point.unwrap_or(Offset::ZERO);
         // Strictly: a point right at a base may be older than the indexes of the segment before it.
         let trusted = self.segments.iter().skip(1).take_while(|next| next.base() < point).count();
+        // If what is beside one of them is not right, all are read again.
+        let trusted = if self.load_trusted(trusted)? { trusted } else { 0 };
         let from = self.segments[trusted].base();
-        self.aborted = AbortedIndex::default();
-        for base in self.folder.aborted.clone().into_iter().filter(|base| *base < from) {
-            if !self.load_aborted(base)? {
-                // One of the trusted is not: so none is.
-                return self.recover(&Known { recovery_point: None, ..known.clone() });
-            }
-        }
         let replay_from = self.load_snapshot(from)?;
         self.replay(replay_from, from)?;
         self.end = from;
@@ -67,6 +62,19 @@ impl Loader<'_> {
         self.set_aside_from(whole)?;
         self.miss(known, point);
         self.save_recovered(trusted, known.sync)
+    }
+
+    /// The aborted transactions of the first segments; false if they cannot be right.
+    fn load_trusted(&mut self, count: usize) -> Result<bool, FileError> {
+        self.aborted = AbortedIndex::default();
+        let from = self.segments[count].base();
+        for base in self.folder.aborted.clone().into_iter().filter(|base| *base < from) {
+            if !self.load_aborted(base)? {
+                self.aborted = AbortedIndex::default();
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Has the segment's bytes come from the disk when they are read: after a sync that failed, pages
