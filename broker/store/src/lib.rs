@@ -57,6 +57,7 @@ mod roll;
 mod scan;
 mod segment;
 mod segment_index;
+mod segment_indexes;
 mod segment_read;
 mod set_aside;
 mod starts;
