@@ -40,6 +40,11 @@ errors! {
         FencedInstance = 82, "another member has taken over this group.instance.id";
         SubscribedToTopic = 86, "the group consumes this topic";
         UnstableOffsetCommit = 88, "a transaction that is still open has committed an offset here";
+        FencedMemberEpoch = 110, "the group knows another epoch of this member";
+        UnreleasedInstance = 111, "another member still has this group.instance.id";
+        UnsupportedAssignor = 112, "the assignor is not among group.consumer.assignors";
+        StaleMemberEpoch = 113, "the member has gone on to another epoch";
+        InvalidRegularExpression = 128, "the regular expression cannot be understood";
     }
 }
 

@@ -25,7 +25,7 @@ fn pair(world: &mut World) -> i32 {
 }
 
 fn state(world: &World) -> State {
-    world.shard.get("g").unwrap().group.state()
+    world.shard.get("g").unwrap().group.classic().unwrap().state()
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_member_that_does_not_sync_is_dropped_when_the_time_is_up() {
         let _ = world.heartbeat("c-a", 3);
     }
     assert_eq!(world.synced(b), Err(GroupError::RebalanceInProgress));
-    assert!(world.shard.get("g").unwrap().group.member("c-a").is_none());
+    assert!(world.shard.get("g").unwrap().group.classic().unwrap().member("c-a").is_none());
     let b = world.ask_join(join("c-b", ""));
     assert_eq!(&*world.joined(b).unwrap().leader, "c-b");
 }
@@ -194,7 +194,7 @@ fn a_static_member_that_comes_back_keeps_its_assignment_and_fences_its_former_se
     assert_eq!(world.shard.heartbeat("g", &former, world.now), Err(GroupError::FencedInstance));
     assert_eq!(world.commit(&former, 0, 1, None), Err(GroupError::FencedInstance));
     world.restart();
-    assert!(world.shard.get("g").unwrap().group.member("i-2").is_some());
+    assert!(world.shard.get("g").unwrap().group.classic().unwrap().member("i-2").is_some());
 }
 
 #[test]

@@ -157,6 +157,8 @@ apis! {
     DescribeCluster = 60, DescribeClusterRequest, versions 0 to 2;
     DescribeTransactions = 65, DescribeTransactionsRequest, versions 0 to 0;
     ListTransactions = 66, ListTransactionsRequest, versions 0 to 1;
+    ConsumerGroupHeartbeat = 68, ConsumerGroupHeartbeatRequest, versions 0 to 1;
+    ConsumerGroupDescribe = 69, ConsumerGroupDescribeRequest, versions 0 to 1;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, versions 0 to 0;
 }
 
@@ -200,6 +202,7 @@ mod tests {
             (ApiKey::AddPartitionsToTxn, 0),
             (ApiKey::AddOffsetsToTxn, 0),
             (ApiKey::OffsetForLeaderEpoch, 2),
+            (ApiKey::ConsumerGroupHeartbeat, 1),
             (ApiKey::Metadata, 0),
             (ApiKey::Metadata, 1),
             (ApiKey::ApiVersions, 0),

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use flumen_groups::consumer::TopicImage;
 use flumen_groups::group::{Join, Joined, Leaving, Options, Refused, Reply, Step, Sync, Synced, Waiter};
 use flumen_groups::{Committed, Committer, GroupEntry, GroupError, GroupShard};
 use flumen_types::{LeaderEpoch, Millis, Offset, ProducerId, Timestamp, TopicPartition};
@@ -21,6 +22,7 @@ pub struct World {
     pub log: Vec<Written>,
     pub replies: HashMap<Waiter, Reply>,
     pub options: Options,
+    pub topics: TopicImage,
     asked: u64,
 }
 
@@ -38,6 +40,7 @@ impl World {
             log: Vec::new(),
             replies: HashMap::new(),
             options,
+            topics: TopicImage::default(),
             asked: 0,
         }
     }
@@ -83,6 +86,7 @@ impl World {
                 Written::Marker(producer, commit) => self.shard.end_transaction(*producer, *commit, at),
             }
         }
+        self.shard.loaded(self.now);
     }
 
     pub fn ask_join(&mut self, join: Join) -> Waiter {
@@ -140,7 +144,8 @@ impl World {
         producer: Option<i64>,
     ) -> Result<(), GroupError> {
         let offsets = vec![(TopicPartition::new("t", partition), committed(offset, self.now))];
-        let (changes, results) = self.shard.commit("g", from, offsets, producer.is_some(), self.now)?;
+        let (changes, results) =
+            self.shard.commit("g", from, offsets, producer.is_some(), &self.topics, self.now)?;
         self.write(changes, producer.map(ProducerId));
         results[0]
     }

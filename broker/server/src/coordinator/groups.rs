@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flumen_groups::group::{self, Group, Join, Joined, Leaving, Reply, Sync, Synced};
+use flumen_groups::consumer::{self, Answer, Heartbeat, TopicImage};
+use flumen_groups::group::{self, Join, Joined, Leaving, Reply, Sync, Synced};
 use flumen_groups::txn::Producer;
-use flumen_groups::{Committed, Committer, GroupEntry, GroupError, GroupShard, place};
+use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard, place};
 use flumen_protocol::ErrorCode;
 use flumen_types::{LeaderEpoch, Millis, Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::OnceCell;
@@ -19,6 +20,7 @@ use super::group_cell::GroupCell;
 use super::journal::{Journal, ReplayError};
 use super::time::Clock;
 use super::timer::Alarm;
+use super::topic_images::TopicImages;
 use crate::broker::StartError;
 use crate::handlers::append_code;
 use crate::internal_topics::CONSUMER_OFFSETS;
@@ -35,6 +37,7 @@ pub struct GroupCoordinator(Arc<Inner>);
 
 struct Inner {
     topics: Arc<Topics>,
+    images: TopicImages,
     options: group::Options,
     cells: OnceCell<Vec<Arc<GroupCell>>>,
     clock: Clock,
@@ -48,6 +51,25 @@ struct Inner {
 pub struct JoinRefused {
     pub error: ErrorCode,
     pub member_id: Arc<str>,
+}
+
+/// A heartbeat of the consumer protocol that was refused, and why in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatRefused {
+    pub error: ErrorCode,
+    pub text: Option<String>,
+}
+
+impl From<ErrorCode> for HeartbeatRefused {
+    fn from(error: ErrorCode) -> Self {
+        HeartbeatRefused { error, text: None }
+    }
+}
+
+impl From<consumer::Refused> for HeartbeatRefused {
+    fn from(refused: consumer::Refused) -> Self {
+        HeartbeatRefused { error: code(refused.error), text: Some(refused.text) }
+    }
 }
 
 /// A partition's committed offset; `Ok(None)`: there is none.
@@ -86,9 +108,17 @@ impl GroupCoordinator {
             session_timeout_max: Millis::from(options.group_session_timeout_max),
             initial_rebalance_delay: Millis::from(options.group_rebalance_delay),
             offsets_retention: Millis::from(options.offsets_retention),
+            consumer: consumer::Options {
+                session_timeout: Millis::from(options.consumer_session_timeout),
+                heartbeat_interval: Millis::from(options.consumer_heartbeat_interval),
+                members_max: options.consumer_group_size_max,
+                assignors: options.consumer_assignors.clone(),
+                assignment_interval: Millis::from(options.consumer_assignment_interval),
+            },
             ..group::Options::default()
         };
         let inner = Inner {
+            images: TopicImages::new(topics.clone()),
             topics,
             options,
             cells: OnceCell::new(),
@@ -185,6 +215,32 @@ impl GroupCoordinator {
         Ok(answers.into_iter().map(or_none).collect())
     }
 
+    /// Of the consumer protocol (KIP-848).
+    pub async fn consumer_heartbeat(
+        &self,
+        group: &str,
+        beat: &Heartbeat,
+    ) -> Result<Answer, HeartbeatRefused> {
+        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
+        let cell = self.cell(group).await?;
+        let (answer, written) = cell.step(&self.0.tasks, now, |shard, step| {
+            shard.consumer_heartbeat(group, beat, &topics, now, step)
+        });
+        self.0.alarm.set(cell.next_deadline());
+        settle(&cell, written.map_err(|error| unwritten(&error))?).await?;
+        Ok(answer?)
+    }
+
+    /// The topics as groups see them now.
+    pub(crate) fn topics(&self) -> Arc<TopicImage> {
+        self.0.images.latest()
+    }
+
+    /// What a group gets whose members do not ask for an assignor.
+    pub(crate) fn consumer_options(&self) -> &consumer::Options {
+        &self.0.options.consumer
+    }
+
     /// Commits for a member, or for a consumer without one. One answer for each offset.
     pub async fn commit_offsets(
         &self,
@@ -215,9 +271,9 @@ impl GroupCoordinator {
         offsets: Vec<(TopicPartition, Committed)>,
     ) -> Result<Vec<ErrorCode>, ErrorCode> {
         let cell = self.cell(group).await?;
-        let now = self.0.clock.now();
+        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
         let committed = cell.change(producer, now, |shard| {
-            shard.commit(group, from, offsets, producer.is_some(), now).map_err(Refusal::from)
+            shard.commit(group, from, offsets, producer.is_some(), &topics, now).map_err(Refusal::from)
         });
         let (results, last) = committed.map_err(|refusal| refusal.0)?;
         settle(&cell, last).await?;
@@ -241,6 +297,17 @@ impl GroupCoordinator {
             (one.partition, found)
         });
         Ok(told.collect())
+    }
+
+    /// Whether a member of the consumer protocol may fetch offsets with this epoch.
+    pub async fn check_fetch(
+        &self,
+        group: &str,
+        member_id: Option<&str>,
+        epoch: i32,
+    ) -> Result<(), ErrorCode> {
+        let cell = self.cell(group).await?;
+        cell.read(|shard| shard.check_fetch(group, member_id, epoch)).map_err(|refused| code(refused.error))
     }
 
     /// Commits for a consumer that is a member of nothing: a plugin, say.
@@ -298,7 +365,7 @@ impl GroupCoordinator {
     }
 
     /// What is known of a group; `None` if there is no such group.
-    pub async fn describe(&self, group: &str) -> Result<Option<Group>, ErrorCode> {
+    pub async fn describe(&self, group: &str) -> Result<Option<AnyGroup>, ErrorCode> {
         if self.0.topics.get(CONSUMER_OFFSETS).is_none() {
             return Ok(None);
         }
@@ -307,7 +374,7 @@ impl GroupCoordinator {
     }
 
     /// Every group.
-    pub async fn list(&self) -> Result<Vec<Group>, ErrorCode> {
+    pub async fn list(&self) -> Result<Vec<AnyGroup>, ErrorCode> {
         if self.0.topics.get(CONSUMER_OFFSETS).is_none() {
             return Ok(Vec::new());
         }

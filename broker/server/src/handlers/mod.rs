@@ -7,6 +7,8 @@ pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 mod committed;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
 #[cfg(test)]
 mod coordinator_tests;
 pub(crate) mod create_partitions;
