@@ -32,6 +32,7 @@ errors! {
         UnknownMember = 25, "the group does not know this member";
         InvalidSessionTimeout = 26, "the session timeout lies outside of group.min.session.timeout.ms and group.max.session.timeout.ms";
         RebalanceInProgress = 27, "the group is rebalancing; join again";
+        UnsupportedVersion = 35, "members of the consumer protocol commit with OffsetCommit 9 and later";
         InvalidRequest = 42, "the request contradicts itself";
         NonEmptyGroup = 68, "the group has members";
         GroupIdNotFound = 69, "there is no such group";

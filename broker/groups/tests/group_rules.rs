@@ -167,7 +167,8 @@ fn generations_are_checked() {
     assert_eq!(world.heartbeat("c-x", generation), Err(GroupError::UnknownMember));
     let old = world.ask_sync(sync("c-a", generation - 1, &[]));
     assert_eq!(world.synced(old), Err(GroupError::IllegalGeneration));
-    let member = |generation| Committer { member_id: "c-a".into(), instance_id: None, generation };
+    let member =
+        |generation| Committer { member_id: "c-a".into(), instance_id: None, generation, knows_epochs: true };
     assert_eq!(world.commit(&member(generation - 1), 0, 5, None), Err(GroupError::IllegalGeneration));
     assert_eq!(world.commit(&member(generation), 0, 5, None), Ok(()));
     assert_eq!(world.commit(&Committer::simple(), 0, 6, None), Err(GroupError::UnknownMember));
@@ -190,7 +191,12 @@ fn a_static_member_that_comes_back_keeps_its_assignment_and_fences_its_former_se
     assert_eq!((back.generation, &*back.member_id, back.skip_assignment), (1, "i-2", true));
     let asked = world.ask_sync(sync("i-2", 1, &[]));
     assert_eq!(world.synced(asked).unwrap().assignment, Bytes::from_static(b"all"));
-    let former = Committer { member_id: "i-1".into(), instance_id: Some("i".into()), generation: 1 };
+    let former = Committer {
+        member_id: "i-1".into(),
+        instance_id: Some("i".into()),
+        generation: 1,
+        knows_epochs: true,
+    };
     assert_eq!(world.shard.heartbeat("g", &former, world.now), Err(GroupError::FencedInstance));
     assert_eq!(world.commit(&former, 0, 1, None), Err(GroupError::FencedInstance));
     world.restart();

@@ -22,6 +22,11 @@ impl Group {
             return Ok(());
         }
         let member = self.known(&from.member_id)?;
+        if !transactional && !from.knows_epochs && member.profile.classic.is_none() {
+            let text =
+                "OffsetCommit version 9 or above must be used by members using the consumer group protocol";
+            return Err(Refused::new(GroupError::UnsupportedVersion, text));
+        }
         let (told, known) = (from.generation, member.current.epoch);
         let stale = |text: String| Refused::new(stale_error(member), text);
         let word = epoch_word(member);

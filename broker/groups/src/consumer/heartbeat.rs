@@ -15,6 +15,9 @@ use crate::consumer_records::{Change, GroupEpoch, TargetEpoch};
 use crate::error::GroupError;
 use crate::group::Step;
 
+/// The epoch that a new group goes on from, as Kafka has it.
+const FORMER_EPOCH: i32 = 1;
+
 /// What did not change since the last one may be left out.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeat {
@@ -342,7 +345,7 @@ impl Group {
             }
             // An epoch that nothing was assigned for yet (somebody has left) stands for this change too.
             let is_open = self.epoch.epoch > self.target_epoch.epoch && !resubscribed;
-            let epoch = self.epoch.epoch + i32::from(!is_open);
+            let epoch = self.epoch.epoch.max(FORMER_EPOCH) + i32::from(!is_open);
             self.change(Change::Epoch(Some(GroupEpoch { epoch, topics_hash })), step);
         }
         self.seen = Some(topics.version());

@@ -79,8 +79,8 @@ impl MemberState {
 }
 
 impl Current {
-    /// All that nobody else may have.
-    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+    /// All that nobody else may have: what it has, and what it has not given back.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.assigned.keys().chain(self.revoking.keys())
     }
 }

@@ -23,18 +23,32 @@ pub struct Resolved {
 /// What a client's expression may grow to in memory.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
 
-/// An error is what is wrong with it, in words.
+/// What `regex` says of an expression, and what RE2 says.
+const WORDS: &[(&str, &str)] = &[
+    ("unclosed group", "missing closing )"),
+    ("unclosed character class", "missing closing ]"),
+    ("unopened group", "unexpected )"),
+    ("repetition operator missing expression", "missing argument to repetition operator"),
+    ("unrecognized escape sequence", "invalid escape sequence"),
+    ("incomplete escape sequence", "trailing backslash at end of expression"),
+    ("invalid character class range", "invalid character class range"),
+];
+
+/// An error is what is wrong with it, in RE2's words.
 pub(super) fn compile(regex: &str) -> Result<Regex, String> {
-    let whole = format!("^(?:{})$", unquote(regex));
+    let plain = unquote(regex);
     // Alone first, so that an unbalanced `)` cannot end the group around it.
-    let built = build(&unquote(regex)).and_then(|_| build(&whole));
+    let built = build(&plain).and_then(|_| build(&format!("^(?:{plain})$")));
     built.map_err(|error| match error {
-        regex::Error::Syntax(text) => {
-            text.lines().last().unwrap_or_default().trim_start_matches("error: ").into()
-        }
         regex::Error::CompiledTooBig(_) => "expression too large".to_string(),
-        other => other.to_string(),
+        other => words(&other.to_string()),
     })
+}
+
+fn words(error: &str) -> String {
+    let known = WORDS.iter().find(|(ours, _)| error.contains(ours)).map(|(_, re2)| *re2);
+    let last_line = error.lines().last().unwrap_or_default();
+    known.unwrap_or(last_line.trim_start_matches("error: ")).to_string()
 }
 
 fn build(regex: &str) -> Result<Regex, regex::Error> {
@@ -98,5 +112,7 @@ mod tests {
         for wrong in ["(", "a)", "a)(b", "[", "*", "(?<n", "\\", "(a{1000}){1000}"] {
             assert!(compile(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(compile("a(").unwrap_err(), "missing closing )");
+        assert_eq!(compile("*a").unwrap_err(), "missing argument to repetition operator");
     }
 }

@@ -46,12 +46,14 @@ pub struct Committer {
     pub member_id: String,
     pub instance_id: Option<String>,
     pub generation: i32,
+    /// Whether its request can say a member epoch; of transactions, always.
+    pub knows_epochs: bool,
 }
 
 impl Committer {
     /// One that is a member of nothing.
     pub fn simple() -> Self {
-        Committer { member_id: String::new(), instance_id: None, generation: -1 }
+        Committer { member_id: String::new(), instance_id: None, generation: -1, knows_epochs: true }
     }
 }
 

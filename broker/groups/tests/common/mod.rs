@@ -104,7 +104,7 @@ impl World {
     }
 
     pub fn heartbeat(&mut self, member: &str, generation: i32) -> Result<(), GroupError> {
-        let from = Committer { member_id: member.into(), instance_id: None, generation };
+        let from = Committer { member_id: member.into(), instance_id: None, generation, knows_epochs: true };
         self.shard.heartbeat("g", &from, self.now)
     }
 

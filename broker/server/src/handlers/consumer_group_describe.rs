@@ -37,6 +37,8 @@ pub(crate) async fn handle(
         }
         groups.push(told);
     }
+    // As Kafka orders them: what nobody can have is told first.
+    groups.sort_by_key(|group| group.error_code != ErrorCode::InvalidGroupId.code());
     message!(ConsumerGroupDescribeResponse { groups })
 }
 
@@ -73,8 +75,8 @@ fn described(group: &Group, member: &Member, topics: &TopicImage) -> Described {
         client_id: profile.client_id.as_str().into(),
         client_host: profile.client_host.as_str().into(),
         subscribed_topic_names: profile.topics.iter().map(|name| (&**name).into()).collect(),
-        subscribed_topic_regex: profile.regex.as_deref().map(StrBytes::from),
-        assignment: assignment(member.current.assigned.keys(), topics),
+        subscribed_topic_regex: Some(profile.regex.as_deref().unwrap_or_default().into()),
+        assignment: assignment(member.current.places(), topics),
         target_assignment: assignment(&target, topics),
         member_type: if profile.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
     })
