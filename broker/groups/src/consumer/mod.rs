@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use flumen_types::{Millis, PartitionId, Timestamp, TopicId};
 
-pub use assign::Assignor;
+pub use assign::{Assignor, Candidate, Situation};
 pub use heartbeat::{Answer, Heartbeat, Refused};
 pub use member::{ClassicMember, Current, Member, MemberState, Owned, Profile};
 pub use pattern::Resolved;

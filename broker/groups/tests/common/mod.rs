@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use flumen_groups::consumer::TopicImage;
+use flumen_groups::consumer::{self, Answer, Heartbeat, Refused as Refusal, TopicImage, TopicShape};
 use flumen_groups::group::{Join, Joined, Leaving, Options, Refused, Reply, Step, Sync, Synced, Waiter};
 use flumen_groups::{Committed, Committer, GroupEntry, GroupError, GroupShard};
-use flumen_types::{LeaderEpoch, Millis, Offset, ProducerId, Timestamp, TopicPartition};
+use flumen_types::{
+    LeaderEpoch, Millis, Offset, PartitionId, ProducerId, Timestamp, TopicId, TopicPartition,
+};
 
 #[derive(Clone, Debug)]
 pub enum Written {
@@ -87,6 +89,27 @@ impl World {
             }
         }
         self.shard.loaded(self.now);
+    }
+
+    /// From now on there are these topics; a topic's id follows from its name.
+    pub fn set_topics(&mut self, topics: &[(&str, i32)]) {
+        let shapes = topics.iter().map(|(name, partitions)| {
+            ((*name).into(), TopicShape { id: topic_id(name), partitions: *partitions })
+        });
+        self.topics = TopicImage::new(self.topics.version() + 1, shapes);
+    }
+
+    /// A heartbeat of the consumer protocol.
+    pub fn beat(&mut self, beat: &Heartbeat) -> Result<Answer, Refusal> {
+        let mut step = Step::default();
+        let topics = self.topics.clone();
+        let answer = self.shard.consumer_heartbeat("g", beat, &topics, self.now, &mut step);
+        self.take(step);
+        answer
+    }
+
+    pub fn group(&self) -> &consumer::Group {
+        self.shard.get("g").and_then(|kept| kept.group.consumer()).expect("a group of the consumer protocol")
     }
 
     pub fn ask_join(&mut self, join: Join) -> Waiter {
@@ -195,5 +218,41 @@ pub fn sync(member: &str, generation: i32, assignments: &[(&str, &str)]) -> Sync
         protocol_type: None,
         protocol: None,
         assignments: assignments.collect(),
+    }
+}
+
+pub fn topic_id(name: &str) -> TopicId {
+    let mut bytes = [0; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    TopicId::from_bytes(bytes)
+}
+
+/// Partitions of one topic.
+pub fn places(topic: &str, partitions: impl IntoIterator<Item = i32>) -> consumer::Assignment {
+    partitions.into_iter().map(|partition| (topic_id(topic), PartitionId(partition))).collect()
+}
+
+/// A first heartbeat for topic `t`.
+pub fn first_beat(member: &str) -> Heartbeat {
+    Heartbeat {
+        member_id: member.into(),
+        epoch: 0,
+        rebalance_timeout: Some(Millis(60_000)),
+        topics: Some(vec!["t".into()]),
+        owned: Some(consumer::Assignment::new()),
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        ..Heartbeat::default()
+    }
+}
+
+/// A heartbeat that says nothing new.
+pub fn beat(member: &str, epoch: i32) -> Heartbeat {
+    Heartbeat {
+        member_id: member.into(),
+        epoch,
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        ..Heartbeat::default()
     }
 }
