@@ -114,6 +114,12 @@ impl Reader {
         self.take(length, what)
     }
 
+    /// Never compact.
+    pub(crate) fn nullable_bytes(&mut self, what: &'static str) -> Result<Option<Bytes>, WireError> {
+        let length = self.length(Width::Int, what)?;
+        length.map(|length| self.take(length, what)).transpose()
+    }
+
     /// `None` is null. At most as many as bytes are left: every element takes one at least.
     pub(crate) fn count(&mut self, flexible: bool, what: &'static str) -> Result<Option<usize>, WireError> {
         let count = self.length(Width::of_bytes(flexible), what)?;

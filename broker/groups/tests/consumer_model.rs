@@ -10,14 +10,20 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{World, first_beat};
+use bytes::Bytes;
+use common::classic::{assigned, assignment, subscription};
+use common::{World, first_beat, join, sync, topic_id};
 use flumen_groups::GroupError;
-use flumen_groups::consumer::{Answer, Assignment, Heartbeat, Options as ConsumerOptions, State};
-use flumen_groups::group::Options;
-use flumen_types::{Millis, Timestamp};
+use flumen_groups::consumer::{
+    Answer, Assignment, Heartbeat, Options as ConsumerOptions, State, TopicImage, TopicShape,
+};
+use flumen_groups::group::{Join, Joined, Options, Reply, Waiter};
+use flumen_types::{Millis, Timestamp, TopicId};
 use proptest::prelude::*;
 
 const CLIENTS: usize = 5;
+/// This one speaks the classic protocol, so that the group goes over and back.
+const CLASSIC: usize = 4;
 const SESSION: i64 = 45_000;
 const REBALANCE: i64 = 60_000;
 
@@ -54,6 +60,8 @@ struct Client {
     /// The next heartbeat says everything.
     full: bool,
     subscription: usize,
+    /// A join of the classic protocol that waits for others.
+    joining: Option<Waiter>,
 }
 
 /// By regular expression or by name.
@@ -102,6 +110,23 @@ impl Client {
         }
     }
 
+    /// An answer that says nothing new.
+    fn hear_again(&mut self, now: Timestamp) {
+        self.heard_at = now;
+        self.quit_at = now;
+    }
+
+    /// From the first time on that it is told.
+    fn must_rejoin(&mut self, now: Timestamp) {
+        self.heard_at = now;
+        self.full = true;
+    }
+
+    /// The numbers of the partitions of a topic that it uses.
+    fn numbers(&self, topic: TopicId) -> Vec<i32> {
+        self.held.iter().filter(|place| place.0 == topic).map(|place| place.1.0).collect()
+    }
+
     fn must_be_fenced(&self, now: Timestamp) -> bool {
         now.since(self.heard_at) >= SESSION || now.since(self.quit_at) >= REBALANCE
     }
@@ -111,19 +136,23 @@ impl Client {
         self.held.clear();
         self.told.clear();
         self.full = true;
+        self.joining = None;
     }
 }
 
 struct Model {
     world: World,
     clients: Vec<Client>,
+    /// How many changes of topics there have been.
+    changes: u8,
 }
 
 impl Model {
     fn new(interval: i64) -> Self {
         let consumer =
             ConsumerOptions { assignment_interval: Millis(interval), ..ConsumerOptions::default() };
-        let mut world = World::new(Options { consumer, ..Options::default() });
+        let options = Options { consumer, initial_rebalance_delay: Millis(0), ..Options::default() };
+        let mut world = World::new(options);
         world.set_topics(TOPICS[0]);
         let client = |n| Client {
             n,
@@ -135,21 +164,25 @@ impl Model {
             quit_at: Timestamp(0),
             full: true,
             subscription: 0,
+            joining: None,
         };
-        Model { clients: (0..CLIENTS).map(client).collect(), world }
+        Model { clients: (0..CLIENTS).map(client).collect(), world, changes: 0 }
     }
 
     fn step(&mut self, step: &Do) {
         match *step {
             Do::Beat(n) => self.beat(n),
+            Do::Lose(CLASSIC) => self.classic_turn(false),
             Do::Lose(n) => {
                 let beat = self.clients[n].heartbeat();
                 let _ = self.world.beat(&beat);
                 self.clients[n].full = true;
             }
             Do::GiveBack(n) => {
-                let told = self.clients[n].told.clone();
-                self.clients[n].held.retain(|place| told.contains(place));
+                let client = &mut self.clients[n];
+                // A classic client rejoins to say so.
+                client.full |= n == CLASSIC && !client.held.is_subset(&client.told);
+                client.held.retain(|place| client.told.contains(place));
             }
             Do::Leave(n) => self.leave(n),
             Do::Crash(n) => {
@@ -160,30 +193,134 @@ impl Model {
                 self.clients[n].subscription = subscription;
                 self.clients[n].full = true;
             }
-            Do::Topics(n) => self.world.set_topics(TOPICS[n]),
+            Do::Topics(n) => self.set_topics(TOPICS[n]),
             Do::Pass(millis) => self.pass(millis),
             Do::Restart => self.restart(),
         }
         self.check();
     }
 
+    /// A topic that comes back under its name has another id.
+    fn set_topics(&mut self, topics: &[(&str, i32)]) {
+        self.changes = self.changes.wrapping_add(1);
+        let before = self.world.topics.clone();
+        let shapes = topics.iter().map(|(name, partitions)| {
+            let mut new_id = topic_id(name).to_bytes();
+            new_id[15] = self.changes;
+            let id = before.get(name).map_or(TopicId::from_bytes(new_id), |shape| shape.id);
+            ((*name).into(), TopicShape { id, partitions: *partitions })
+        });
+        self.world.topics = TopicImage::new(before.version() + 1, shapes);
+    }
+
+    fn id_of(&self, topic: &str) -> Option<TopicId> {
+        self.world.topics.get(topic).map(|shape| shape.id)
+    }
+
     fn beat(&mut self, n: usize) {
+        if n == CLASSIC {
+            return self.classic_turn(true);
+        }
         let now = self.world.now;
         let client = &mut self.clients[n];
         match self.world.beat(&client.heartbeat()) {
             Ok(answer) => client.hear(&answer, now),
             Err(refused) => match refused.error {
                 GroupError::FencedMemberEpoch | GroupError::UnknownMember => client.abandon(),
-                // A former life of it still has its place, or nobody is there to join.
+                // A former life of it still has its place, nobody is there to join, or it has been taken
+                // out and the group is a classic one.
                 GroupError::UnreleasedInstance | GroupError::GroupIdNotFound => client.abandon(),
                 error => panic!("{error:?}: {}", refused.text),
             },
         }
     }
 
+    /// A heartbeat, or what it takes to join again; cooperatively, as librdkafka and Java do.
+    fn classic_turn(&mut self, heard: bool) {
+        let now = self.world.now;
+        let client = &self.clients[CLASSIC];
+        let (id, epoch) = (client.id(), client.epoch);
+        if epoch > 0 && !client.full {
+            match self.world.heartbeat(&id, epoch) {
+                Ok(()) if heard => self.clients[CLASSIC].hear_again(now),
+                Err(GroupError::RebalanceInProgress) if heard => self.clients[CLASSIC].must_rejoin(now),
+                Err(GroupError::UnknownMember | GroupError::IllegalGeneration) if heard => {
+                    self.clients[CLASSIC].abandon();
+                }
+                _ => {}
+            }
+            return;
+        }
+        if client.joining.is_some() {
+            return self.classic_joined();
+        }
+        let (topics, _) = SUBSCRIPTIONS[client.subscription];
+        // It gives back what it consumes no longer before it joins.
+        let consumed: Vec<_> = topics.iter().filter_map(|topic| Some((*topic, self.id_of(topic)?))).collect();
+        let client = &mut self.clients[CLASSIC];
+        client.held.retain(|(topic, _)| consumed.iter().any(|(_, id)| id == topic));
+        let held: Vec<_> = consumed.iter().map(|(topic, id)| (*topic, client.numbers(*id))).collect();
+        let metadata = subscription(&held);
+        let member_id = if self.world.is_member(&id) { id.clone() } else { String::new() };
+        // Whoever has lost its place has lost its partitions.
+        let metadata = if member_id.is_empty() { subscription(&held_by_nobody(topics)) } else { metadata };
+        if member_id.is_empty() {
+            self.clients[CLASSIC].abandon();
+        }
+        let asked = self.world.ask_join(Join {
+            session_timeout: Millis(SESSION),
+            rebalance_timeout: Millis(REBALANCE),
+            client_id: "m4".into(),
+            protocols: vec![("cooperative-sticky".into(), metadata)],
+            ..join(&member_id, &self.clients[CLASSIC].life.to_string())
+        });
+        self.clients[CLASSIC].full = true;
+        self.clients[CLASSIC].joining = heard.then_some(asked);
+        self.classic_joined();
+    }
+
+    /// Goes on if the join is answered: it may have to wait for a former life of the client.
+    fn classic_joined(&mut self) {
+        let Some(asked) = self.clients[CLASSIC].joining else { return };
+        let Some(Reply::Join(answer)) = self.world.replies.remove(&asked) else { return };
+        self.clients[CLASSIC].joining = None;
+        // Refused: the group has gone over meanwhile, and it joins again.
+        let Ok(joined) = answer else { return };
+        self.classic_sync(&joined);
+    }
+
+    fn classic_sync(&mut self, joined: &Joined) {
+        let (topics, _) = SUBSCRIPTIONS[self.clients[CLASSIC].subscription];
+        let mut told = sync(&joined.member_id, joined.generation, &[]);
+        if joined.leader == joined.member_id {
+            told.assignments = vec![(joined.member_id.to_string(), self.all_of(topics))];
+        }
+        let asked = self.world.ask_sync(told);
+        let Some(Reply::Sync(Ok(synced))) = self.world.replies.remove(&asked) else { return };
+        let answer = Answer {
+            member_id: joined.member_id.clone(),
+            epoch: joined.generation,
+            heartbeat_interval: Millis(0),
+            assigned: Some(assigned(&synced.assignment, |topic| self.id_of(topic))),
+        };
+        self.clients[CLASSIC].hear(&answer, self.world.now);
+    }
+
+    /// What the only member of a classic group gives itself.
+    fn all_of(&self, topics: &[&str]) -> Bytes {
+        let shapes =
+            topics.iter().filter_map(|topic| Some((*topic, self.world.topics.get(topic)?.partitions)));
+        assignment(&shapes.map(|(topic, count)| (topic, (0..count).collect())).collect::<Vec<_>>())
+    }
+
     fn leave(&mut self, n: usize) {
         let client = &mut self.clients[n];
         client.abandon();
+        if n == CLASSIC {
+            let _ = self.world.leave(&client.id());
+            client.life += 1;
+            return;
+        }
         let epoch = if client.n == 0 { -2 } else { -1 };
         let beat = Heartbeat {
             member_id: client.id(),
@@ -206,9 +343,9 @@ impl Model {
     }
 
     fn restart(&mut self) {
-        let before = self.world.shard.get("g").map(|kept| kept.group.consumer().unwrap().clone());
+        let before = self.world.shard.get("g").and_then(|kept| kept.group.consumer()).cloned();
         self.world.restart();
-        let after = self.world.shard.get("g").map(|kept| kept.group.consumer().unwrap());
+        let after = self.world.shard.get("g").and_then(|kept| kept.group.consumer());
         match (&before, after) {
             (Some(before), Some(after)) => {
                 assert!(before.lasting() == after.lasting(), "{:?}\n{:?}", before.lasting(), after.lasting())
@@ -257,6 +394,10 @@ impl Model {
         assert_eq!(loads, [1, 1, 2, 2, 2], "{:#?}", self.clients);
         self.restart();
     }
+}
+
+fn held_by_nobody<'a>(topics: &[&'a str]) -> Vec<(&'a str, Vec<i32>)> {
+    topics.iter().map(|topic| (*topic, Vec::new())).collect()
 }
 
 fn steps() -> impl Strategy<Value = Vec<Do>> {

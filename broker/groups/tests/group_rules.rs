@@ -210,7 +210,7 @@ fn an_administrator_removes_a_static_member_by_its_instance() {
     world.joined(asked).unwrap();
     let mut step = Step::default();
     let leaving = ["i", "j"].map(|id| Leaving { member_id: String::new(), instance_id: Some(id.into()) });
-    let answers = world.shard.leave("g", &leaving, world.now, &mut step);
+    let answers = world.shard.leave("g", &leaving, &world.topics, world.now, &mut step);
     world.take(step);
     assert_eq!(answers, [Ok(()), Err(GroupError::UnknownMember)]);
     assert_eq!(state(&world), State::Empty);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use flumen_groups::consumer::Assignor;
+use flumen_groups::consumer::{Assignor, MigrationPolicy};
 use flumen_protocol::FRAME_BYTES_MAX;
 use flumen_types::{ByteSize, Millis};
 
@@ -48,6 +48,8 @@ pub struct Options {
     pub consumer_assignors: Vec<Assignor>,
     /// `group.consumer.assignment.interval.ms`
     pub consumer_assignment_interval: Duration,
+    /// `group.consumer.migration.policy`
+    pub consumer_migration: MigrationPolicy,
     /// `offsets.retention.minutes`
     pub offsets_retention: Duration,
     /// `transaction.max.timeout.ms`
@@ -103,6 +105,7 @@ impl Options {
             consumer_group_size_max: i32::MAX as usize,
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
             consumer_assignment_interval: Duration::from_secs(1),
+            consumer_migration: MigrationPolicy::default(),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             transaction_timeout_max: Duration::from_secs(15 * 60),
             transactional_id_expiration: Duration::from_secs(7 * 24 * 3600),

@@ -8,8 +8,8 @@ use flumen_types::{Millis, Timestamp};
 
 use super::assign::{Candidate, Situation};
 use super::{
-    Assignment, Assignor, Current, Group, LEAVE, LEAVE_STATIC, Member, Options, Owned, Profile, Resolved,
-    TopicImage, pattern,
+    Assignment, Assignor, Current, Group, LEAVE, LEAVE_STATIC, Member, MemberState, Options, Owned, Profile,
+    Resolved, TopicImage, pattern,
 };
 use crate::consumer_records::{Change, GroupEpoch, TargetEpoch};
 use crate::error::GroupError;
@@ -171,7 +171,8 @@ impl Group {
             self.replace(&former, &id, step);
         }
         let before = self.members.get(&id).map(|member| member.current.assigned.clone()).unwrap_or_default();
-        let resubscribed = self.update(&id, beat, step);
+        let profile = beat.profile(&self.profile(&id));
+        let resubscribed = self.update(&id, profile, step);
         self.compare_topics(resubscribed, topics, now, step);
         self.assign_if_due(topics, now, options, step);
         self.reconcile(&id, beat.owned.as_ref(), topics, now, step);
@@ -187,7 +188,7 @@ impl Group {
         options: &Options,
     ) -> Answer {
         let member = self.members.get_mut(id).expect("it was admitted");
-        member.session_ends = Some(now.plus(options.session_timeout));
+        member.heard_of(now, options);
         let assigned = &member.current.assigned;
         let changed = !assigned.keys().eq(before.keys());
         Answer {
@@ -222,28 +223,28 @@ impl Group {
                 )),
             },
             holder => {
-                check_epoch(self.static_member(instance, holder, beat)?, beat)?;
+                check_epoch(self.static_member(instance, holder, &beat.member_id)?, beat)?;
                 Ok(None)
             }
         }
     }
 
-    fn static_member<'a>(
+    pub(super) fn static_member<'a>(
         &self,
         instance: &str,
         holder: Option<&'a Member>,
-        beat: &Heartbeat,
+        member_id: &str,
     ) -> Result<&'a Member, Refused> {
         let Some(holder) = holder else {
             let text = format!("Instance id {instance} is unknown.");
             return Err(Refused::new(GroupError::UnknownMember, text));
         };
-        if *holder.id == *beat.member_id {
+        if *holder.id == *member_id {
             return Ok(holder);
         }
         let text = format!(
-            "Static member {} with instance id {instance} was fenced by member {}.",
-            beat.member_id, holder.id
+            "Static member {member_id} with instance id {instance} was fenced by member {}.",
+            holder.id
         );
         Err(Refused::new(GroupError::FencedInstance, text))
     }
@@ -253,7 +254,7 @@ impl Group {
             None => self.known(&beat.member_id)?,
             Some(instance) => {
                 let holder = self.instances.get(instance).and_then(|id| self.members.get(id));
-                self.static_member(instance, holder, beat)?
+                self.static_member(instance, holder, &beat.member_id)?
             }
         };
         let id = member.id.clone();
@@ -261,7 +262,7 @@ impl Group {
             let current = Current { epoch: LEAVE_STATIC, revoking: Owned::new(), ..member.current.clone() };
             self.change(Change::Current { id: id.clone(), current: Some(current) }, step);
             if let Some(member) = self.members.get_mut(&id) {
-                member.revocation_ends = None;
+                member.task_ends = None;
             }
         } else {
             self.remove(&id, step);
@@ -271,7 +272,7 @@ impl Group {
     }
 
     /// Takes a member out; whoever comes next has the others assigned anew.
-    fn remove(&mut self, id: &Arc<str>, step: &mut Step) {
+    pub(super) fn remove(&mut self, id: &Arc<str>, step: &mut Step) {
         self.take_out(id, step);
         let epoch = GroupEpoch { epoch: self.epoch.epoch + 1, ..self.epoch };
         self.change(Change::Epoch(Some(epoch)), step);
@@ -289,7 +290,7 @@ impl Group {
     }
 
     /// A static member has come back under another id: it has what its former self had.
-    fn replace(&mut self, former: &Arc<str>, id: &Arc<str>, step: &mut Step) {
+    pub(super) fn replace(&mut self, former: &Arc<str>, id: &Arc<str>, step: &mut Step) {
         let Some(member) = self.members.get(former).cloned() else { return };
         let target = self.targets.get(former).cloned();
         for change in [
@@ -307,12 +308,15 @@ impl Group {
         }
     }
 
+    /// What it has said of itself so far.
+    pub(super) fn profile(&self, id: &str) -> Profile {
+        self.members.get(id).map(|member| member.profile.clone()).unwrap_or_default()
+    }
+
     /// Takes in what it says of itself; whether it consumes other topics now.
-    fn update(&mut self, id: &Arc<str>, beat: &Heartbeat, step: &mut Step) -> bool {
-        let before = self.members.get(id).map(|member| member.profile.clone());
-        let is_new = before.is_none();
-        let before = before.unwrap_or_default();
-        let profile = beat.profile(&before);
+    pub(super) fn update(&mut self, id: &Arc<str>, profile: Profile, step: &mut Step) -> bool {
+        let is_new = !self.members.contains_key(id);
+        let before = self.profile(id);
         let same_pattern = profile.pattern() == before.pattern();
         let resubscribed = is_new || profile.topics != before.topics || !same_pattern;
         if is_new || profile != before {
@@ -333,7 +337,13 @@ impl Group {
     }
 
     /// Raises the group's epoch if its members consume other topics, or these are others now.
-    fn compare_topics(&mut self, resubscribed: bool, topics: &TopicImage, now: Timestamp, step: &mut Step) {
+    pub(super) fn compare_topics(
+        &mut self,
+        resubscribed: bool,
+        topics: &TopicImage,
+        now: Timestamp,
+        step: &mut Step,
+    ) {
         if !resubscribed && self.seen == Some(topics.version()) {
             return;
         }
@@ -362,11 +372,23 @@ impl Group {
         }
     }
 
-    fn assign_if_due(&mut self, topics: &TopicImage, now: Timestamp, options: &Options, step: &mut Step) {
+    /// Whether changes wait to be assigned, and have waited for each other long enough.
+    pub(super) fn must_assign(&self, now: Timestamp, options: &Options) -> bool {
         let TargetEpoch { epoch, assigned_at } = self.target_epoch;
         // A member that is alone need not be assigned together with others.
         let waits = epoch > 0 && self.members.len() > 1 && now >= assigned_at;
-        if self.epoch.epoch <= epoch || (waits && now < assigned_at.plus(options.assignment_interval)) {
+        let waits = waits && now < assigned_at.plus(options.assignment_interval);
+        self.epoch.epoch > epoch && !waits
+    }
+
+    pub(super) fn assign_if_due(
+        &mut self,
+        topics: &TopicImage,
+        now: Timestamp,
+        options: &Options,
+        step: &mut Step,
+    ) {
+        if !self.must_assign(now, options) {
             return;
         }
         let assigned = self.assignor(options).assign(&self.situation(topics));
@@ -400,9 +422,9 @@ impl Group {
     /// Begins the sessions of the members that the log has brought back.
     pub fn begin_sessions(&mut self, now: Timestamp, options: &Options) {
         for member in self.members.values_mut() {
-            member.session_ends.get_or_insert(now.plus(options.session_timeout));
-            if member.current.state == super::MemberState::Unrevoked {
-                member.revocation_ends.get_or_insert(now.plus(member.profile.rebalance_timeout));
+            member.heard_of(now, options);
+            if member.profile.classic.is_none() && member.current.state == MemberState::Unrevoked {
+                member.task_ends = Some(now.plus(member.profile.rebalance_timeout));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flumen_types::{Millis, Timestamp};
 
-use super::{LEAVE_STATIC, Place};
+use super::{LEAVE_STATIC, Options, Place};
 
 /// Partitions, and the epoch at which the member got each.
 pub type Owned = BTreeMap<Place, i32>;
@@ -18,8 +18,9 @@ pub struct Member {
     pub current: Current,
     /// `None` until it is heard of, or the broker has started.
     pub(super) session_ends: Option<Timestamp>,
-    /// Until when it must have given back what it is being asked for.
-    pub(super) revocation_ends: Option<Timestamp>,
+    /// Until when it must have done what it is asked to: give back; of the classic protocol, rejoin or
+    /// sync.
+    pub(super) task_ends: Option<Timestamp>,
 }
 
 /// What a member says of itself.
@@ -99,7 +100,7 @@ impl Member {
             profile: Profile::default(),
             current: Current::default(),
             session_ends: None,
-            revocation_ends: None,
+            task_ends: None,
         }
     }
 
@@ -113,7 +114,13 @@ impl Member {
         self.current.state == MemberState::Stable && self.current.epoch == assignment_epoch
     }
 
+    /// It is heard of now.
+    pub(super) fn heard_of(&mut self, now: Timestamp, options: &Options) {
+        let classic = self.profile.classic.as_ref().map(|classic| classic.session_timeout);
+        self.session_ends = Some(now.plus(classic.unwrap_or(options.session_timeout)));
+    }
+
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Timestamp> {
-        self.session_ends.into_iter().chain(self.revocation_ends)
+        self.session_ends.into_iter().chain(self.task_ends)
     }
 }

@@ -17,12 +17,17 @@
 //!   changes read back from the log make the same group. Sessions and the time to revoke do not last:
 //!   they begin anew at start.
 //!
+//! Members of the classic protocol may be among the others while an application goes over from one to
+//! the other (`classic`); when only they are left, the group becomes theirs again (`migrate`).
+//!
 //! Not here: members that wait. Every request is answered at once.
 
 mod assign;
+mod classic;
 mod commit;
 mod heartbeat;
 mod member;
+mod migrate;
 mod pattern;
 mod reconcile;
 mod topics;
@@ -66,6 +71,37 @@ pub struct Options {
     pub assignors: Vec<Assignor>,
     /// group.consumer.assignment.interval.ms: changes within it are assigned together.
     pub assignment_interval: Millis,
+    /// group.consumer.migration.policy
+    pub migration: MigrationPolicy,
+}
+
+/// Which groups with members may go over to the other protocol; those without always may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    #[default]
+    Bidirectional,
+    Upgrade,
+    Downgrade,
+    Disabled,
+}
+
+impl MigrationPolicy {
+    pub fn name(self) -> &'static str {
+        match self {
+            MigrationPolicy::Bidirectional => "bidirectional",
+            MigrationPolicy::Upgrade => "upgrade",
+            MigrationPolicy::Downgrade => "downgrade",
+            MigrationPolicy::Disabled => "disabled",
+        }
+    }
+
+    fn upgrades(self) -> bool {
+        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Upgrade)
+    }
+
+    fn downgrades(self) -> bool {
+        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Downgrade)
+    }
 }
 
 impl Default for Options {
@@ -76,6 +112,7 @@ impl Default for Options {
             members_max: i32::MAX as usize,
             assignors: vec![Assignor::Uniform, Assignor::Range],
             assignment_interval: Millis(1_000),
+            migration: MigrationPolicy::default(),
         }
     }
 }

@@ -21,16 +21,18 @@ impl Group {
     ) {
         let Some(member) = self.members.get(id) else { return };
         let Some(next) = self.next(member, owned, topics) else { return };
+        // One of the classic protocol is given its time when it is told to rejoin.
+        let is_timed = member.profile.classic.is_none();
         let must_revoke = next.state == MemberState::Unrevoked;
-        let begins = must_revoke && (member.revocation_ends.is_none() || next.epoch != member.current.epoch);
+        let begins = must_revoke && (member.task_ends.is_none() || next.epoch != member.current.epoch);
         if next != member.current {
             self.change(Change::Current { id: id.clone(), current: Some(next) }, step);
         }
         let Some(member) = self.members.get_mut(id) else { return };
-        if begins {
-            member.revocation_ends = Some(now.plus(member.profile.rebalance_timeout));
-        } else if !must_revoke {
-            member.revocation_ends = None;
+        if is_timed && begins {
+            member.task_ends = Some(now.plus(member.profile.rebalance_timeout));
+        } else if is_timed && !must_revoke {
+            member.task_ends = None;
         }
     }
 

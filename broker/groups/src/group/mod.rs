@@ -20,6 +20,7 @@
 
 mod join;
 mod member;
+mod migrate;
 mod rebalance;
 mod session;
 
@@ -31,6 +32,7 @@ use flumen_types::{Millis, Timestamp};
 
 pub use join::Join;
 pub use member::Member;
+pub(crate) use migrate::{Former, FormerMember};
 pub use session::{Leaving, Sync};
 
 use crate::consumer;

@@ -22,7 +22,7 @@ use crate::consumer::TopicImage;
 use crate::consumer_records::Change;
 use crate::deadlines::Deadlines;
 use crate::error::GroupError;
-use crate::group::{Group, Join, Leaving, Options, Refused, Reply, State, Step, Sync, Waiter};
+use crate::group::{Former, Group, Join, Leaving, Options, Refused, Reply, State, Step, Sync, Waiter};
 use crate::group_records::GroupEntry;
 use crate::offset_records::Committed;
 use crate::offsets::Entry;
@@ -81,7 +81,14 @@ impl GroupShard {
         self.groups.values()
     }
 
-    pub fn join(&mut self, group: &str, join: Join, waiter: Waiter, now: Timestamp) -> Step {
+    pub fn join(
+        &mut self,
+        group: &str,
+        join: Join,
+        waiter: Waiter,
+        topics: &TopicImage,
+        now: Timestamp,
+    ) -> Step {
         let mut step = Step::default();
         if group.is_empty() || (!join.member_id.is_empty() && !self.groups.contains_key(group)) {
             let error = if group.is_empty() { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
@@ -89,54 +96,72 @@ impl GroupShard {
             step.replies.push((waiter, Reply::Join(Err(refused))));
             return step;
         }
+        self.make(group, now).clear_vacant(now, &mut step);
         let options = self.options.clone();
-        let kept = self.make(group, now);
-        if let AnyGroup::Consumer(former) = &kept.group
-            && former.is_empty()
-        {
-            step.changes.extend(former.tombstones());
-            kept.group = AnyGroup::Classic(Group::new(group.into(), now));
-        }
-        match &mut kept.group {
+        match &mut self.make(group, now).group {
             AnyGroup::Classic(group) => group.join(join, waiter, now, &options, &mut step),
-            AnyGroup::Consumer(_) => {
-                let member_id = join.member_id.as_str().into();
-                let refused = Refused { error: GroupError::InconsistentProtocol, member_id };
-                step.replies.push((waiter, Reply::Join(Err(refused))));
+            AnyGroup::Consumer(_) => self.join_consumer(group, join, waiter, topics, now, &mut step),
+        }
+        self.settle(group);
+        step
+    }
+
+    pub fn sync(
+        &mut self,
+        group: &str,
+        sync: Sync,
+        waiter: Waiter,
+        topics: &TopicImage,
+        now: Timestamp,
+    ) -> Step {
+        let mut step = Step::default();
+        let options = &self.options;
+        match self.groups.get_mut(group).map(|kept| &mut kept.group) {
+            Some(AnyGroup::Classic(group)) => group.sync(sync, waiter, now, options, &mut step),
+            Some(AnyGroup::Consumer(group)) => {
+                let synced = group.sync_classic(&sync, topics, now, &options.consumer);
+                step.replies.push((waiter, Reply::Sync(synced)));
+            }
+            None => {
+                let empty = group.is_empty();
+                let error = if empty { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
+                step.replies.push((waiter, Reply::Sync(Err(error))));
             }
         }
         self.settle(group);
         step
     }
 
-    pub fn sync(&mut self, group: &str, sync: Sync, waiter: Waiter, now: Timestamp) -> Step {
-        let mut step = Step::default();
-        let Some(classic) = classic(&mut self.groups, group) else {
-            let error = if group.is_empty() { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
-            step.replies.push((waiter, Reply::Sync(Err(error))));
-            return step;
-        };
-        classic.sync(sync, waiter, now, &self.options, &mut step);
-        self.settle(group);
-        step
-    }
-
     pub fn heartbeat(&mut self, group: &str, from: &Committer, now: Timestamp) -> Result<(), GroupError> {
-        let classic = classic(&mut self.groups, group).ok_or(GroupError::UnknownMember)?;
-        classic.heartbeat(&from.member_id, from.instance_id.as_deref(), from.generation, now)
+        let (member_id, instance_id) = (&from.member_id, from.instance_id.as_deref());
+        let heard = match self.groups.get_mut(group).map(|kept| &mut kept.group) {
+            Some(AnyGroup::Classic(group)) => group.heartbeat(member_id, instance_id, from.generation, now),
+            Some(AnyGroup::Consumer(group)) => {
+                let options = &self.options.consumer;
+                group.heartbeat_classic(member_id, instance_id, from.generation, now, options)
+            }
+            None => Err(GroupError::UnknownMember),
+        };
+        self.settle(group);
+        heard
     }
 
     pub fn leave(
         &mut self,
         group: &str,
         leaving: &[Leaving],
+        topics: &TopicImage,
         now: Timestamp,
         step: &mut Step,
     ) -> Vec<Result<(), GroupError>> {
-        let Some(classic) = classic(&mut self.groups, group) else {
+        let Some(kept) = self.groups.get_mut(group) else {
             return vec![Err(GroupError::UnknownMember); leaving.len()];
         };
-        let answers = classic.leave(leaving, now, &self.options, step);
+        let answers = match &mut kept.group {
+            AnyGroup::Classic(group) => group.leave(leaving, now, &self.options, step),
+            AnyGroup::Consumer(group) => group.leave_classic(leaving, step),
+        };
+        kept.downgrade_if_due(Former::MustRejoin, topics, now, &self.options, step);
         self.settle(group);
         answers
     }
@@ -291,11 +316,12 @@ impl GroupShard {
     }
 
     /// Does what time brings about.
-    pub fn tick(&mut self, now: Timestamp) -> Step {
+    pub fn tick(&mut self, topics: &TopicImage, now: Timestamp) -> Step {
         let mut step = Step::default();
         while let Some(id) = self.deadlines.pop_due(now) {
             if let Some(kept) = self.groups.get_mut(&id) {
                 kept.group.tick(now, &self.options, &mut step);
+                kept.downgrade_if_due(Former::MustRejoin, topics, now, &self.options, &mut step);
             }
             self.settle(&id);
         }
@@ -389,12 +415,5 @@ impl GroupShard {
             let due = kept.group.next_deadline();
             self.deadlines.set_lazily(&id, due);
         }
-    }
-}
-
-fn classic<'a>(groups: &'a mut HashMap<Arc<str>, Kept>, group: &str) -> Option<&'a mut Group> {
-    match groups.get_mut(group).map(|kept| &mut kept.group) {
-        Some(AnyGroup::Classic(group)) => Some(group),
-        Some(AnyGroup::Consumer(_)) | None => None,
     }
 }

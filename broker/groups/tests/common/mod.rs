@@ -2,19 +2,21 @@
 #![allow(unreachable_pub, reason = "a module of several tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod classic;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use flumen_groups::consumer::{self, Answer, Heartbeat, Refused as Refusal, TopicImage, TopicShape};
 use flumen_groups::group::{Join, Joined, Leaving, Options, Refused, Reply, Step, Sync, Synced, Waiter};
-use flumen_groups::{Committed, Committer, GroupEntry, GroupError, GroupShard};
+use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard};
 use flumen_types::{
     LeaderEpoch, Millis, Offset, PartitionId, ProducerId, Timestamp, TopicId, TopicPartition,
 };
 
 #[derive(Clone, Debug)]
 pub enum Written {
-    Change(GroupEntry, Option<ProducerId>),
+    Change(Box<GroupEntry>, Option<ProducerId>),
     Marker(ProducerId, bool),
 }
 
@@ -56,7 +58,7 @@ impl World {
         for change in changes {
             let at = Offset(self.log.len() as i64);
             self.shard.apply(&change, producer, at, self.now);
-            self.log.push(Written::Change(change, producer));
+            self.log.push(Written::Change(Box::new(change), producer));
         }
     }
 
@@ -82,7 +84,7 @@ impl World {
                 Written::Change(change, producer) => {
                     let record = change.record().unwrap();
                     let read = GroupEntry::read(&record.key, record.value.as_ref()).unwrap();
-                    assert_eq!(&read, change);
+                    assert_eq!(read, **change);
                     self.shard.replay(&read, *producer, at, self.now);
                 }
                 Written::Marker(producer, commit) => self.shard.end_transaction(*producer, *commit, at),
@@ -108,20 +110,28 @@ impl World {
         answer
     }
 
+    /// Whether the group, of whichever protocol, has this member.
+    pub fn is_member(&self, id: &str) -> bool {
+        self.shard.get("g").is_some_and(|kept| match &kept.group {
+            AnyGroup::Classic(group) => group.member(id).is_some(),
+            AnyGroup::Consumer(group) => group.member(id).is_some(),
+        })
+    }
+
     pub fn group(&self) -> &consumer::Group {
         self.shard.get("g").and_then(|kept| kept.group.consumer()).expect("a group of the consumer protocol")
     }
 
     pub fn ask_join(&mut self, join: Join) -> Waiter {
         let waiter = self.waiter();
-        let step = self.shard.join("g", join, waiter, self.now);
+        let step = self.shard.join("g", join, waiter, &self.topics, self.now);
         self.take(step);
         waiter
     }
 
     pub fn ask_sync(&mut self, sync: Sync) -> Waiter {
         let waiter = self.waiter();
-        let step = self.shard.sync("g", sync, waiter, self.now);
+        let step = self.shard.sync("g", sync, waiter, &self.topics, self.now);
         self.take(step);
         waiter
     }
@@ -134,14 +144,14 @@ impl World {
     pub fn leave(&mut self, member: &str) -> Result<(), GroupError> {
         let mut step = Step::default();
         let leaving = [Leaving { member_id: member.into(), instance_id: None }];
-        let answers = self.shard.leave("g", &leaving, self.now, &mut step);
+        let answers = self.shard.leave("g", &leaving, &self.topics, self.now, &mut step);
         self.take(step);
         answers[0]
     }
 
     pub fn pass(&mut self, millis: i64) {
         self.now = self.now.plus(Millis(millis));
-        let step = self.shard.tick(self.now);
+        let step = self.shard.tick(&self.topics, self.now);
         self.take(step);
     }
 

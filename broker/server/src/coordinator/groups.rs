@@ -114,6 +114,7 @@ impl GroupCoordinator {
                 members_max: options.consumer_group_size_max,
                 assignors: options.consumer_assignors.clone(),
                 assignment_interval: Millis::from(options.consumer_assignment_interval),
+                migration: options.consumer_migration,
             },
             ..group::Options::default()
         };
@@ -150,9 +151,10 @@ impl GroupCoordinator {
     async fn watch_sessions(&self) {
         let tick = |now| {
             let cells = self.0.cells.get()?;
+            let topics = self.0.images.latest();
             for cell in cells {
                 // A step that cannot be written has been complained of; members rejoin.
-                let _ = cell.step(&self.0.tasks, now, |shard, step| *step = shard.tick(now));
+                let _ = cell.step(&self.0.tasks, now, |shard, step| *step = shard.tick(&topics, now));
             }
             cells.iter().filter_map(|cell| cell.next_deadline()).min()
         };
@@ -175,8 +177,9 @@ impl GroupCoordinator {
         let member_id: Arc<str> = join.member_id.as_str().into();
         let refuse = |error| JoinRefused { error, member_id: member_id.clone() };
         let cell = self.cell(group).await.map_err(refuse)?;
-        let now = self.0.clock.now();
-        let answer = cell.ask(&self.0.tasks, now, |shard, waiter| shard.join(group, join, waiter, now));
+        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
+        let answer =
+            cell.ask(&self.0.tasks, now, |shard, waiter| shard.join(group, join, waiter, &topics, now));
         self.0.alarm.set(cell.next_deadline());
         match answer.await {
             Ok(Reply::Join(Ok(joined))) => Ok(joined),
@@ -189,8 +192,9 @@ impl GroupCoordinator {
 
     pub async fn sync(&self, group: &str, sync: Sync) -> Result<Synced, ErrorCode> {
         let cell = self.cell(group).await?;
-        let now = self.0.clock.now();
-        let answer = cell.ask(&self.0.tasks, now, |shard, waiter| shard.sync(group, sync, waiter, now));
+        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
+        let answer =
+            cell.ask(&self.0.tasks, now, |shard, waiter| shard.sync(group, sync, waiter, &topics, now));
         self.0.alarm.set(cell.next_deadline());
         match answer.await {
             Ok(Reply::Sync(answer)) => answer.map_err(code),
@@ -207,9 +211,9 @@ impl GroupCoordinator {
     /// One answer for each that leaves.
     pub async fn leave(&self, group: &str, leaving: &[Leaving]) -> Result<Vec<ErrorCode>, ErrorCode> {
         let cell = self.cell(group).await?;
-        let now = self.0.clock.now();
+        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
         let (answers, written) =
-            cell.step(&self.0.tasks, now, |shard, step| shard.leave(group, leaving, now, step));
+            cell.step(&self.0.tasks, now, |shard, step| shard.leave(group, leaving, &topics, now, step));
         self.0.alarm.set(cell.next_deadline());
         settle(&cell, written.map_err(|error| unwritten(&error))?).await?;
         Ok(answers.into_iter().map(or_none).collect())

@@ -136,6 +136,7 @@ fn own_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {
         ("group.consumer.assignors", assignors.join(","), Kind::List),
         ("group.consumer.heartbeat.interval.ms", millis(options.consumer_heartbeat_interval), Kind::Int),
         ("group.consumer.max.size", options.consumer_group_size_max.to_string(), Kind::Int),
+        ("group.consumer.migration.policy", options.consumer_migration.name().into(), Kind::Text),
         ("group.consumer.session.timeout.ms", millis(options.consumer_session_timeout), Kind::Int),
         ("group.initial.rebalance.delay.ms", millis(options.group_rebalance_delay), Kind::Int),
         ("group.max.session.timeout.ms", millis(options.group_session_timeout_max), Kind::Int),
