@@ -25,8 +25,10 @@
 mod assign;
 mod classic;
 mod commit;
+mod epochs;
 mod heartbeat;
 mod member;
+mod membership;
 mod migrate;
 mod pattern;
 mod reconcile;

@@ -3,10 +3,12 @@
 //! `__consumer_offsets` is made when it is first needed. What a fetch shows is durable: it waits for
 //! the commits that it found.
 
+mod consumer_protocol;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use flumen_groups::consumer::{self, Answer, Heartbeat, TopicImage};
+use flumen_groups::consumer;
 use flumen_groups::group::{self, Join, Joined, Leaving, Reply, Sync, Synced};
 use flumen_groups::txn::Producer;
 use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard, place};
@@ -27,6 +29,8 @@ use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::options::Options;
 use crate::partition_log::AppendError;
 use crate::topics::Topics;
+
+pub use consumer_protocol::HeartbeatRefused;
 
 /// offsets.retention.check.interval.ms
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
@@ -51,25 +55,6 @@ struct Inner {
 pub struct JoinRefused {
     pub error: ErrorCode,
     pub member_id: Arc<str>,
-}
-
-/// A heartbeat of the consumer protocol that was refused, and why in words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeartbeatRefused {
-    pub error: ErrorCode,
-    pub text: Option<String>,
-}
-
-impl From<ErrorCode> for HeartbeatRefused {
-    fn from(error: ErrorCode) -> Self {
-        HeartbeatRefused { error, text: None }
-    }
-}
-
-impl From<consumer::Refused> for HeartbeatRefused {
-    fn from(refused: consumer::Refused) -> Self {
-        HeartbeatRefused { error: code(refused.error), text: Some(refused.text) }
-    }
 }
 
 /// A partition's committed offset; `Ok(None)`: there is none.
@@ -219,32 +204,6 @@ impl GroupCoordinator {
         Ok(answers.into_iter().map(or_none).collect())
     }
 
-    /// Of the consumer protocol (KIP-848).
-    pub async fn consumer_heartbeat(
-        &self,
-        group: &str,
-        beat: &Heartbeat,
-    ) -> Result<Answer, HeartbeatRefused> {
-        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
-        let cell = self.cell(group).await?;
-        let (answer, written) = cell.step(&self.0.tasks, now, |shard, step| {
-            shard.consumer_heartbeat(group, beat, &topics, now, step)
-        });
-        self.0.alarm.set(cell.next_deadline());
-        settle(&cell, written.map_err(|error| unwritten(&error))?).await?;
-        Ok(answer?)
-    }
-
-    /// The topics as groups see them now.
-    pub(crate) fn topics(&self) -> Arc<TopicImage> {
-        self.0.images.latest()
-    }
-
-    /// What a group gets whose members do not ask for an assignor.
-    pub(crate) fn consumer_options(&self) -> &consumer::Options {
-        &self.0.options.consumer
-    }
-
     /// Commits for a member, or for a consumer without one. One answer for each offset.
     pub async fn commit_offsets(
         &self,
@@ -301,17 +260,6 @@ impl GroupCoordinator {
             (one.partition, found)
         });
         Ok(told.collect())
-    }
-
-    /// Whether a member of the consumer protocol may fetch offsets with this epoch.
-    pub async fn check_fetch(
-        &self,
-        group: &str,
-        member_id: Option<&str>,
-        epoch: i32,
-    ) -> Result<(), ErrorCode> {
-        let cell = self.cell(group).await?;
-        cell.read(|shard| shard.check_fetch(group, member_id, epoch)).map_err(|refused| code(refused.error))
     }
 
     /// Commits for a consumer that is a member of nothing: a plugin, say.
