@@ -394,3 +394,49 @@ fn read_resolved(input: &mut Reader) -> Result<Resolved, WireError> {
         at: Timestamp(input.i64("time")?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use flumen_types::TopicId;
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn where_a_member_stands_has_kafkas_bytes() {
+        let place = (TopicId::from_bytes([7; 16]), PartitionId(2));
+        let current = Current {
+            epoch: 5,
+            previous_epoch: 4,
+            state: MemberState::Unreleased,
+            assigned: [(place, 3)].into(),
+            revoking: Owned::new(),
+        };
+        let change = Change::Current { id: "m".into(), current: Some(current) };
+        expect!["000800016700016d"].assert_eq(&hex(&change.write_key("g")));
+        expect!["00000000000500000004020207070707070707070707070707070707020000000201000502000000030100"]
+            .assert_eq(&hex(&change.write_value().unwrap()));
+    }
+
+    #[test]
+    fn a_member_of_the_classic_protocol_comes_back() {
+        let profile = Profile {
+            instance_id: Some("i".into()),
+            topics: ["t".into()].into(),
+            classic: Some(ClassicMember {
+                session_timeout: Millis(10_000),
+                protocols: vec![("range".into(), Bytes::from_static(b"x"))],
+            }),
+            ..Profile::default()
+        };
+        let change = Change::Member { id: "m".into(), profile: Some(profile) };
+        let (key, value) = (change.write_key("g"), change.write_value());
+        let mut input = Reader::new(&key);
+        let version = input.i16("version").unwrap();
+        assert_eq!(Change::read(version, &mut input, value.as_ref()), Ok(("g".into(), change)));
+    }
+}

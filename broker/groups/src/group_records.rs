@@ -295,7 +295,12 @@ mod tests {
             if let Some(value) = value {
                 let mut known = version.to_be_bytes().to_vec();
                 known.extend(value);
-                let _ = GroupEntry::read(&Record::group("g", None).key, Some(&Bytes::from(known)));
+                let known = Bytes::from(known);
+                let _ = GroupEntry::read(&Record::group("g", None).key, Some(&known));
+                for version in [3, 5, 6, 7, 8, 16] {
+                    let key = Bytes::from(vec![0, version, 0, 1, b'g', 0, 1, b'm']);
+                    let _ = GroupEntry::read(&key, Some(&known));
+                }
             }
         }
     }
