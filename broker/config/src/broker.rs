@@ -27,7 +27,7 @@ section! {
         pub listeners: Vec<Listener> = ["listeners", ["PLAINTEXT://127.0.0.1:9092"]],
         /// What clients are told to connect to, where it differs from `listeners` (behind NAT, in a container).
         pub advertised_listeners: Option<Vec<Listener>> = ["advertised.listeners", null],
-        /// Admin API, metrics and console; `http = "..."` for short. `""` turns it off. An address that other machines reach needs `http.token`.
+        /// Admin API and metrics; `http = "..."` for short. `""` turns it off. An address that other machines reach needs `http.token`.
         pub http: HttpAddress = ["http.address", "127.0.0.1:8090"],
         /// What callers of the admin API must show as `Authorization: Bearer ...`; at least 16 characters. Beside the short form `http = "..."` it is written quoted: `"http.token" = "${env:TOKEN}"`.
         pub http_token: Option<Secret> = ["http.token", null],

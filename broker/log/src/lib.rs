@@ -9,9 +9,11 @@
 pub mod append;
 pub mod checkpoint;
 pub mod cleaner;
+pub mod cluster_metadata;
 pub mod compaction;
 pub mod config;
 pub mod epochs;
+pub mod flush;
 pub mod keys;
 pub mod producers;
 pub mod retention;

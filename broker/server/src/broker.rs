@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
+use crate::complaints::Complaints;
 use crate::coordinator::{GroupCoordinator, LoadError, TransactionCoordinator};
 use crate::fetch_sessions::FetchSessions;
 use crate::listener;
@@ -19,6 +20,9 @@ use crate::options::Options;
 use crate::partition_log::PartitionLog;
 use crate::topics::{Topic, TopicError, TopicRecord, Topics};
 use crate::watches::Watches;
+
+/// So many of the largest fetches' answers may wait for slow readers at a time.
+const ANSWERS_MAX: usize = 4;
 
 /// Why a broker does not start.
 #[derive(Debug, Error)]
@@ -44,6 +48,8 @@ struct Inner {
     transactions: TransactionCoordinator,
     sessions: Mutex<FetchSessions>,
     budget: Budget,
+    answers: Budget,
+    complaints: Complaints,
     /// Ends listeners and connections.
     stop: CancellationToken,
     listeners: TaskTracker,
@@ -53,7 +59,7 @@ impl Broker {
     /// Opens the data directory and brings back what is in it. Nothing listens yet.
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
-        let watches = Arc::new(Watches::default());
+        let watches = Arc::new(Watches::new(options.recovery.clone()));
         let (store, watches) = {
             let (options, watches) = (options.clone(), watches.clone());
             let opened =
@@ -75,6 +81,8 @@ impl Broker {
             transactions,
             sessions: Mutex::new(FetchSessions::new(options.fetch_sessions_max)),
             budget: Budget::new(options.request_bytes_total),
+            answers: Budget::new(ANSWERS_MAX * options.fetch_bytes_max),
+            complaints: Complaints::default(),
             stop: CancellationToken::new(),
             listeners: TaskTracker::new(),
             options,
@@ -156,6 +164,15 @@ impl Broker {
 
     pub(crate) fn budget(&self) -> &Budget {
         &self.0.budget
+    }
+
+    /// What may be read for answers that have not been taken yet.
+    pub(crate) fn answers(&self) -> &Budget {
+        &self.0.answers
+    }
+
+    pub(crate) fn complaints(&self) -> &Complaints {
+        &self.0.complaints
     }
 }
 

@@ -1,8 +1,9 @@
 //! One client's connection: frames in, answers out in the order of their requests.
 //!
-//! One task does it all. A request is handled to its end before the next is read, but for Produce: its
+//! One task does it all. A request is handled to its end before the next is begun, but for Produce: its
 //! batches are appended at once, in order, and only the wait for the disk is put off, so that the next
-//! one is appended while the disk works.
+//! one is appended while the disk works. One request is read ahead of that, and with it the end of the
+//! connection is seen while a fetch or a join waits for long.
 //!
 //! ```text
 //! socket -> frames -> dispatch -> pending: [ produce, waiting | produce, waiting | fetch ] -> socket
@@ -23,7 +24,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
@@ -40,6 +41,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const REQUEST_STALL_MAX: Duration = Duration::from_secs(10);
 /// An answer that is being taken has to move on within this.
 const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
+/// And be taken, on the whole, at least at this rate: its bytes are held until then.
+const ANSWER_BYTES_PER_SECOND_MIN: usize = 64 * 1024;
 const SLICES_MAX: usize = 64;
 
 /// A request that was read, on its way to an answer.
@@ -55,6 +58,10 @@ pub(crate) struct Connection {
     local: SocketAddr,
     broker: Broker,
     frames: FrameReader,
+    /// Read, and to be begun when those before it allow.
+    ahead: Option<Frame>,
+    /// The peer will send no more.
+    ended: bool,
     pending: VecDeque<Pending>,
     quiet: Quiet,
 }
@@ -74,15 +81,31 @@ impl Connection {
         let local = socket.local_addr()?;
         let frames = FrameReader::new(broker.budget().clone(), broker.options().request_bytes_max);
         let quiet = Quiet { received: 0, since: Instant::now() };
-        Ok(Connection { socket, peer, local, broker, frames, pending: VecDeque::new(), quiet })
+        Ok(Connection {
+            socket,
+            peer,
+            local,
+            broker,
+            frames,
+            ahead: None,
+            ended: false,
+            pending: VecDeque::new(),
+            quiet,
+        })
     }
 
     /// Serves until the peer leaves, misbehaves or falls silent, or until the broker stops.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let peer = self.peer;
+        let (peer, broker) = (self.peer, self.broker.clone());
         match self.serve(stop).await {
             Ok(()) => tracing::debug!(%peer, "connection ended"),
-            Err(reason) => tracing::warn!(%peer, reason, "closed a connection"),
+            Err(reason) => match broker.complaints().of(peer.ip(), Instant::now()) {
+                Some(0) => tracing::warn!(%peer, reason, "closed a connection"),
+                Some(unsaid) => {
+                    tracing::warn!(%peer, reason, unsaid, "closed a connection, and others of this peer")
+                }
+                None => tracing::debug!(%peer, reason, "closed a connection"),
+            },
         }
     }
 
@@ -90,7 +113,16 @@ impl Connection {
         let mut check = interval(CHECK_INTERVAL);
         check.reset();
         loop {
-            let may_read = self.may_read();
+            if self.may_begin()
+                && let Some(frame) = self.ahead.take()
+            {
+                self.begin(frame)?;
+                continue;
+            }
+            if self.ended && !self.pending.iter().any(|pending| pending.order == Order::Alone) {
+                return Ok(());
+            }
+            let may_read = self.ahead.is_none() && !self.ended;
             tokio::select! {
                 biased;
                 reply = first(&mut self.pending), if !self.pending.is_empty() => {
@@ -99,9 +131,9 @@ impl Connection {
                 }
                 () = stop.cancelled() => return self.finish().await,
                 frame = self.frames.next(&mut self.socket), if may_read => match frame {
-                    Ok(Some(frame)) => self.take(frame)?,
-                    Ok(None) => return Ok(()),
-                    Err(error) if is_ordinary(&error) => return Ok(()),
+                    Ok(Some(frame)) => self.ahead = Some(frame),
+                    Ok(None) => self.ended = true,
+                    Err(error) if is_ordinary(&error) => self.ended = true,
                     Err(error) => return Err(error.to_string()),
                 },
                 _ = check.tick() => self.check_silence()?,
@@ -109,12 +141,12 @@ impl Connection {
         }
     }
 
-    fn may_read(&self) -> bool {
-        let held = self.pending.back().is_some_and(|last| last.order == Order::Alone);
+    fn may_begin(&self) -> bool {
+        let held = self.pending.back().is_some_and(|last| last.order != Order::Pipelined);
         !held && self.pending.len() < PENDING_MAX
     }
 
-    fn take(&mut self, frame: Frame) -> Ended {
+    fn begin(&mut self, frame: Frame) -> Ended {
         let (head, body) =
             RequestHead::split(frame.bytes).map_err(|error| format!("a request's header: {error}"))?;
         let ctx = Ctx {
@@ -130,10 +162,16 @@ impl Connection {
     /// Writes an answer, and with it those behind it that are ready too.
     async fn answer(&mut self, first: Reply) -> Ended {
         let mut pieces = VecDeque::new();
+        // Given back when it is written.
+        let mut shares = Vec::new();
         let mut reply = first;
         loop {
             match reply {
                 Reply::Frame(frame) => pieces.extend(frame),
+                Reply::Held(frame, held) => {
+                    pieces.extend(frame);
+                    shares.extend(held);
+                }
                 Reply::Nothing => {}
                 Reply::Close(reason) => {
                     self.write(pieces).await?;
@@ -152,13 +190,16 @@ impl Connection {
 
     async fn write(&mut self, mut pieces: VecDeque<Bytes>) -> Ended {
         self.quiet.since = Instant::now();
+        let seconds = pieces.iter().map(Bytes::len).sum::<usize>() / ANSWER_BYTES_PER_SECOND_MIN;
+        let due = self.quiet.since + ANSWER_STALL_MAX + Duration::from_secs(seconds as u64);
         while !pieces.is_empty() {
             let written = {
                 let slices: Vec<_> =
                     pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
                 match self.socket.try_write_vectored(&slices) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        match timeout(ANSWER_STALL_MAX, self.socket.write_vectored(&slices)).await {
+                        let stalled = due.min(Instant::now() + ANSWER_STALL_MAX);
+                        match timeout_at(stalled, self.socket.write_vectored(&slices)).await {
                             Ok(written) => written,
                             Err(_) => return Err("the peer does not take its answers".into()),
                         }
@@ -185,7 +226,11 @@ impl Connection {
     }
 
     fn check_silence(&mut self) -> Ended {
-        if self.frames.received() != self.quiet.received || !self.pending.is_empty() {
+        if self.frames.is_overdue(Instant::now()) {
+            return Err("the peer sends a request too slowly".into());
+        }
+        let ours = !self.pending.is_empty() || self.frames.waits_for_budget();
+        if ours || self.frames.received() != self.quiet.received {
             self.quiet = Quiet { received: self.frames.received(), since: Instant::now() };
             return Ok(());
         }

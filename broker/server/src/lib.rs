@@ -8,6 +8,7 @@
 
 mod budget;
 mod clock;
+mod complaints;
 mod connection;
 #[cfg(test)]
 mod contract;

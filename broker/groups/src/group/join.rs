@@ -11,6 +11,9 @@ use super::{Group, GroupError, Joined, Member, Options, Refused, Reply, State, S
 /// How long a new member may wait for a rebalance that does not end before it is taken for gone.
 const NEW_MEMBER_TIMEOUT: Millis = Millis(5 * 60 * 1000);
 
+/// Of a client's name in its member id, which has to fit a string of Kafka's.
+const PREFIX_BYTES_MAX: usize = 1024;
+
 #[derive(Clone, Debug)]
 pub struct Join {
     /// Empty if it has none yet.
@@ -33,7 +36,8 @@ pub struct Join {
 impl Join {
     /// What a member that has no id yet is called.
     pub(crate) fn new_member_id(&self) -> String {
-        format!("{}-{}", self.instance_id.as_deref().unwrap_or(&self.client_id), self.nonce)
+        let prefix = self.instance_id.as_deref().unwrap_or(&self.client_id);
+        format!("{}-{}", &prefix[..prefix.floor_char_boundary(PREFIX_BYTES_MAX)], self.nonce)
     }
 }
 
@@ -161,7 +165,6 @@ impl Group {
             expires_at: now,
         };
         member.update(join, waiter, now, step);
-        member.expires_at = now.plus(NEW_MEMBER_TIMEOUT);
         self.members.insert(member_id, member);
         if let Some(round) = &mut self.round {
             round.member_added = true;
@@ -187,6 +190,8 @@ impl Group {
         member.refuse_join(GroupError::FencedInstance, step);
         member.answer_sync(Err(GroupError::FencedInstance), step);
         member.id = member_id.clone();
+        // It has come back: it waits like any other.
+        member.is_new = false;
         member.update(join, waiter, now, step);
         if let Some(instance) = &member.instance_id {
             self.instances.insert(instance.clone(), member_id.clone());
@@ -226,9 +231,9 @@ impl Group {
         if self.members.is_empty() {
             return true;
         }
-        let shared = |name: &str| self.members.values().all(|member| member.speaks(name));
+        let shared = self.shared_protocols();
         self.protocol_type.as_deref() == Some(&join.protocol_type)
-            && join.protocols.iter().any(|(name, _)| shared(name))
+            && join.protocols.iter().any(|(name, _)| shared.contains(name.as_str()))
     }
 
     /// The answer to a member's join in this generation.
@@ -261,5 +266,8 @@ impl Member {
         self.protocols = join.protocols;
         self.joining = Some(waiter);
         self.heard_of(now);
+        if self.is_new {
+            self.expires_at = now.plus(NEW_MEMBER_TIMEOUT);
+        }
     }
 }

@@ -43,6 +43,9 @@ pub(crate) async fn handle(
 }
 
 async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
+    if id.is_empty() {
+        return Err(ErrorCode::InvalidGroupId.into());
+    }
     let missing = |words| Err(Refusal::new(ErrorCode::GroupIdNotFound, words));
     match ctx.broker.groups().describe(id).await? {
         Some(AnyGroup::Consumer(group)) => Ok(describe(ctx, &group)),

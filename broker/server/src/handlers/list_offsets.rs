@@ -29,6 +29,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, version: i16)
         for wanted in topic.partitions {
             let log = ctx.broker.partition(&TopicPartition::new(&*topic.name, wanted.partition_index));
             let found = match log {
+                Some(_) if version < first_version(wanted.timestamp) => Err(ErrorCode::UnsupportedVersion),
                 Some(log) => find(log.as_ref(), &wanted, committed).await,
                 None => Err(ErrorCode::UnknownTopicOrPartition),
             };
@@ -37,6 +38,17 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, version: i16)
         topics.push(message!(ListOffsetsTopicResponse { name: topic.name, partitions }));
     }
     message!(ListOffsetsResponse { topics })
+}
+
+/// From which version on a place may be asked for.
+fn first_version(timestamp: i64) -> i16 {
+    match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    }
 }
 
 /// `None` if there is no record there that this reader may see.
