@@ -164,6 +164,8 @@ apis! {
     DescribeProducers = 61, DescribeProducersRequest, versions 0 to 0;
     DescribeTransactions = 65, DescribeTransactionsRequest, versions 0 to 0;
     ListTransactions = 66, ListTransactionsRequest, versions 0 to 1;
+    ConsumerGroupHeartbeat = 68, ConsumerGroupHeartbeatRequest, versions 0 to 1;
+    ConsumerGroupDescribe = 69, ConsumerGroupDescribeRequest, versions 0 to 1;
     ListConfigResources = 74, ListConfigResourcesRequest, versions 0 to 1;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, versions 0 to 0;
 }
@@ -208,6 +210,7 @@ mod tests {
             (ApiKey::AddPartitionsToTxn, 0),
             (ApiKey::AddOffsetsToTxn, 0),
             (ApiKey::OffsetForLeaderEpoch, 2),
+            (ApiKey::ConsumerGroupHeartbeat, 1),
             (ApiKey::Metadata, 0),
             (ApiKey::Metadata, 1),
             (ApiKey::ApiVersions, 0),

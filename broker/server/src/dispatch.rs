@@ -106,6 +106,8 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::SyncGroup(request) => by!(sync_group, request),
         Request::Heartbeat(request) => by!(heartbeat, request),
         Request::LeaveGroup(request) => by!(leave_group, request),
+        Request::ConsumerGroupHeartbeat(request) => by!(consumer_group_heartbeat, request),
+        Request::ConsumerGroupDescribe(request) => by!(consumer_group_describe, request),
         Request::OffsetCommit(request) => by!(offset_commit, request),
         Request::OffsetFetch(request) => by!(offset_fetch, request),
         Request::OffsetDelete(request) => by!(offset_delete, request),

@@ -9,6 +9,8 @@ pub(crate) mod alter_partition_reassignments;
 pub(crate) mod alter_replica_log_dirs;
 pub(crate) mod api_versions;
 mod committed;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
 #[cfg(test)]
 mod coordinator_tests;
 pub(crate) mod create_partitions;

@@ -1,5 +1,6 @@
 //! A broker in this process, driven over sockets.
 
+mod consumer_groups;
 mod hostile;
 mod produce_fetch;
 mod running;
