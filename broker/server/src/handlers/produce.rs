@@ -3,7 +3,7 @@
 //! Invariants: an answer without an error means that the records survive a power cut, with acks=1 as
 //! with acks=all. A transactional batch is taken only while its partition is part of its producer's open
 //! transaction, so that none is left behind that nothing will ever end. Nothing of a record is decoded
-//! here.
+//! here, but of the message sets that came before batches.
 
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use bytes::Bytes;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
-use flumen_protocol::{ErrorCode, encode_response, message};
+use flumen_protocol::{ErrorCode, encode_produce_response, message};
 use flumen_records::{BatchError, BatchHeader, Compression};
 use flumen_types::{Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::message_sets::{self, PRODUCE_WITH_BATCHES};
 use crate::clock;
 use crate::coordinator::Producer;
 use crate::ctx::Ctx;
@@ -165,7 +166,7 @@ impl Produced {
             let answer = &mut self.response.responses[wait.topic].partition_responses[wait.partition];
             *answer = refusal(answer.index, (error, None));
         }
-        match encode_response(correlation, &self.response, version) {
+        match encode_produce_response(correlation, &self.response, version) {
             Ok(frame) => frame.into(),
             Err(error) => Reply::Close(format!("the answer to a produce cannot be encoded: {error}")),
         }
@@ -190,17 +191,19 @@ fn append_one(
     (version, now): (i16, Timestamp),
 ) -> Result<Appended, Refused> {
     let log = topic.partition(PartitionId(data.index)).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
-    let records = data.records.filter(|records: &Bytes| !records.is_empty());
-    let Some(records) = records else {
-        return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())));
+    let Some(records) = batches(data.records.unwrap_or_default(), version)? else {
+        let nothing = message!(PartitionProduceResponse { index: data.index, base_offset: -1 });
+        return Ok((nothing, log.watch(), Offset::UNKNOWN));
     };
-    check_shape(&records, version)?;
     ends.check(&records, log.id())?;
     let appended = log.append(records, Origin::Client, now).map_err(|error| {
         if let AppendError::Storage(error) = &error {
             tracing::error!(partition = %log.id(), error = error as &dyn std::error::Error, "an append failed");
         }
-        (append_code(&error), Some(error.to_string()))
+        match append_code(&error) {
+            ErrorCode::InvalidRecord if version < PRODUCE_WITH_BATCHES => (ErrorCode::CorruptMessage, None),
+            code => (code, Some(error.to_string())),
+        }
     })?;
     let answer = message!(PartitionProduceResponse {
         index: data.index,
@@ -209,6 +212,20 @@ fn append_one(
         log_start_offset: appended.start.0,
     });
     Ok((answer, log.watch(), appended.last))
+}
+
+/// What a request of this version carries, as batches; `None` if it is nothing, which old versions may carry.
+fn batches(records: Bytes, version: i16) -> Result<Option<Bytes>, Refused> {
+    if version < PRODUCE_WITH_BATCHES {
+        let batches = message_sets::to_batches(records);
+        let batches = batches.map_err(|error| (message_sets::refusal(&error), Some(error.to_string())))?;
+        return Ok(Some(batches).filter(|batches| !batches.is_empty()));
+    }
+    if records.is_empty() {
+        return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())));
+    }
+    check_shape(&records, version)?;
+    Ok(Some(records))
 }
 
 fn refusal(index: i32, (error, words): Refused) -> PartitionProduceResponse {
