@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use flumen_protocol::ErrorCode;
 use flumen_records::batches;
-use flumen_records::message_set::{Error, Magic, downgrade, upgrade};
+use flumen_records::message_set::{Error, Magic, Messages, downgrade, upgrade};
 use flumen_types::{Offset, TopicPartition};
 
 use crate::partition_log::Read;
@@ -33,6 +33,11 @@ pub(super) fn to_batches(set: Bytes) -> Result<Bytes, Error> {
         Some(_) => upgrade(&set, UNPACKED_MAX),
         None => Ok(set),
     }
+}
+
+/// Whether it begins with a whole message; it may be shorter than a batch's header.
+pub(super) fn is_set(bytes: &[u8]) -> bool {
+    matches!(Messages::new(bytes).next(), Some(Ok(_)))
 }
 
 /// Which code says why an old produce was refused. Kafka called all of it corrupt while these versions were
@@ -93,7 +98,6 @@ fn untold(error: &Error, partition: &TopicPartition) -> ErrorCode {
 
 #[cfg(test)]
 mod tests {
-    use flumen_records::message_set::Messages;
     use flumen_records::{BatchBuilder, Compression, NewRecord};
     use flumen_types::LeaderEpoch;
 
@@ -123,7 +127,7 @@ mod tests {
         let partition = &TopicPartition::new("t", 0);
         let reader = OldReader { partition, magic: Magic::V1, from: Offset::ZERO, room };
         let read = reader.told(read(codecs)).await?;
-        Ok((Messages::new(&read.bytes).map(|message| message.unwrap()).count(), read.next.0))
+        Ok((Messages::new(&read.bytes).filter_map(Result::ok).count(), read.next.0))
     }
 
     #[tokio::test]

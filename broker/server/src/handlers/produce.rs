@@ -76,7 +76,9 @@ fn check_shape(records: &[u8], version: i16) -> Result<(), Refused> {
     let refused = |words: &str| Err((ErrorCode::InvalidRecord, Some(words.to_string())));
     let header = match BatchHeader::parse(records) {
         Ok(header) => header,
-        Err(BatchError::Magic(_)) => return refused("from Produce version 3 on batches have magic 2"),
+        Err(error) if matches!(error, BatchError::Magic(_)) || message_sets::is_set(records) => {
+            return refused("from Produce version 3 on batches have magic 2");
+        }
         Err(_) => return Ok(()),
     };
     if records.len() > header.total_len() {

@@ -1,6 +1,7 @@
 //! A broker in this process, driven over sockets.
 
 mod hostile;
+mod old_clients;
 mod produce_fetch;
 mod running;
 mod topics;

@@ -5,7 +5,6 @@ use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use flumen_protocol::messages::*;
 use flumen_protocol::{ApiKey, ErrorCode, message};
 use flumen_records::{BatchBuilder, Compression};
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 #[tokio::test]
