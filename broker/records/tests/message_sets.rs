@@ -5,7 +5,7 @@
 //! (as they produce them). Those without a codec lack the fourth record.
 
 use bytes::Bytes;
-use flumen_records::message_set::{Error, Magic, Message, Messages, downgrade, upgrade};
+use flumen_records::message_set::{Error, Magic, Message, Messages, downgrade};
 use flumen_records::{
     Batch, BatchBuilder, Compression, ControlRecord, NewRecord, TimestampType, batches, control_batch, seal,
     stamp_log_append_time,
@@ -17,6 +17,11 @@ const CODECS: [Compression; 4] =
     [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4];
 const MAGICS: [Magic; 2] = [Magic::V0, Magic::V1];
 const BYTES_MAX: usize = 1 << 20;
+
+fn upgrade(set: &[u8], bytes_max: usize) -> Result<Bytes, Error> {
+    let mut room = bytes_max;
+    flumen_records::message_set::upgrade(set, &mut room)
+}
 
 /// Offset, timestamp, key and value.
 type Told = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>);
@@ -305,7 +310,7 @@ fn bombs_are_errors_and_not_allocations() {
     let bomb = wrapper(Magic::V1, &[message(Magic::V1, Some(&zeros))]);
     assert!(upgrade(&bomb, BYTES_MAX).is_ok());
     // The limit is for all wrappers together.
-    assert!(matches!(upgrade(&[&bomb[..], &bomb].concat(), BYTES_MAX), Err(Error::TooLarge(BYTES_MAX))));
+    assert!(matches!(upgrade(&[&bomb[..], &bomb].concat(), BYTES_MAX), Err(Error::TooLarge(_))));
 
     // What is small in a batch can be large in messages.
     let tiny: Vec<Told> = (0..50_000).map(|n| (100 + n, 0, None, None)).collect();

@@ -16,20 +16,16 @@ const PLAIN_BATCH_BYTES: usize = 256 * 1024;
 /// The records of a set as whole batches, one after another; nothing if the set is empty. A message at the
 /// end that is cut short is left out, as Kafka leaves it out.
 ///
-/// All wrappers together may hold `bytes_max` when they are unpacked.
-pub fn upgrade(set: &[u8], bytes_max: usize) -> Result<Bytes, Error> {
+/// What the wrappers hold when they are unpacked is taken off `room`; an error if that is not enough.
+pub fn upgrade(set: &[u8], room: &mut usize) -> Result<Bytes, Error> {
     let mut batches = Batches::default();
-    let mut left = bytes_max;
     for message in Messages::new(set) {
         let message = message?;
         match message.compression()? {
             Compression::None => batches.push(&message)?,
             codec => {
-                let inner = message.unpack(left).map_err(|error| match error {
-                    Error::TooLarge(_) => Error::TooLarge(bytes_max),
-                    error => error,
-                })?;
-                left -= inner.len();
+                let inner = message.unpack(*room)?;
+                *room -= inner.len();
                 batches.push_wrapped(&message, &inner, codec)?;
             }
         }

@@ -4,18 +4,18 @@
 //! A set is converted on its connection's task and not handed on: so no more are unpacked at once than the
 //! runtime has threads.
 
-use bytes::Bytes;
 use flumen_protocol::ErrorCode;
-use flumen_records::batches;
-use flumen_records::message_set::{Error, Magic, Messages, downgrade, upgrade};
+use flumen_records::message_set::{Error, Magic, Messages, downgrade};
+use flumen_records::{HEADER_LEN, batches};
 use flumen_types::{Offset, TopicPartition};
 
 use crate::partition_log::Read;
 
 /// The first version of Produce that carries batches.
 pub(super) const PRODUCE_WITH_BATCHES: i16 = 3;
-/// How much a set or a batch may come to when it is unpacked.
-const UNPACKED_MAX: usize = 128 << 20;
+/// How much the sets of a produce, or a batch that is read, may come to when they are unpacked. It takes a
+/// thread about a second.
+pub(super) const UNPACKED_MAX: usize = 128 << 20;
 
 /// What a fetch of this version reads; `None`: batches, as they are.
 pub(super) fn magic_of_fetch(version: i16) -> Option<Magic> {
@@ -26,13 +26,9 @@ pub(super) fn magic_of_fetch(version: i16) -> Option<Magic> {
     }
 }
 
-/// What an old produce carries, as the log takes it. What begins as no message is left as it is: it may be a
-/// batch, and if it is not the log will say so.
-pub(super) fn to_batches(set: Bytes) -> Result<Bytes, Error> {
-    match Magic::of(&set) {
-        Some(_) => upgrade(&set, UNPACKED_MAX),
-        None => Ok(set),
-    }
+/// Whether an old produce may carry a batch, as Kafka lets it.
+pub(super) fn is_batch(bytes: &[u8]) -> bool {
+    bytes.len() >= HEADER_LEN && Magic::of(bytes).is_none()
 }
 
 /// Whether it begins with a whole message; it may be shorter than a batch's header.
@@ -40,8 +36,7 @@ pub(super) fn is_set(bytes: &[u8]) -> bool {
     matches!(Messages::new(bytes).next(), Some(Ok(_)))
 }
 
-/// Which code says why an old produce was refused. Kafka called all of it corrupt while these versions were
-/// its newest, and their clients know no younger code: pykafka dies of one.
+/// Which code says why an old produce was refused.
 pub(super) fn refusal(error: &Error) -> ErrorCode {
     match error {
         Error::LogAppendTime => ErrorCode::InvalidTimestamp,

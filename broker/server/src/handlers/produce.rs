@@ -12,6 +12,7 @@ use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProd
 use flumen_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
 use flumen_protocol::{ErrorCode, encode_produce_response, message};
+use flumen_records::message_set::upgrade;
 use flumen_records::{BatchError, BatchHeader, Compression};
 use flumen_types::{Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::watch;
@@ -39,6 +40,8 @@ pub(crate) struct Produced {
     waits: Vec<Wait>,
     acks: i16,
     timeout: Duration,
+    /// For what its old message sets hold when they are unpacked.
+    room: usize,
 }
 
 /// A partition of the answer that may not be given yet.
@@ -59,6 +62,7 @@ pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produc
         waits: Vec::new(),
         acks: request.acks,
         timeout: Duration::from_millis(request.timeout_ms.max(0) as u64),
+        room: message_sets::UNPACKED_MAX,
     };
     let now = clock::now();
     let acks = matches!(request.acks, -1..=1).then_some(()).ok_or((ErrorCode::InvalidRequiredAcks, None));
@@ -134,15 +138,18 @@ impl Produced {
     ) {
         let at = self.response.responses.len();
         let mut answers = Vec::with_capacity(wanted.partition_data.len());
-        for (n, data) in wanted.partition_data.into_iter().enumerate() {
+        for (n, mut data) in wanted.partition_data.into_iter().enumerate() {
             let index = data.index;
-            let appended = found.clone().and_then(|topic| append_one(ends, &topic, data, when));
+            let appended = found.clone().and_then(|topic| {
+                data.records = Some(self.batches(data.records.unwrap_or_default(), when.0)?);
+                append_one(ends, &topic, data, when)
+            });
             answers.push(match appended {
                 Ok((answer, marks, last)) => {
                     self.waits.push(Wait { topic: at, partition: n, marks, last });
                     answer
                 }
-                Err(refused) => refusal(index, refused),
+                Err(refused) => refusal(index, in_words_of(when.0, refused)),
             });
         }
         self.response.responses.push(message!(TopicProduceResponse {
@@ -151,6 +158,16 @@ impl Produced {
             topic_id: wanted.topic_id,
             partition_responses: answers,
         }));
+    }
+
+    /// What a request of this version carries, as the log takes it.
+    fn batches(&mut self, records: Bytes, version: i16) -> Result<Bytes, Refused> {
+        if version < PRODUCE_WITH_BATCHES && !message_sets::is_batch(&records) {
+            let batches = upgrade(&records, &mut self.room);
+            return batches.map_err(|error| (message_sets::refusal(&error), Some(error.to_string())));
+        }
+        check_shape(&records, version)?;
+        Ok(records)
     }
 
     /// The answer, once everything in it is durable or known to have failed.
@@ -193,19 +210,20 @@ fn append_one(
     (version, now): (i16, Timestamp),
 ) -> Result<Appended, Refused> {
     let log = topic.partition(PartitionId(data.index)).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
-    let Some(records) = batches(data.records.unwrap_or_default(), version)? else {
-        let nothing = message!(PartitionProduceResponse { index: data.index, base_offset: -1 });
-        return Ok((nothing, log.watch(), Offset::UNKNOWN));
+    let records = data.records.filter(|records: &Bytes| !records.is_empty());
+    let Some(records) = records else {
+        if version < PRODUCE_WITH_BATCHES {
+            let nothing = message!(PartitionProduceResponse { index: data.index, base_offset: -1 });
+            return Ok((nothing, log.watch(), Offset::UNKNOWN));
+        }
+        return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())));
     };
     ends.check(&records, log.id())?;
     let appended = log.append(records, Origin::Client, now).map_err(|error| {
         if let AppendError::Storage(error) = &error {
             tracing::error!(partition = %log.id(), error = error as &dyn std::error::Error, "an append failed");
         }
-        match append_code(&error) {
-            ErrorCode::InvalidRecord if version < PRODUCE_WITH_BATCHES => (ErrorCode::CorruptMessage, None),
-            code => (code, Some(error.to_string())),
-        }
+        (append_code(&error), Some(error.to_string()))
     })?;
     let answer = message!(PartitionProduceResponse {
         index: data.index,
@@ -216,18 +234,13 @@ fn append_one(
     Ok((answer, log.watch(), appended.last))
 }
 
-/// What a request of this version carries, as batches; `None` if it is nothing, which old versions may carry.
-fn batches(records: Bytes, version: i16) -> Result<Option<Bytes>, Refused> {
-    if version < PRODUCE_WITH_BATCHES {
-        let batches = message_sets::to_batches(records);
-        let batches = batches.map_err(|error| (message_sets::refusal(&error), Some(error.to_string())))?;
-        return Ok(Some(batches).filter(|batches| !batches.is_empty()));
+/// Kafka called an invalid record a corrupt one until long after there were batches. The clients of then know
+/// no younger code: pykafka dies of one.
+fn in_words_of(version: i16, (error, words): Refused) -> Refused {
+    match error {
+        ErrorCode::InvalidRecord if version < PRODUCE_WITH_BATCHES => (ErrorCode::CorruptMessage, words),
+        _ => (error, words),
     }
-    if records.is_empty() {
-        return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())));
-    }
-    check_shape(&records, version)?;
-    Ok(Some(records))
 }
 
 fn refusal(index: i32, (error, words): Refused) -> PartitionProduceResponse {
