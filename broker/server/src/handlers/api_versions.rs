@@ -47,11 +47,7 @@ pub(crate) fn unsupported() -> ApiVersionsResponse {
 
 fn served() -> Vec<ApiVersion> {
     let row = |api: &flumen_protocol::Api| {
-        message!(ApiVersion {
-            api_key: api.key as i16,
-            min_version: api.advertised_min,
-            max_version: api.max
-        })
+        message!(ApiVersion { api_key: api.key as i16, min_version: api.min, max_version: api.max })
     };
     TABLE.iter().map(row).collect()
 }

@@ -2,6 +2,7 @@
 
 mod consumer_groups;
 mod hostile;
+mod old_clients;
 mod produce_fetch;
 mod running;
 mod topics;
