@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 
 use flumen_types::{ByteSize, Millis};
 
+use crate::consumer_group::{GroupAssignors, GroupMigration};
 use crate::field::FilePath;
 use crate::listener::{HttpAddress, Listener};
 use crate::secret::Secret;
@@ -26,7 +27,7 @@ section! {
         pub listeners: Vec<Listener> = ["listeners", ["PLAINTEXT://127.0.0.1:9092"]],
         /// What clients are told to connect to, where it differs from `listeners` (behind NAT, in a container).
         pub advertised_listeners: Option<Vec<Listener>> = ["advertised.listeners", null],
-        /// Admin API, metrics and console; `http = "..."` for short. `""` turns it off. An address that other machines reach needs `http.token`.
+        /// Admin API and metrics; `http = "..."` for short. `""` turns it off. An address that other machines reach needs `http.token`.
         pub http: HttpAddress = ["http.address", "127.0.0.1:8090"],
         /// What callers of the admin API must show as `Authorization: Bearer ...`; at least 16 characters. Beside the short form `http = "..."` it is written quoted: `"http.token" = "${env:TOKEN}"`.
         pub http_token: Option<Secret> = ["http.token", null],
@@ -87,6 +88,10 @@ section! {
         /// Default of a topic's `min.cleanable.dirty.ratio`.
         pub log_cleaner_min_cleanable_ratio: f64 = ["log.cleaner.min.cleanable.ratio", 0.5],
 
+        /// Default of a topic's `flush.messages`. Unset: every acknowledged record is on the disk.
+        pub log_flush_messages: Option<u64> = ["log.flush.interval.messages", null; min 1],
+        /// Default of a topic's `flush.ms`. Unset: every acknowledged record is on the disk.
+        pub log_flush_interval: Option<Millis> = ["log.flush.interval.ms", null; min 0],
         /// How often recovery points are written down; a shorter time makes recovery after a crash shorter.
         pub log_flush_checkpoint_interval: Millis = ["log.flush.offset.checkpoint.interval.ms", "1m"; min 1],
         /// Threads that read partitions at start.
@@ -113,6 +118,19 @@ section! {
         pub group_min_session_timeout: Millis = ["group.min.session.timeout.ms", "6s"; min 1],
         /// The longest session time-out that a member may ask for.
         pub group_max_session_timeout: Millis = ["group.max.session.timeout.ms", "30m"; min 1],
+
+        /// How long a member of the consumer protocol (`group.protocol=consumer`) may be silent before it is taken out.
+        pub group_consumer_session_timeout: Millis = ["group.consumer.session.timeout.ms", "45s"; min 1],
+        /// How often members of the consumer protocol are told to send heartbeats.
+        pub group_consumer_heartbeat_interval: Millis = ["group.consumer.heartbeat.interval.ms", "5s"; min 1],
+        /// The most members that a group of the consumer protocol takes.
+        pub group_consumer_max_size: NonZeroU32 = ["group.consumer.max.size", 2_147_483_647],
+        /// The assignors that members of the consumer protocol may ask for; the first is the default.
+        pub group_consumer_assignors: GroupAssignors = ["group.consumer.assignors", "uniform,range"],
+        /// Changes of a group of the consumer protocol within this time are assigned together.
+        pub group_consumer_assignment_interval: Millis = ["group.consumer.assignment.interval.ms", "1s"; min 0],
+        /// Which groups with members may go over between the classic and the consumer protocol; those without always may.
+        pub group_consumer_migration_policy: GroupMigration = ["group.consumer.migration.policy", "bidirectional"],
 
         /// Partitions of `__transaction_state`. Fixed once the topic exists.
         pub transaction_state_num_partitions: NonZeroU32 = ["transaction.state.log.num.partitions", 4],
@@ -146,6 +164,8 @@ const TOPIC_DEFAULTS: &[(&str, &str)] = &[
     ("segment.index.bytes", "log.index.size.max.bytes"),
     ("index.interval.bytes", "log.index.interval.bytes"),
     ("file.delete.delay.ms", "log.segment.delete.delay.ms"),
+    ("flush.messages", "log.flush.interval.messages"),
+    ("flush.ms", "log.flush.interval.ms"),
     ("max.message.bytes", "message.max.bytes"),
     ("compression.type", "compression.type"),
     ("message.timestamp.type", "log.message.timestamp.type"),
@@ -200,9 +220,6 @@ fn elsewhere(key: &str) -> Option<String> {
         "node.id" => "the number is \"broker.id\"",
         "log.retention.hours" | "log.retention.minutes" => "write log.retention.ms = \"7d\"",
         "log.roll.hours" => "write log.roll.ms = \"7d\"",
-        "log.flush.interval.messages" | "log.flush.interval.ms" => {
-            "every acknowledged record is on the disk already; leave it out"
-        }
         "default.replication.factor"
         | "offsets.topic.replication.factor"
         | "transaction.state.log.replication.factor"

@@ -11,6 +11,7 @@
 
 mod broker;
 mod check;
+mod consumer_group;
 mod database;
 mod diff;
 mod field;
@@ -34,6 +35,7 @@ mod tree;
 mod world;
 
 pub use broker::Broker;
+pub use consumer_group::{GroupAssignors, GroupMigration};
 pub use database::{Database, DatabaseUrl};
 pub use diff::{Change, Existing};
 pub use field::FilePath;

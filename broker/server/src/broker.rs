@@ -59,7 +59,7 @@ impl Broker {
     /// Opens the data directory and brings back what is in it. Nothing listens yet.
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
-        let watches = Arc::new(Watches::default());
+        let watches = Arc::new(Watches::new(options.recovery.clone()));
         let (store, watches) = {
             let (options, watches) = (options.clone(), watches.clone());
             let opened =

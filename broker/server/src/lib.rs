@@ -30,6 +30,7 @@ mod watches;
 mod broker;
 
 pub use broker::{Broker, StartError};
+pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
 pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, TRANSACTION_STATE};
 pub use options::{Advertised, Options};
 pub use partition_log::{

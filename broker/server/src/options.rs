@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flumen_groups::consumer::{Assignor, MigrationPolicy};
 use flumen_protocol::FRAME_BYTES_MAX;
 use flumen_types::{ByteSize, Millis};
+use tokio::sync::watch;
 
 /// Where clients are told to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,18 @@ pub struct Options {
     pub group_session_timeout_min: Duration,
     /// `group.max.session.timeout.ms`
     pub group_session_timeout_max: Duration,
+    /// `group.consumer.session.timeout.ms`
+    pub consumer_session_timeout: Duration,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub consumer_heartbeat_interval: Duration,
+    /// `group.consumer.max.size`
+    pub consumer_group_size_max: usize,
+    /// `group.consumer.assignors`: the first is the default.
+    pub consumer_assignors: Vec<Assignor>,
+    /// `group.consumer.assignment.interval.ms`
+    pub consumer_assignment_interval: Duration,
+    /// `group.consumer.migration.policy`
+    pub consumer_migration: MigrationPolicy,
     /// `offsets.retention.minutes`
     pub offsets_retention: Duration,
     /// `transaction.max.timeout.ms`
@@ -57,6 +71,8 @@ pub struct Options {
     pub flush_threads: usize,
     /// `num.recovery.threads.per.data.dir`
     pub recovery_threads: usize,
+    /// Told during a start: partitions that are loaded, and how many there are.
+    pub recovery: watch::Sender<(usize, usize)>,
     /// `log.retention.check.interval.ms`
     pub retention_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`
@@ -87,6 +103,12 @@ impl Options {
             group_rebalance_delay: Duration::from_secs(3),
             group_session_timeout_min: Duration::from_secs(6),
             group_session_timeout_max: Duration::from_secs(30 * 60),
+            consumer_session_timeout: Duration::from_secs(45),
+            consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_group_size_max: i32::MAX as usize,
+            consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+            consumer_assignment_interval: Duration::from_secs(1),
+            consumer_migration: MigrationPolicy::default(),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             transaction_timeout_max: Duration::from_secs(15 * 60),
             transactional_id_expiration: Duration::from_secs(7 * 24 * 3600),
@@ -97,6 +119,7 @@ impl Options {
             idle_max: Duration::from_secs(600),
             flush_threads: 4,
             recovery_threads: 2,
+            recovery: watch::Sender::default(),
             retention_interval: Duration::from_secs(300),
             checkpoint_interval: Duration::from_secs(60),
             compaction: true,

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use config::{File, read as read_config};
+pub(crate) use config::File;
 pub(crate) use failure::{Exit, Failure};
 pub(crate) use out::Out;
 
@@ -92,6 +92,10 @@ impl Command {
 pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(wrong) if wrong.use_stderr() && asks_for_json() => {
+            Out::machine().failure(&Failure::of_words(&wrong));
+            return Exit::Usage.into();
+        }
         Err(wrong) => {
             // Help and version come this way too, and are no failure; a closed pipe is nobody's.
             let _ = wrong.print();
@@ -106,6 +110,11 @@ pub(crate) fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// For words that do not parse, so that nobody else has read the flag.
+fn asks_for_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
 }
 
 /// Runs a command that talks to a network, on one thread; Ctrl-C ends it with exit code 130.

@@ -1,5 +1,6 @@
 //! DescribeGroups (15): state and members.
 
+use flumen_groups::AnyGroup;
 use flumen_groups::group::{Group, State};
 use flumen_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use flumen_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, StrBytes};
@@ -8,8 +9,8 @@ use flumen_protocol::{ErrorCode, message};
 use crate::ctx::Ctx;
 
 /// Without an authorizer everybody may do everything: read, delete and describe a group.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
-const NOT_ASKED: i32 = i32::MIN;
+pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
+pub(super) const NOT_ASKED: i32 = i32::MIN;
 
 pub(crate) async fn handle(
     ctx: &Ctx,
@@ -20,8 +21,11 @@ pub(crate) async fn handle(
     let mut groups = Vec::with_capacity(request.groups.len());
     for id in request.groups {
         let mut told = match ctx.broker.groups().describe(&id).await {
-            Ok(Some(group)) => describe(&group),
-            Ok(None) => missing(&id, version),
+            Ok(Some(AnyGroup::Classic(group))) => describe(&group),
+            Ok(Some(AnyGroup::Consumer(_))) => {
+                missing(format!("Group {id} is not a classic group."), version)
+            }
+            Ok(None) => missing(format!("Group {id} not found."), version),
             Err(error) => message!(DescribedGroup { error_code: error.code() }),
         };
         told.group_id = id;
@@ -32,13 +36,13 @@ pub(crate) async fn handle(
 }
 
 /// Up to version 5 a group that does not exist is dead, and that is no error.
-fn missing(id: &str, version: i16) -> DescribedGroup {
+fn missing(text: String, version: i16) -> DescribedGroup {
     if version < 6 {
         return message!(DescribedGroup { group_state: "Dead".into() });
     }
     message!(DescribedGroup {
         error_code: ErrorCode::GroupIdNotFound.code(),
-        error_message: Some(format!("Group {id} not found.").into()),
+        error_message: Some(text.into()),
         group_state: "Dead".into(),
     })
 }

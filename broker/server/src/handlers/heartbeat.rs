@@ -11,6 +11,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: HeartbeatRequest, _version: i16) 
         member_id: request.member_id.to_string(),
         instance_id: request.group_instance_id.map(|id| id.to_string()),
         generation: request.generation_id,
+        knows_epochs: true,
     };
     let heard = ctx.broker.groups().heartbeat(&request.group_id, &from).await;
     message!(HeartbeatResponse { error_code: heard.map_or_else(|error| error.code(), |()| 0) })

@@ -24,10 +24,10 @@ pub(crate) async fn handle(ctx: &Ctx, request: MetadataRequest, version: i16) ->
     });
     let may_make = request.allow_auto_topic_creation && ctx.broker.options().auto_create_topics;
     let mut topics = match request.topics {
-        // Version 0 cannot say "all" in another way.
         Some(wanted) if (10..12).contains(&version) && wanted.iter().any(is_early) => {
             return too_early(wanted);
         }
+        // Version 0 cannot say "all" in another way.
         Some(wanted) if version > 0 || !wanted.is_empty() => some(ctx, wanted, may_make).await,
         _ => ctx.broker.topics().all().iter().map(|topic| describe(ctx, topic)).collect(),
     };
@@ -82,10 +82,15 @@ async fn one(ctx: &Ctx, wanted: MetadataRequestTopic, may_make: bool) -> Metadat
             is_internal: internal,
         })
     };
-    let Some(name) = &wanted.name else {
+    // Java asks by id with an empty name beside it.
+    let named = wanted.name.as_ref().filter(|_| topic_id(wanted.topic_id).is_zero());
+    let Some(name) = named else {
         return match ctx.broker.topics().by_id(topic_id(wanted.topic_id)) {
             Some(topic) => describe(ctx, &topic),
-            None => refused(ErrorCode::UnknownTopicId),
+            None => {
+                let error_code = ErrorCode::UnknownTopicId.code();
+                message!(MetadataResponseTopic { error_code, name: None, topic_id: wanted.topic_id })
+            }
         };
     };
     if let Some(topic) = ctx.broker.topic(name) {

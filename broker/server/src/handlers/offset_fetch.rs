@@ -44,9 +44,12 @@ async fn one(
     version: i16,
 ) -> OffsetFetchResponseGroup {
     let group_id = group.group_id;
-    let fetched = match group.topics {
-        None => all(ctx, &group_id, stable, version).await,
-        Some(topics) => some(ctx, &group_id, topics, stable, version).await,
+    let member_id = group.member_id.as_deref();
+    let checked = ctx.broker.groups().check_fetch(&group_id, member_id, group.member_epoch).await;
+    let fetched = match (checked, group.topics) {
+        (Err(error), _) => Err(error),
+        (Ok(()), None) => all(ctx, &group_id, stable, version).await,
+        (Ok(()), Some(topics)) => some(ctx, &group_id, topics, stable, version).await,
     };
     match fetched {
         Ok(topics) => message!(OffsetFetchResponseGroup { group_id, topics }),

@@ -3,7 +3,7 @@
 //! Invariants: an answer without an error means that the records survive a power cut, with acks=1 as
 //! with acks=all. A transactional batch is taken only while its partition is part of its producer's open
 //! transaction, so that none is left behind that nothing will ever end. Nothing of a record is decoded
-//! here.
+//! here, but of the message sets that came before batches.
 
 use std::time::Duration;
 
@@ -13,13 +13,16 @@ use flumen_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
-use flumen_protocol::{ErrorCode, encode_response, message};
-use flumen_records::{BatchHeader, Compression};
+use flumen_protocol::{ErrorCode, encode_produce_response, message};
+use flumen_records::BatchHeader;
+use flumen_records::message_set::upgrade;
 use flumen_types::{Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::message_sets::{self, PRODUCE_WITH_BATCHES};
 use super::record_errors;
+use super::single_batch::single_batch;
 use crate::clock;
 use crate::coordinator::Producer;
 use crate::ctx::Ctx;
@@ -27,9 +30,6 @@ use crate::internal_topics::is_internal;
 use crate::partition_log::{AppendError, Marks, Origin, durable};
 use crate::reply::Reply;
 use crate::topics::Topic;
-
-/// KIP-110.
-const FIRST_WITH_ZSTD: i16 = 7;
 
 /// There are no other replicas to wait for, and what is in the log will be durable: whoever is told
 /// "timed out" meanwhile writes it again.
@@ -41,6 +41,8 @@ pub(crate) struct Produced {
     waits: Vec<Wait>,
     acks: i16,
     timeout: Duration,
+    /// For what its old message sets hold when they are unpacked.
+    room: usize,
 }
 
 /// A partition of the answer that may not be given yet.
@@ -74,6 +76,7 @@ pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produc
         waits: Vec::new(),
         acks: request.acks,
         timeout: Duration::from_millis(request.timeout_ms.max(0) as u64),
+        room: message_sets::UNPACKED_MAX,
     };
     let now = clock::now();
     let acks = matches!(request.acks, -1..=1).then_some(());
@@ -84,67 +87,6 @@ pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produc
         produced.topic(&ends, topic, found, (version, now));
     }
     produced
-}
-
-/// The batch that a request of this version carries for a partition. Kafka's rules: it is one, of magic 2,
-/// from offset 0 on, in a codec that clients of the time know; behind it may be a part of another, which
-/// nobody reads. What else is wrong with it, the log says.
-fn only_batch(records: Bytes, version: i16) -> Result<Bytes, Refused> {
-    let refused = |error, words: &str| Err(Refused::from((error, Some(words.to_string()))));
-    let damaged = "the bytes are no batch";
-    let length = match first_entry(&records) {
-        Entry::None => return refused(ErrorCode::InvalidRecord, "there is no whole batch"),
-        Entry::Damaged => return refused(ErrorCode::CorruptMessage, damaged),
-        Entry::Whole { magic: 2, length } => length,
-        Entry::Whole { .. } => {
-            return refused(ErrorCode::InvalidRecord, "from Produce version 3 on batches have magic 2");
-        }
-    };
-    match first_entry(&records[length..]) {
-        Entry::None => {}
-        Entry::Damaged => return refused(ErrorCode::CorruptMessage, damaged),
-        Entry::Whole { .. } => {
-            let words = "from Produce version 3 on there is one batch for a partition";
-            return refused(ErrorCode::InvalidRecord, words);
-        }
-    }
-    let batch = records.slice(..length);
-    let Ok(header) = BatchHeader::parse(&batch) else { return Ok(batch) };
-    let zstd = matches!(header.attributes.compression(), Ok(Compression::Zstd));
-    if zstd && version < FIRST_WITH_ZSTD {
-        return refused(ErrorCode::UnsupportedCompressionType, "zstd needs Produce version 7");
-    }
-    Ok(batch)
-}
-
-/// What a sequence of batches or messages begins with.
-enum Entry {
-    /// Less than a whole one.
-    None,
-    Damaged,
-    Whole {
-        magic: u8,
-        length: usize,
-    },
-}
-
-/// Every magic has an offset, a length and, 17 bytes in, its number in common.
-fn first_entry(bytes: &[u8]) -> Entry {
-    const OVERHEAD: usize = 12;
-    /// Of a message of magic 0 without key and value.
-    const SIZE_MIN: i32 = 14;
-    let Some(size) = bytes.get(8..OVERHEAD).and_then(|four| four.try_into().ok()) else { return Entry::None };
-    let size = i32::from_be_bytes(size);
-    if size < SIZE_MIN {
-        return Entry::Damaged;
-    }
-    let length = OVERHEAD + size as usize;
-    match bytes.get(16) {
-        None => Entry::None,
-        Some(3..) => Entry::Damaged,
-        Some(_) if bytes.len() < length => Entry::None,
-        Some(&magic) => Entry::Whole { magic, length },
-    }
 }
 
 /// Who will end the transactions of a request's batches.
@@ -195,15 +137,18 @@ impl Produced {
     ) {
         let at = self.response.responses.len();
         let mut answers = Vec::with_capacity(wanted.partition_data.len());
-        for (n, data) in wanted.partition_data.into_iter().enumerate() {
+        for (n, mut data) in wanted.partition_data.into_iter().enumerate() {
             let index = data.index;
-            let appended = found.clone().and_then(|topic| append_one(ends, &topic, data, when));
+            let appended = found.clone().and_then(|topic| {
+                data.records = Some(self.batches(data.records.unwrap_or_default(), when.0)?);
+                append_one(ends, &topic, data, when)
+            });
             answers.push(match appended {
                 Ok((answer, marks, last)) => {
                     self.waits.push(Wait { topic: at, partition: n, marks, last });
                     answer
                 }
-                Err(refused) => refusal(index, refused),
+                Err(refused) => refusal(index, in_words_of(when.0, refused)),
             });
         }
         self.response.responses.push(message!(TopicProduceResponse {
@@ -212,6 +157,18 @@ impl Produced {
             topic_id: wanted.topic_id,
             partition_responses: answers,
         }));
+    }
+
+    /// What a request of this version carries, as the log takes it.
+    fn batches(&mut self, records: Bytes, version: i16) -> Result<Bytes, Refused> {
+        if version < PRODUCE_WITH_BATCHES && !message_sets::is_batch(&records) {
+            let batches = upgrade(&records, &mut self.room);
+            return batches.map_err(|error| (message_sets::refusal(&error), Some(error.to_string())).into());
+        }
+        if records.is_empty() {
+            return Ok(records);
+        }
+        single_batch(&records, version).map_err(|(error, words)| (error, Some(words.to_string())).into())
     }
 
     /// The answer, once everything in it is durable or known to have failed.
@@ -229,7 +186,7 @@ impl Produced {
             let answer = &mut self.response.responses[wait.topic].partition_responses[wait.partition];
             *answer = refusal(answer.index, (error, None).into());
         }
-        match encode_response(correlation, &self.response, version) {
+        match encode_produce_response(correlation, &self.response, version) {
             Ok(frame) => frame.into(),
             Err(error) => Reply::Close(format!("the answer to a produce cannot be encoded: {error}")),
         }
@@ -256,12 +213,16 @@ fn append_one(
     let log = topic.partition(PartitionId(data.index)).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
     let records = data.records.filter(|records: &Bytes| !records.is_empty());
     let Some(records) = records else {
+        if version < PRODUCE_WITH_BATCHES {
+            let nothing = message!(PartitionProduceResponse { index: data.index, base_offset: -1 });
+            return Ok((nothing, log.watch(), Offset::UNKNOWN));
+        }
         return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())).into());
     };
-    let records = only_batch(records, version)?;
     ends.check(&records, log.id())?;
     let start = || log.watch().borrow().start;
-    if BatchHeader::parse(&records).is_ok_and(|header| header.base_offset != Offset(0)) {
+    let begins_late = BatchHeader::parse(&records).is_ok_and(|header| header.base_offset != Offset(0));
+    if version >= PRODUCE_WITH_BATCHES && begins_late {
         let words = Some("a produced batch begins at offset 0".to_string());
         let refused = Refused::from((ErrorCode::InvalidRecord, words));
         return Err(Refused { start: start(), ..refused });
@@ -281,6 +242,17 @@ fn append_one(
         log_start_offset: appended.start.0,
     });
     Ok((answer, log.watch(), appended.last))
+}
+
+/// Kafka called an invalid record a corrupt one until long after there were batches. The clients of then know
+/// no younger code: pykafka dies of one.
+fn in_words_of(version: i16, refused: Refused) -> Refused {
+    match refused.error {
+        ErrorCode::InvalidRecord if version < PRODUCE_WITH_BATCHES => {
+            Refused { error: ErrorCode::CorruptMessage, ..refused }
+        }
+        _ => refused,
+    }
 }
 
 fn refusal(index: i32, refused: Refused) -> PartitionProduceResponse {

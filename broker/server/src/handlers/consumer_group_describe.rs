@@ -1,0 +1,99 @@
+//! ConsumerGroupDescribe (69): epochs, members, what each has and what it is to have.
+
+use std::collections::BTreeMap;
+
+use flumen_groups::AnyGroup;
+use flumen_groups::consumer::{Group, Member, Place, TopicImage};
+use flumen_protocol::messages::consumer_group_describe_response::{
+    Assignment, DescribedGroup, Member as Described, TopicPartitions,
+};
+use flumen_protocol::messages::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, StrBytes, wire_id,
+};
+use flumen_protocol::{ErrorCode, message};
+use flumen_types::TopicId;
+
+use super::describe_groups::{ALL_OPERATIONS, NOT_ASKED};
+use super::refusal::Refusal;
+use crate::ctx::Ctx;
+
+const CLASSIC_MEMBER: i8 = 0;
+const CONSUMER_MEMBER: i8 = 1;
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: ConsumerGroupDescribeRequest,
+    _version: i16,
+) -> ConsumerGroupDescribeResponse {
+    let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { NOT_ASKED };
+    let mut groups = Vec::with_capacity(request.group_ids.len());
+    for id in request.group_ids {
+        let mut told = find(ctx, &id).await.unwrap_or_else(|refusal| {
+            message!(DescribedGroup { error_code: refusal.error.code(), error_message: refusal.words() })
+        });
+        told.group_id = id;
+        if told.error_code == 0 {
+            told.authorized_operations = operations;
+        }
+        groups.push(told);
+    }
+    // As Kafka orders them: what nobody can have is told first.
+    groups.sort_by_key(|group| group.error_code != ErrorCode::InvalidGroupId.code());
+    message!(ConsumerGroupDescribeResponse { groups })
+}
+
+async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
+    if id.is_empty() {
+        return Err(ErrorCode::InvalidGroupId.into());
+    }
+    let missing = |words| Err(Refusal::new(ErrorCode::GroupIdNotFound, words));
+    match ctx.broker.groups().describe(id).await? {
+        Some(AnyGroup::Consumer(group)) => Ok(describe(ctx, &group)),
+        Some(AnyGroup::Classic(_)) => missing(format!("Group {id} is not a consumer group.")),
+        None => missing(format!("Group {id} not found.")),
+    }
+}
+
+fn describe(ctx: &Ctx, group: &Group) -> DescribedGroup {
+    let groups = ctx.broker.groups();
+    let topics = groups.topics();
+    let members = group.members().map(|member| described(group, member, &topics));
+    message!(DescribedGroup {
+        group_state: group.state().name().into(),
+        group_epoch: group.epoch(),
+        assignment_epoch: group.assignment_epoch(),
+        assignor_name: group.assignor(groups.consumer_options()).name().into(),
+        members: members.collect(),
+    })
+}
+
+fn described(group: &Group, member: &Member, topics: &TopicImage) -> Described {
+    let profile = &member.profile;
+    let target = group.target(&member.id);
+    message!(Described {
+        member_id: (&*member.id).into(),
+        instance_id: profile.instance_id.as_deref().map(StrBytes::from),
+        rack_id: profile.rack_id.as_deref().map(StrBytes::from),
+        member_epoch: member.current.epoch,
+        client_id: profile.client_id.as_str().into(),
+        client_host: profile.client_host.as_str().into(),
+        subscribed_topic_names: profile.topics.iter().map(|name| (&**name).into()).collect(),
+        subscribed_topic_regex: Some(profile.regex.as_deref().unwrap_or_default().into()),
+        assignment: assignment(member.current.places(), topics),
+        target_assignment: assignment(&target, topics),
+        member_type: if profile.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
+    })
+}
+
+/// Partitions of a topic that is gone have no name and are left out.
+fn assignment<'a>(places: impl IntoIterator<Item = &'a Place>, topics: &TopicImage) -> Assignment {
+    let mut by_topic: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in places {
+        by_topic.entry(*topic).or_default().push(partition.0);
+    }
+    let told = by_topic.into_iter().filter_map(|(topic, partitions)| {
+        let topic_name = (&**topics.name(topic)?).into();
+        Some(message!(TopicPartitions { topic_id: wire_id(topic), topic_name, partitions }))
+    });
+    message!(Assignment { topic_partitions: told.collect() })
+}
