@@ -13,10 +13,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
 use crate::coordinator::{GroupCoordinator, LoadError, TransactionCoordinator};
+use crate::endpoint::Endpoint;
 use crate::fetch_sessions::FetchSessions;
 use crate::listener;
 use crate::options::Options;
 use crate::partition_log::PartitionLog;
+use crate::security::{Security, SecurityError};
 use crate::topics::{Topic, TopicError, TopicRecord, Topics};
 use crate::watches::Watches;
 
@@ -27,6 +29,8 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Topic(#[from] TopicError),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// What the internal topics say cannot be read.
     #[error("the groups or transactions cannot be loaded")]
     Coordinator(#[from] LoadError),
@@ -43,6 +47,7 @@ struct Inner {
     groups: GroupCoordinator,
     transactions: TransactionCoordinator,
     sessions: Mutex<FetchSessions>,
+    security: Security,
     budget: Budget,
     /// Ends listeners and connections.
     stop: CancellationToken,
@@ -54,10 +59,13 @@ impl Broker {
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
         let watches = Arc::new(Watches::default());
-        let (store, watches) = {
+        let (store, security) = {
             let (options, watches) = (options.clone(), watches.clone());
-            let opened =
-                tokio::task::spawn_blocking(move || open(&options, watches.clone()).map(|s| (s, watches)));
+            let opened = tokio::task::spawn_blocking(move || {
+                let store = open(&options, watches)?;
+                let security = Security::open(options.security.clone(), options.dir.clone())?;
+                Ok::<_, StartError>((store, security))
+            });
             match opened.await {
                 Ok(opened) => opened?,
                 Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
@@ -74,6 +82,7 @@ impl Broker {
             groups,
             transactions,
             sessions: Mutex::new(FetchSessions::new(options.fetch_sessions_max)),
+            security,
             budget: Budget::new(options.request_bytes_total),
             stop: CancellationToken::new(),
             listeners: TaskTracker::new(),
@@ -81,10 +90,16 @@ impl Broker {
         })))
     }
 
-    /// Serves clients on a listener until `cancel`, or until the broker shuts down.
+    /// Serves anybody, unencrypted, on a listener until `cancel`, or until the broker shuts down.
     pub async fn serve(&self, listener: TcpListener, cancel: CancellationToken) {
+        self.serve_as(listener, Endpoint::plaintext(), cancel).await;
+    }
+
+    /// As [`Broker::serve`], by the endpoint's protocol.
+    pub async fn serve_as(&self, listener: TcpListener, endpoint: Endpoint, cancel: CancellationToken) {
         let stop = self.0.stop.child_token();
-        let serving = self.0.listeners.track_future(listener::serve(self.clone(), listener, stop.clone()));
+        let serving = listener::serve(self.clone(), listener, Arc::new(endpoint), stop.clone());
+        let serving = self.0.listeners.track_future(serving);
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             () = &mut serving => return,
@@ -139,6 +154,10 @@ impl Broker {
 
     pub fn transactions(&self) -> &TransactionCoordinator {
         &self.0.transactions
+    }
+
+    pub fn security(&self) -> &Security {
+        &self.0.security
     }
 
     pub fn options(&self) -> &Options {

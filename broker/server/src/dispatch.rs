@@ -112,6 +112,13 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::AddOffsetsToTxn(request) => by!(add_offsets_to_txn, request),
         Request::TxnOffsetCommit(request) => by!(txn_offset_commit, request),
         Request::EndTxn(request) => by!(end_txn, request),
+        Request::SaslHandshake(request) => by!(sasl_handshake, request),
+        Request::SaslAuthenticate(request) => by!(sasl_authenticate, request),
+        Request::DescribeAcls(request) => by!(describe_acls, request),
+        Request::CreateAcls(request) => by!(create_acls, request),
+        Request::DeleteAcls(request) => by!(delete_acls, request),
+        Request::DescribeUserScramCredentials(request) => by!(describe_user_scram_credentials, request),
+        Request::AlterUserScramCredentials(request) => by!(alter_user_scram_credentials, request),
         Request::DescribeTransactions(request) => by!(describe_transactions, request),
         Request::ListTransactions(request) => by!(list_transactions, request),
         Request::Fetch(request) => {

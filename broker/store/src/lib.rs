@@ -24,7 +24,7 @@ mod cleaned;
 mod compact;
 mod dir_lock;
 mod disk;
-mod durable_file;
+pub mod durable_file;
 mod error;
 mod events;
 mod flusher;

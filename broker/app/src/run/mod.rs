@@ -144,9 +144,10 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts,
         admin: CancellationToken::new(),
         broker: broker.clone(),
     };
-    for socket in sockets {
+    for (socket, listener) in sockets.into_iter().zip(&config.broker.listeners) {
         let (broker, cancel) = (broker.clone(), parts.listeners.clone());
-        parts.tasks.spawn(async move { broker.serve(socket, cancel).await });
+        let endpoint = settings::endpoint(&config, listener);
+        parts.tasks.spawn(async move { broker.serve_as(socket, endpoint, cancel).await });
     }
     if let Some(web) = web {
         let office =

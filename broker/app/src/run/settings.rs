@@ -6,19 +6,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flumen_config::{Config, DatabaseUrl, ErrorPolicy, Plugin, PluginRef};
+use flumen_config::{Config, DatabaseUrl, ErrorPolicy, Listener, Plugin, PluginRef};
 use flumen_host::{
     Access, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
 };
-use flumen_server::{Advertised, Options};
+use flumen_server::{Advertised, Endpoint, Options};
 
 pub(super) fn broker(config: &Config) -> Options {
     let broker = &config.broker;
     let minutes = |minutes: u32| std::time::Duration::from_secs(u64::from(minutes) * 60);
-    let advertised = broker.advertised_listeners.as_ref().and_then(|listeners| listeners.first());
     Options {
         node_id: broker.broker_id as i32,
-        advertised: advertised.map(|l| Advertised { host: l.0.host.clone(), port: l.0.port }),
         auto_create_topics: broker.auto_create_topics,
         partitions: broker.num_partitions.get() as i32,
         offsets_partitions: broker.offsets_topic_num_partitions.get() as i32,
@@ -44,6 +42,13 @@ pub(super) fn broker(config: &Config) -> Options {
         broker_configs: broker.configs(),
         ..Options::new(broker.data_dir.path.clone())
     }
+}
+
+/// What a listener is, and where its clients are told to connect.
+pub(super) fn endpoint(config: &Config, _: &Listener) -> Endpoint {
+    let advertised = config.broker.advertised_listeners.as_ref().and_then(|listeners| listeners.first());
+    let advertised = advertised.map(|l| Advertised { host: l.0.host.clone(), port: l.0.port });
+    Endpoint { advertised, ..Endpoint::plaintext() }
 }
 
 pub(super) fn plugin_cache(config: &Config) -> PathBuf {
