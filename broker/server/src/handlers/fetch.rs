@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flumen_auth::Operation;
 use flumen_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use flumen_protocol::messages::{FetchRequest, FetchResponse, topic_id};
 use flumen_protocol::{ErrorCode, message};
@@ -16,6 +17,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::fetch_sessions::{Plan, Wanted};
 use crate::partition_log::{Bound, Marks, PartitionLog, Read, ReadError};
@@ -69,11 +71,19 @@ struct Round {
 
 impl Asked {
     fn source(&self, ctx: &Ctx, wanted: &Wanted) -> Source {
-        let (topic, unknown) = match self.by_id {
-            true => (ctx.broker.topics().by_id(topic_id(wanted.topic.id)), ErrorCode::UnknownTopicId),
-            false => (ctx.broker.topic(&wanted.topic.name), ErrorCode::UnknownTopicOrPartition),
+        let may = |name: &str| ctx.may(Operation::Read, Resource::Topic(name));
+        let topic = match self.by_id {
+            true => {
+                let id = topic_id(wanted.topic.id);
+                let topic = ctx.broker.topics().by_id(id).ok_or(ErrorCode::UnknownTopicId)?;
+                may(&topic.name)?;
+                topic
+            }
+            false => {
+                may(&wanted.topic.name)?;
+                ctx.broker.topic(&wanted.topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
+            }
         };
-        let topic = topic.ok_or(unknown)?;
         let log = topic.partition(PartitionId(wanted.partition)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         check_epoch(&log.watch().borrow(), wanted.leader_epoch)?;
         Ok(log.clone())

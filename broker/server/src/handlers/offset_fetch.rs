@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use flumen_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
@@ -12,6 +13,7 @@ use flumen_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, StrByte
 use flumen_protocol::{ErrorCode, message};
 use flumen_types::{PartitionId, TopicPartition};
 
+use crate::access::Resource;
 use crate::coordinator::{Committed, OffsetResult};
 use crate::ctx::Ctx;
 
@@ -27,7 +29,13 @@ pub(crate) async fn handle(ctx: &Ctx, request: OffsetFetchRequest, version: i16)
     let named = |topics: Vec<_>| topics.into_iter().map(as_newer).collect();
     let topics = request.topics.map(named);
     let group = message!(OffsetFetchRequestGroup { group_id: request.group_id, topics });
-    let answer = one(ctx, group, stable, version).await;
+    let mut answer = one(ctx, group.clone(), stable, version).await;
+    if version < 2 && answer.error_code != 0 {
+        // There is no other place for it.
+        let error = ErrorCode::from(answer.error_code);
+        answer.topics =
+            group.topics.into_iter().flatten().map(|topic| refused_topic(&topic, error)).collect();
+    }
     let topics = answer.topics.into_iter().map(as_older).collect();
     message!(OffsetFetchResponse { topics, error_code: answer.error_code })
 }
@@ -39,9 +47,11 @@ async fn one(
     version: i16,
 ) -> OffsetFetchResponseGroup {
     let group_id = group.group_id;
-    let fetched = match group.topics {
-        None => all(ctx, &group_id, stable).await,
-        Some(topics) => some(ctx, &group_id, topics, stable, version).await,
+    let may = ctx.may(Operation::Describe, Resource::Group(&group_id));
+    let fetched = match (may, group.topics) {
+        (Err(error), _) => Err(error),
+        (Ok(()), None) => all(ctx, &group_id, stable).await,
+        (Ok(()), Some(topics)) => some(ctx, &group_id, topics, stable, version).await,
     };
     match fetched {
         Ok(topics) => message!(OffsetFetchResponseGroup { group_id, topics }),
@@ -52,7 +62,8 @@ async fn one(
 async fn all(ctx: &Ctx, group: &str, stable: bool) -> Result<Vec<OffsetFetchResponseTopics>, ErrorCode> {
     let fetched = ctx.broker.groups().fetch_offsets(group, None, stable).await?;
     let mut topics: BTreeMap<Arc<str>, Vec<OffsetResult>> = BTreeMap::new();
-    for one in fetched {
+    let may = |one: &OffsetResult| ctx.may(Operation::Describe, Resource::Topic(&one.0.topic)).is_ok();
+    for one in fetched.into_iter().filter(may) {
         topics.entry(one.0.topic.clone()).or_default().push(one);
     }
     let told = topics.into_iter().map(|(name, offsets)| {
@@ -78,8 +89,10 @@ async fn some(
             ..10 => Some((&*topic.name).into()),
             _ => ctx.broker.topics().by_id(topic_id(topic.topic_id)).map(|topic| topic.name.clone()),
         };
-        let partitions = match name {
-            Some(name) => {
+        let may =
+            |name: &Arc<str>| ctx.may(Operation::Describe, Resource::Topic(name)).map(|()| name.clone());
+        let partitions = match name.as_ref().ok_or(ErrorCode::UnknownTopicId).and_then(may) {
+            Ok(name) => {
                 let wanted = topic.partition_indexes.iter();
                 let wanted: Vec<_> = wanted
                     .map(|n| TopicPartition { topic: name.clone(), partition: PartitionId(*n) })
@@ -87,7 +100,7 @@ async fn some(
                 let fetched = ctx.broker.groups().fetch_offsets(group, Some(&wanted), stable).await?;
                 fetched.into_iter().map(partition).collect()
             }
-            None => topic.partition_indexes.iter().map(|n| refused(*n, ErrorCode::UnknownTopicId)).collect(),
+            Err(error) => refused_topic(&topic, error).partitions,
         };
         let topic_id = topic.topic_id;
         answer.push(message!(OffsetFetchResponseTopics { name: topic.name, topic_id, partitions }));
@@ -121,6 +134,11 @@ fn refused(partition_index: i32, error: ErrorCode) -> OffsetFetchResponsePartiti
         metadata: Some(StrBytes::default()),
         error_code: error.code(),
     })
+}
+
+fn refused_topic(topic: &OffsetFetchRequestTopics, error: ErrorCode) -> OffsetFetchResponseTopics {
+    let partitions = topic.partition_indexes.iter().map(|n| refused(*n, error)).collect();
+    message!(OffsetFetchResponseTopics { name: topic.name.clone(), topic_id: topic.topic_id, partitions })
 }
 
 fn as_newer(
