@@ -38,9 +38,13 @@ impl<T> Reloaded<T> {
 
     /// What the files say now. Reads small files if they have changed.
     pub(crate) fn get(&self) -> Arc<T> {
+        self.get_at(Instant::now())
+    }
+
+    fn get_at(&self, time: Instant) -> Arc<T> {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.looked.elapsed() >= LOOK_INTERVAL {
-            now.looked = Instant::now();
+        if time.saturating_duration_since(now.looked) >= LOOK_INTERVAL {
+            now.looked = time;
             let stamp = stamp(&self.files);
             if stamp != now.stamp {
                 now.stamp = stamp;
@@ -65,4 +69,34 @@ fn stamp(files: &[PathBuf]) -> Stamp {
         Some((metadata.modified().ok()?, metadata.len()))
     };
     files.iter().map(stamp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_leaves_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("number");
+        let load = {
+            let file = file.clone();
+            move || {
+                let text = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+                text.parse::<u32>().map_err(|error| error.to_string())
+            }
+        };
+        assert!(Reloaded::new("numbers", vec![file.clone()], load.clone()).is_err());
+        std::fs::write(&file, "1").unwrap();
+        let number = Reloaded::new("numbers", vec![file.clone()], load).unwrap();
+        let mut time = Instant::now();
+        for (content, expected) in [("one", 1), ("22", 22), ("", 22), ("333", 333)] {
+            std::fs::write(&file, content).unwrap();
+            let before = *number.get_at(time);
+            time += LOOK_INTERVAL;
+            assert_eq!(*number.get_at(time), expected, "{content} after {before}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(*number.get_at(time + LOOK_INTERVAL), 333);
+    }
 }
