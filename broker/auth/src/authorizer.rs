@@ -8,6 +8,7 @@
 //! `tests/kafka_authorizer.rs` holds it against Kafka's own in ten thousand random cases.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use crate::acl::{Acl, Operation, Pattern, Permission, ResourceType, WILDCARD};
 use crate::principal::Principal;
@@ -18,6 +19,14 @@ pub struct Subject<'a> {
     pub principal: &'a Principal,
     /// The address as text.
     pub host: &'a str,
+}
+
+/// An address as rules name it, which is as Java writes it: IPv6 with all its zeros.
+pub fn host_text(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => address.segments().map(|part| format!("{part:x}")).join(":"),
+    }
 }
 
 /// Rules, found by the resource that they apply to.
@@ -159,5 +168,19 @@ impl<'a> Any<'a> {
         let is_left =
             |(name, prefix): &(&str, bool)| (*prefix || !self.denied.contains(name)) && !covered(name);
         !self.denied_all && (self.allowed_all || self.allowed.iter().any(is_left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_written_as_java_writes_them() {
+        for (address, text) in
+            [("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("::1", "0:0:0:0:0:0:0:1")]
+        {
+            assert_eq!(host_text(address.parse().unwrap()), text);
+        }
     }
 }

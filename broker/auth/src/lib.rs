@@ -21,7 +21,7 @@ pub mod principal;
 pub mod sasl;
 
 pub use acl::{Acl, AclFilter, Operation, Pattern, PatternFilter, Permission, ResourceType};
-pub use authorizer::{Acls, Authorizer, Subject};
+pub use authorizer::{Acls, Authorizer, Subject, host_text};
 pub use credential::{ScramCredential, ScramHash};
 pub use distinguished_name::subject_of_certificate;
 pub use jwt::{Jwks, JwtRules};

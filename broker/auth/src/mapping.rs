@@ -86,8 +86,11 @@ fn first(text: &str) -> Result<(Option<Rule>, &str), String> {
         _ => (Letters::AsTheyAre, rest),
     };
     // The whole name has to fit.
-    let pattern =
-        Regex::new(&format!("^(?:{pattern})$")).map_err(|error| format!("\"{pattern}\": {error}"))?;
+    let pattern = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+        // The lines before draw the pattern.
+        let error = error.to_string();
+        format!("\"{pattern}\" is no pattern: {}", error.lines().last().unwrap_or_default())
+    })?;
     Ok((Some(Rule::Replace { pattern, replacement: replacement.into(), letters }), rest))
 }
 

@@ -13,6 +13,7 @@ mod declared_topics;
 mod examine;
 mod packing;
 mod pipelines;
+mod security;
 mod settings;
 mod until_done;
 mod watch;
@@ -121,7 +122,7 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
 
 async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts, Failure> {
     let config = loaded.config.clone();
-    let broker = Broker::start(settings::broker(&config)).await.map_err(|error| {
+    let broker = Broker::start(settings::broker(&loaded)).await.map_err(|error| {
         Failure::new(format!("cannot open {}", config.broker.data_dir.path.display())).because(error)
     })?;
     let sockets = bind_all(&config).await?;
@@ -146,7 +147,7 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts,
     };
     for (socket, listener) in sockets.into_iter().zip(&config.broker.listeners) {
         let (broker, cancel) = (broker.clone(), parts.listeners.clone());
-        let endpoint = settings::endpoint(&config, listener);
+        let endpoint = security::endpoint(&config, listener);
         parts.tasks.spawn(async move { broker.serve_as(socket, endpoint, cancel).await });
     }
     if let Some(web) = web {
@@ -194,8 +195,8 @@ async fn reloads(pipelines: &Arc<Pipelines>) -> Outcome {
 async fn bind_all(config: &Config) -> Result<Vec<TcpListener>, Failure> {
     let mut sockets = Vec::new();
     for listener in &config.broker.listeners {
-        let bound = TcpListener::bind(listener.0.to_bind()).await;
-        sockets.push(bound.map_err(|error| cannot_listen(&listener.0.to_connect(), error))?);
+        let bound = TcpListener::bind(listener.address.to_bind()).await;
+        sockets.push(bound.map_err(|error| cannot_listen(&listener.address.to_connect(), error))?);
     }
     Ok(sockets)
 }

@@ -15,7 +15,7 @@ use flumen_server::Broker;
 
 use super::admin::now_ms;
 use super::broker_log::{BrokerLog, Declared};
-use super::{declared_topics, settings};
+use super::{declared_topics, security, settings};
 use crate::cli;
 
 pub(super) struct Pipelines {
@@ -202,6 +202,9 @@ impl Pipelines {
         let mut left_alone = self.topics(&loaded).await?;
         self.log.declare(declared(&loaded.config));
         self.host.set_databases(settings::databases(&loaded.config));
+        if changes.iter().any(about_security) {
+            self.broker.security().declare(security::users(&loaded), security::acls(&loaded)).await;
+        }
         let (mut done, mut problems) = (Vec::new(), Vec::new());
         for change in changes.iter().filter(|change| !about_topics(change)) {
             if change.is_left_alone() {
@@ -347,6 +350,10 @@ fn plugin_of(change: &Change) -> Option<&str> {
         | Change::StopPlugin { name, .. } => Some(name),
         _ => None,
     }
+}
+
+fn about_security(change: &Change) -> bool {
+    matches!(change, Change::SetUser { .. } | Change::RemoveUser { .. } | Change::SetAcls { .. })
 }
 
 /// Those are compared with what the broker has, not with what the last file said.

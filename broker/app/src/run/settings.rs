@@ -6,14 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flumen_config::{Config, DatabaseUrl, ErrorPolicy, Listener, Plugin, PluginRef};
+use flumen_config::{Config, DatabaseUrl, ErrorPolicy, Loaded, Plugin, PluginRef};
 use flumen_host::{
     Access, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
 };
-use flumen_server::{Advertised, Endpoint, Options};
+use flumen_server::Options;
 
-pub(super) fn broker(config: &Config) -> Options {
-    let broker = &config.broker;
+pub(super) fn broker(loaded: &Loaded) -> Options {
+    let broker = &loaded.config.broker;
     let minutes = |minutes: u32| std::time::Duration::from_secs(u64::from(minutes) * 60);
     Options {
         node_id: broker.broker_id as i32,
@@ -40,15 +40,9 @@ pub(super) fn broker(config: &Config) -> Options {
         compaction_buffer: broker.log_cleaner_dedupe_buffer,
         producer_expiration: broker.producer_id_expiration,
         broker_configs: broker.configs(),
+        security: super::security::options(loaded),
         ..Options::new(broker.data_dir.path.clone())
     }
-}
-
-/// What a listener is, and where its clients are told to connect.
-pub(super) fn endpoint(config: &Config, _: &Listener) -> Endpoint {
-    let advertised = config.broker.advertised_listeners.as_ref().and_then(|listeners| listeners.first());
-    let advertised = advertised.map(|l| Advertised { host: l.0.host.clone(), port: l.0.port });
-    Endpoint { advertised, ..Endpoint::plaintext() }
 }
 
 pub(super) fn plugin_cache(config: &Config) -> PathBuf {

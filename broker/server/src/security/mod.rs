@@ -137,9 +137,14 @@ impl Security {
     }
 
     /// What the configuration declares from now on. Sessions go on as they are.
-    pub async fn declare(&self, users: &[DeclaredUser], acls: &[DeclaredAcl]) {
+    pub async fn declare(&self, users: Vec<DeclaredUser>, acls: Vec<DeclaredAcl>) {
         let _one_at_a_time = self.changes.lock().await;
-        let declared = Arc::new(declare(users, acls));
+        // Keys of passwords take their time.
+        let declaring = tokio::task::spawn_blocking(move || declare(&users, &acls));
+        let declared = match declaring.await {
+            Ok(declared) => Arc::new(declared),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
         self.put(State::new(self.state().stored.clone(), declared, &self.options));
     }
 

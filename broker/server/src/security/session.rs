@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use flumen_auth::{Principal, Subject};
+use flumen_auth::{Principal, Subject, host_text};
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -12,7 +12,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(principal: Principal, peer: IpAddr) -> Session {
-        Session { principal, host: host(peer) }
+        Session { principal, host: host_text(peer) }
     }
 
     /// Somebody else at the same place.
@@ -22,28 +22,5 @@ impl Session {
 
     pub(crate) fn subject(&self) -> Subject<'_> {
         Subject { principal: &self.principal, host: &self.host }
-    }
-}
-
-/// As Java writes it, and so as rules name it: an IPv6 address with all its zeros.
-fn host(peer: IpAddr) -> String {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let parts = address.segments().map(|part| format!("{part:x}"));
-            parts.join(":")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_written_as_java_writes_them() {
-        assert_eq!(host("10.0.0.1".parse().unwrap()), "10.0.0.1");
-        assert_eq!(host("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1");
-        assert_eq!(host("::1".parse().unwrap()), "0:0:0:0:0:0:0:1");
     }
 }
