@@ -69,15 +69,19 @@ fn text(value: Element<'_>) -> Option<String> {
     }
 }
 
+/// What is special anywhere, and spaces at either end.
 fn escape(text: &str) -> String {
-    let last = text.chars().count().saturating_sub(1);
+    let inner = text.trim_matches(' ');
+    let lead = text.len() - text.trim_start_matches(' ').len();
     let mut escaped = String::with_capacity(text.len());
-    for (at, c) in text.chars().enumerate() {
-        let at_an_end = (c == ' ' && (at == 0 || at == last)) || (c == '#' && at == 0);
-        if at_an_end || matches!(c, ',' | '+' | '<' | '>' | ';' | '\\' | '"') {
-            escaped.push('\\');
+    for (at, c) in text.char_indices() {
+        let at_an_end = c == ' ' && !(lead..lead + inner.len()).contains(&at);
+        match c {
+            '\0' => escaped.push_str("\\00"),
+            ',' | '=' | '+' | '<' | '>' | '#' | ';' | '"' | '\\' => escaped.extend(['\\', c]),
+            _ if at_an_end => escaped.extend(['\\', c]),
+            _ => escaped.push(c),
         }
-        escaped.push(c);
     }
     escaped
 }
@@ -135,10 +139,10 @@ mod tests {
         let subject = [
             part(&[0x55, 4, 6], 0x13, b"DE"),
             part(&[0x55, 4, 10], 0x0c, "Bäume, Büsche + Co".as_bytes()),
-            part(&[0x55, 4, 3], 0x0c, b" #client=1 "),
+            part(&[0x55, 4, 3], 0x0c, b"  #client=1 "),
         ];
         let found = subject_of_certificate(&certificate(&subject)).unwrap();
-        assert_eq!(found, "CN=\\ #client=1\\ ,O=Bäume\\, Büsche \\+ Co,C=DE");
+        assert_eq!(found, "CN=\\ \\ \\#client\\=1\\ ,O=Bäume\\, Büsche \\+ Co,C=DE");
     }
 
     #[test]

@@ -246,6 +246,28 @@ mod tests {
         }
     }
 
+    /// Made by openssl: `openssl dgst -sha256 -sign key`.
+    #[test]
+    fn an_rsa_signature_of_openssl_is_taken() {
+        let n = "yuBsPzyE4VrQdV8De-k499W-Gu3da4mvvli3KBakYulSnHhe0ak-467h2zFT7PNS8IaLfdJi5n7s0O4sQw-CMcDqx-\
+                 SYc_-0RsDeBHkfkqR-N6dNd5XKVlKOtIV2mhm2LzKiM6LwJV5EqcjMZxbShs3Nzk8zk04F08lv-vNSWxWe8Zhu2FIo\
+                 _-mzmgMiMKKylB2Ngq9JXR1IuIyKmzQh-kk6ZZLfRLzeGP2O5yULOeo9pGzSHnbE_KkXV8We68N3c8ZLgcHASppzfP\
+                 mvODVKWQsW8D04KVOzMbsNzVBy_SgwBYUdrJqdDj_g1LgzgzfD75eZJb1Kb3nr2w3vZkNInQ";
+        let token = "eyJhbGciOiJSUzI1NiIsImtpZCI6InIifQ.eyJzdWIiOiJhbGljZSIsImV4cCI6MTgwMDAwMDA2MH0.GRqHvYuehHU\
+                 HKn3DdKwU6GjLkmRFy-dncHQkPTNFMiASgMez2Hvx8o7rp7QuxdiwGjAoCrYfKReGozkwSiRBbrye9yowXOHsJmt60\
+                 JCZkd3pnBfY3tXLkgzixZf4aiazRNys3nH2qEosdNa2zyknRB_RbodS0MILlpdkcN_znMPxGYLw6Mza2Ohw57bbMxw\
+                 ONtmOOUuqaLh4sjyIgfqGBPsJ3iMtSe_eVJsJQ8fW06IBuPW1LnuAV8r7wMn3MXRBoP_a1puCNwWx6A5oX-z7nJD0H\
+                 pZFGAY6f65ciG7vh321Nboqr0i2l7vf1D_LWolYJCBB8_hFbTO0lVqUsEi3Dg";
+        let set = json!({ "keys": [{ "kty": "RSA", "kid": "r", "n": n, "e": "AQAB" }] });
+        let keys = Jwks::parse(&set.to_string()).unwrap();
+        let rules = JwtRules { keys, principal_claim: "sub".into(), ..JwtRules::default() };
+        assert_eq!(rules.check(token, NOW_MS).unwrap().name, "alice");
+        let (head, rest) = token.split_once('.').unwrap();
+        let (_, signature) = rest.split_once('.').unwrap();
+        let forged = BASE64.encode(r#"{"sub":"mallory","exp":1800000060}"#);
+        assert!(rules.check(&format!("{head}.{forged}.{signature}"), NOW_MS).is_err());
+    }
+
     #[test]
     fn a_set_without_a_usable_key_is_told() {
         assert!(Jwks::parse("{}").unwrap_err().contains("keys"));

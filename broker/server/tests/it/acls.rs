@@ -156,7 +156,9 @@ async fn every_refusal_has_kafkas_code() {
     };
     let of_topic = [
         bob.ask(&configs(2, "t"), 2).await.results[0].error_code,
-        bob.ask(&message!(DeleteTopicsRequest { topic_names: vec!["t".into()] }), 4).await.responses[0]
+        bob.ask(&message!(DeleteTopicsRequest { topic_names: vec!["t".into()], timeout_ms: 5000 }), 4)
+            .await
+            .responses[0]
             .error_code,
         bob.ask(&list_offsets("t"), 5).await.topics[0].partitions[0].error_code,
     ];
