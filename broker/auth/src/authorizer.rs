@@ -130,8 +130,9 @@ impl Authorizer {
 
 fn is_about(acl: &Acl, who: Subject<'_>) -> bool {
     let host = acl.host == WILDCARD || acl.host == who.host;
-    host && Principal::parse(&acl.principal).is_some_and(|principal| {
-        principal == *who.principal || (principal.kind == "User" && principal.name == WILDCARD)
+    host && acl.principal.split_once(':').is_some_and(|(kind, name)| {
+        let everybody = kind == "User" && name == WILDCARD;
+        everybody || (kind == who.principal.kind && name == who.principal.name)
     })
 }
 

@@ -62,6 +62,17 @@ async fn connect(broker: Broker, socket: TcpStream, ends: Ends, stop: Cancellati
     if !ends.endpoint.protocol.is_encrypted() {
         return Connection::new(socket, ends, nobody, broker).run(stop).await;
     }
+    // Apart, so that a plain connection's task is not as large as an encrypted one's.
+    Box::pin(connect_encrypted(broker, socket, ends, nobody, stop)).await;
+}
+
+async fn connect_encrypted(
+    broker: Broker,
+    socket: TcpStream,
+    ends: Ends,
+    nobody: Session,
+    stop: CancellationToken,
+) {
     let Some(tls) = broker.security().tls() else {
         tracing::error!(listener = ends.endpoint.name, "there is no certificate for this listener");
         return;

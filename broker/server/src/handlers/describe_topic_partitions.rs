@@ -38,7 +38,7 @@ pub(crate) async fn handle(
         // The cursor's partition is that of its own topic.
         let skip = if name == from { std::mem::take(&mut first) } else { 0 };
         let Some(topic) = ctx.broker.topic(name) else {
-            response.topics.push(unknown(name));
+            response.topics.push(unknown(ctx, name));
             continue;
         };
         if room == 0 {
@@ -64,11 +64,13 @@ fn cursor(name: &str, partition: usize) -> Cursor {
     message!(Cursor { topic_name: name.into(), partition_index: partition as i32 })
 }
 
-fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
-    match flumen_store::is_topic_name(name) {
+fn unknown(ctx: &Ctx, name: &str) -> DescribeTopicPartitionsResponseTopic {
+    let mut told = match flumen_store::is_topic_name(name) {
         true => refused(name, ErrorCode::UnknownTopicOrPartition),
         false => refused(name, ErrorCode::InvalidTopicException),
-    }
+    };
+    told.topic_authorized_operations = ctx.operations(Resource::Topic(name));
+    told
 }
 
 fn refused(name: &str, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
