@@ -222,6 +222,19 @@ fn a_dump_reads_what_the_broker_wrote_and_finds_what_was_broken() {
     assert_eq!(whole.code, 0, "{whole:?}");
     assert!(whole.out.contains("\"hello\"") && whole.out.contains("zstd"), "{whole:?}");
 
+    let verify = |options: &str| flumen("", &format!("log verify {} {options}", folder.display()), &[]);
+    let sound = verify("");
+    assert_eq!((sound.code, &*sound.out), (0, ""), "{sound:?}");
+    assert!(sound.err.contains("0 problems"), "{sound:?}");
+    let parent = folder.parent().unwrap().display().to_string();
+    let usage = flumen("", &format!("log usage {parent} --json"), &[]);
+    let usage: Vec<Value> = serde_json::from_str(&usage.out).unwrap();
+    let of = |name: &str| usage.iter().find(|row| row["folder"] == name).unwrap();
+    assert_eq!(of("lines-0")["segments"], 1);
+    let size = std::fs::metadata(folder.join("00000000000000000000.log")).unwrap().len();
+    assert_eq!(of("lines-0")["log_bytes"], size);
+    assert!(of("total")["log_bytes"].as_u64() >= Some(size));
+
     let segment = folder.join("00000000000000000000.log");
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[62] ^= 1;
@@ -231,6 +244,8 @@ fn a_dump_reads_what_the_broker_wrote_and_finds_what_was_broken() {
     assert_eq!(broken.code, 6, "{broken:?}");
     let place = format!("{}:0: the batch's CRC-32C", segment.display());
     assert!(broken.err.contains(&place), "{broken:?}");
+    let found = verify("--json");
+    assert_eq!((found.code, found.out.lines().count()), (6, 2), "a line for each damage: {found:?}");
     assert_eq!(std::fs::read(&segment).unwrap(), bytes, "nothing is changed");
 }
 

@@ -65,7 +65,7 @@ section! {
         pub super_users: SuperUsers = ["super.users", ""],
         /// Everybody may do what there is no rule about.
         pub allow_everyone: bool = ["allow.everyone.if.no.acl.found", false],
-        /// Admin API, metrics and console; `http = "..."` for short. `""` turns it off. An address that other machines reach needs `http.token`.
+        /// Admin API and metrics; `http = "..."` for short. `""` turns it off. An address that other machines reach needs `http.token`.
         pub http: HttpAddress = ["http.address", "127.0.0.1:8090"],
         /// What callers of the admin API must show as `Authorization: Bearer ...`; at least 16 characters. Beside the short form `http = "..."` it is written quoted: `"http.token" = "${env:TOKEN}"`.
         pub http_token: Option<Secret> = ["http.token", null],

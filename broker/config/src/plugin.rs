@@ -106,6 +106,10 @@ section! {
         pub databases: Vec<DatabaseName> = ["grant.databases", []],
         /// Instances that run at once; partitions are divided among them.
         pub tasks: NonZeroU32 = ["tasks", 1],
+        /// Records that small batches of its input are joined to, before a transform or a sink is called. A source has no input.
+        pub batch_records: NonZeroU32 = ["batch.records", 256],
+        /// How long a transform or a sink waits for so many where fewer are there. 0: not at all.
+        pub batch_linger: Millis = ["batch.linger", "0ms"; min 0],
         /// Memory of one instance.
         pub memory: ByteSize = ["limits.memory", "64MiB"; min 1_048_576],
         /// Time that one call may take.

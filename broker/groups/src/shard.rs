@@ -144,7 +144,6 @@ impl GroupShard {
             )?,
             // A group begins with its first commit, but not with that of a member that it never had.
             None if from.generation >= 0 => return Err(GroupError::IllegalGeneration),
-            None if !from.member_id.is_empty() => return Err(GroupError::UnknownMember),
             None => {}
         }
         let group: Arc<str> = group.into();

@@ -258,3 +258,59 @@ fn a_full_group_takes_no_more() {
     let c = world.ask_join(join("", "c"));
     assert_eq!(world.joined(c).unwrap_err().error, GroupError::GroupMaxSizeReached);
 }
+
+#[test]
+fn an_id_that_is_given_up_before_its_join_moves_nobody() {
+    let mut world = World::default();
+    let generation = pair(&mut world);
+    let asked = world.ask_join(Join { requires_member_id: true, ..join("", "z") });
+    assert_eq!(world.joined(asked).unwrap_err().error, GroupError::MemberIdRequired);
+    assert_eq!(world.leave("c-z"), Ok(()));
+    assert_eq!(state(&world), State::Stable);
+    assert_eq!(world.heartbeat("c-a", generation), Ok(()));
+}
+
+#[test]
+fn a_new_member_that_asks_again_while_it_waits_keeps_its_long_wait() {
+    let mut world = World::default();
+    let generation = pair(&mut world);
+    world.ask_join(join("", "c"));
+    world.pass(1_000);
+    let again = world.ask_join(join("c-c", ""));
+    for _ in 0..3 {
+        world.pass(8_000);
+        let _ = world.heartbeat("c-a", generation);
+        let _ = world.heartbeat("c-b", generation);
+    }
+    world.ask_join(join("c-a", ""));
+    world.ask_join(join("c-b", ""));
+    assert_eq!(world.joined(again).unwrap().generation, 3, "its session of 10 s has not lapsed");
+}
+
+#[test]
+fn whoever_only_keeps_offsets_in_an_empty_group_may_say_who_it_is() {
+    let mut world = World::default();
+    let named = Committer { member_id: String::new(), instance_id: Some("static".into()), generation: -1 };
+    assert_eq!(world.commit(&named, 0, 5, None), Ok(()));
+    assert_eq!(world.commit(&named, 0, 6, None), Ok(()));
+    assert_eq!(world.fetch(0, false), Ok(Some(6)));
+}
+
+#[test]
+fn a_long_client_id_is_cut_in_the_member_id() {
+    let mut world = World::default();
+    let asked = world.ask_join(Join { client_id: "ü".repeat(16_000), ..join("", "n") });
+    let joined = world.joined(asked).unwrap();
+    assert!(joined.member_id.len() < 2_000 && joined.member_id.ends_with("-n"), "{}", joined.member_id.len());
+}
+
+/// Each with names of its own: a comparison of each with each would take days.
+#[test]
+fn members_with_very_many_protocols_are_told_apart_at_once() {
+    let mut world = World::default();
+    let many = |of: &str| (0..300_000).map(|n| (format!("{of}{n}"), Bytes::new())).collect();
+    let first = world.ask_join(Join { protocols: many("a"), ..join("", "a") });
+    world.joined(first).unwrap();
+    let other = world.ask_join(Join { protocols: many("b"), ..join("", "b") });
+    assert_eq!(world.joined(other).unwrap_err().error, GroupError::InconsistentProtocol);
+}

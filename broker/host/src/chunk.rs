@@ -1,22 +1,25 @@
 //! What one guest call is given: records of one partition, cut and joined to a good size.
 //!
 //! A call costs about a microsecond and a record 30 ns, so that small batches are joined until there are
-//! [`RECORDS_GOOD`] of them, and large ones are cut at [`BYTES_GOOD`], where they still fit the caches and
+//! enough of them ([`BatchSize`](crate::BatchSize)), and large ones are cut at [`BYTES_GOOD`], where they still fit the caches and
 //! a fraction of the guest's memory. A batch of a good size goes through as it is, without a copy.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flumen_records::{Batch, TimestampType};
+use flumen_records::{Batch, Compression, TimestampType};
 use flumen_types::Offset;
 
 use crate::io::Read;
 use crate::section::{self, Heads, SectionError};
 
-const RECORDS_GOOD: u32 = 256;
 pub(crate) const BYTES_GOOD: usize = 1 << 20;
 /// A compressed batch that would be larger than this is not read.
-const PAYLOAD_MAX: usize = 256 << 20;
+const PAYLOAD_MAX: usize = 64 << 20;
+/// After so much of a read the rest is left for the next one: a few bytes can hold gigabytes.
+const PLAIN_BYTES: usize = 16 << 20;
+/// What the pieces of one read can hold at the most.
+pub(crate) const PIECES_BYTES_MAX: usize = PLAIN_BYTES + PAYLOAD_MAX;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
@@ -42,6 +45,16 @@ pub(crate) enum Piece {
     },
 }
 
+/// What of a read was cut and joined.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    pub pieces: Vec<Piece>,
+    /// Where to read on.
+    pub next: Offset,
+    /// What they hold in memory.
+    pub bytes: usize,
+}
+
 impl Chunk {
     /// The first `at` records, and the rest. `at` lies between 1 and count - 1.
     pub(crate) fn split(&self, at: u32) -> Option<(Chunk, Chunk)> {
@@ -61,21 +74,37 @@ impl Chunk {
     }
 }
 
-/// Cuts and joins what a read has brought, from offset `from` on.
-pub(crate) fn pieces(topic: &Arc<str>, partition: u32, from: Offset, read: &Read) -> Vec<Piece> {
-    let mut joiner = Joiner { topic, partition, out: Vec::new(), open: None };
+/// Cuts and joins what a read has brought, from offset `from` on; as much of it as may be in memory.
+pub(crate) fn pieces(topic: &Arc<str>, partition: u32, from: Offset, read: &Read, good: u32) -> Pieces {
+    let mut joiner = Joiner { topic, partition, good, out: Vec::new(), open: None };
+    let (mut bytes, mut next) = (0, read.next);
     for batch in &read.batches {
+        if bytes >= PLAIN_BYTES {
+            next = batch.header().base_offset.max(from);
+            break;
+        }
         match readable(batch, from) {
-            Ok(Some(plain)) => joiner.add(plain),
+            Ok(Some(plain)) => {
+                bytes += plain.records.len();
+                joiner.add(plain);
+            }
             Ok(None) => {}
             Err(reason) => {
                 joiner.close();
                 joiner.out.push(Piece::Unreadable { batch: batch.clone(), reason });
+                if is_compressed(batch) {
+                    // To find that out may have taken as much work as the largest.
+                    bytes += PAYLOAD_MAX;
+                }
             }
         }
     }
     joiner.close();
-    joiner.finish(read.next)
+    Pieces { pieces: joiner.finish(next), next, bytes: bytes.min(PIECES_BYTES_MAX) }
+}
+
+pub(crate) fn is_compressed(batch: &Batch) -> bool {
+    batch.header().attributes.compression().is_ok_and(|codec| codec != Compression::None)
 }
 
 /// One batch, decompressed and walked over.
@@ -127,6 +156,8 @@ fn readable(batch: &Batch, from: Offset) -> Result<Option<Plain>, String> {
 struct Joiner<'a> {
     topic: &'a Arc<str>,
     partition: u32,
+    /// Records to join small batches to.
+    good: u32,
     out: Vec<Piece>,
     open: Option<Open>,
 }
@@ -141,12 +172,12 @@ struct Open {
 
 impl Joiner<'_> {
     fn add(&mut self, plain: Plain) {
-        if plain.count >= RECORDS_GOOD || plain.records.len() >= BYTES_GOOD / 4 {
+        if plain.count >= self.good || plain.records.len() >= BYTES_GOOD / 4 {
             self.close();
             return self.cut(plain);
         }
         let fits = self.open.as_ref().is_some_and(|open| {
-            open.count < RECORDS_GOOD
+            open.count < self.good
                 && open.first.append_timestamp == plain.append_timestamp
                 && plain.next.0 - open.first.base_offset < i64::from(i32::MAX)
         });
@@ -233,7 +264,7 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
-    use flumen_records::{BatchBuilder, Compression, NewRecord, RecordIter, assign};
+    use flumen_records::{BatchBuilder, NewRecord, RecordIter, assign};
     use flumen_types::{LeaderEpoch, Timestamp};
 
     use super::*;
@@ -275,7 +306,8 @@ mod tests {
         let batches: Vec<Batch> =
             (0..100).map(|i| batch(20 * i, &vec![format!("v{i}"); 10], Compression::Lz4)).collect();
         let read = Read { batches, next: Offset(2001), ..Read::default() };
-        let pieces = pieces(&"t".into(), 0, Offset(3), &read);
+        let Pieces { pieces, next, .. } = pieces(&"t".into(), 0, Offset(3), &read, 256);
+        assert_eq!(next, Offset(2001));
         assert_eq!(counts(&pieces), [257, 260, 260, 220]);
         let flat = flat(&pieces);
         assert_eq!(flat.len(), 997);
@@ -294,7 +326,7 @@ mod tests {
             next: Offset(5007),
             ..Read::default()
         };
-        let pieces = pieces(&"t".into(), 0, Offset(7), &read);
+        let pieces = pieces(&"t".into(), 0, Offset(7), &read, 256).pieces;
         assert_eq!(pieces.len(), 5);
         let flat = flat(&pieces);
         assert!(flat.iter().enumerate().all(|(i, r)| r.0 == 7 + i as i64 && r.2 == values[i]));
@@ -313,10 +345,42 @@ mod tests {
             next: Offset(3),
             ..Read::default()
         };
-        let pieces = pieces(&"t".into(), 0, Offset(0), &read);
+        let pieces = pieces(&"t".into(), 0, Offset(0), &read, 256).pieces;
         assert!(matches!(
             &pieces[..],
             [Piece::Records(_), Piece::Unreadable { .. }, Piece::Records(c)] if c.next == Offset(3)
         ));
+    }
+
+    #[test]
+    fn a_few_bytes_that_hold_gigabytes_are_taken_little_by_little() {
+        let zeros = ["0".repeat(5 << 20)];
+        let batches: Vec<Batch> = (0..12).map(|i| batch(2 * i, &zeros, Compression::Zstd)).collect();
+        assert!(batches.iter().all(|batch| batch.bytes().len() < 10_000));
+        let mut from = Offset(0);
+        let mut reads = Vec::new();
+        while from < Offset(24) {
+            let left = batches.iter().filter(|batch| batch.header().base_offset >= from).cloned().collect();
+            let read = Read { batches: left, next: Offset(24), ..Read::default() };
+            let Pieces { pieces, next, bytes } = pieces(&"t".into(), 0, from, &read, 256);
+            assert!((15 << 20..22 << 20).contains(&bytes), "{bytes}");
+            assert!(matches!(pieces.last(), Some(Piece::Records(last)) if last.next == next));
+            reads.push(counts(&pieces).len());
+            from = next;
+        }
+        assert_eq!((reads, from), (vec![4, 4, 4], Offset(24)));
+    }
+
+    #[test]
+    fn a_batch_beyond_all_measure_is_not_read_and_what_follows_is_left_for_later() {
+        let large = batch(0, &["0".repeat(PAYLOAD_MAX + 1)], Compression::Zstd);
+        let read = Read {
+            batches: vec![large, batch(1, &["a".into()], Compression::None)],
+            next: Offset(2),
+            ..Read::default()
+        };
+        let found = pieces(&"t".into(), 0, Offset(0), &read, 256);
+        assert!(matches!(&found.pieces[..], [Piece::Unreadable { .. }]));
+        assert_eq!(found.next, Offset(1));
     }
 }

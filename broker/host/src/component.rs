@@ -92,11 +92,18 @@ pub(crate) struct Components {
     loaded: Mutex<HashMap<ContentHash, Weak<Compiled>>>,
     /// One compilation at a time: it takes all cores as it is.
     compiling: tokio::sync::Mutex<()>,
+    /// What is compiled now.
+    now: Arc<Mutex<Option<String>>>,
 }
 
 impl Components {
     pub(crate) fn new(cache: Cache) -> Components {
-        Components { cache, loaded: Mutex::default(), compiling: tokio::sync::Mutex::default() }
+        Components {
+            cache,
+            loaded: Mutex::default(),
+            compiling: tokio::sync::Mutex::default(),
+            now: Arc::default(),
+        }
     }
 
     /// Compiles, or loads what was compiled before, and asks it what it is.
@@ -108,8 +115,8 @@ impl Components {
         if let Some(known) = self.known(&wasm.hash) {
             return Ok(known);
         }
-        let (cache, wanted) = (self.cache.clone(), wasm.clone());
-        let compiled = tokio::task::spawn_blocking(move || load(&cache, &wanted)).await;
+        let (cache, wanted, now) = (self.cache.clone(), wasm.clone(), self.now.clone());
+        let compiled = tokio::task::spawn_blocking(move || load(&cache, &wanted, &now)).await;
         let compiled = match compiled {
             Ok(compiled) => Arc::new(compiled?),
             Err(panic) => {
@@ -125,14 +132,22 @@ impl Components {
         Ok(compiled)
     }
 
+    pub(crate) fn compiling(&self) -> Option<String> {
+        lock(&self.now).clone()
+    }
+
     fn known(&self, hash: &ContentHash) -> Option<Arc<Compiled>> {
         lock(&self.loaded).get(hash)?.upgrade()
     }
 }
 
-fn load(cache: &Cache, wasm: &WasmRef) -> Result<Compiled, ComponentError> {
+fn load(
+    cache: &Cache,
+    wasm: &WasmRef,
+    compiling: &Mutex<Option<String>>,
+) -> Result<Compiled, ComponentError> {
     let runtime = Runtime::shared()?;
-    let component = component(cache, &runtime.engine, wasm)?;
+    let component = component(cache, &runtime.engine, wasm, compiling)?;
     let wrong = |what| ComponentError::Interface { origin: wasm.origin.clone(), what };
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(&runtime.engine).map(|(name, _)| name).collect();
@@ -141,7 +156,7 @@ fn load(cache: &Cache, wasm: &WasmRef) -> Result<Compiled, ComponentError> {
     let pre = linker(&runtime.engine)
         .and_then(|linker| linker.instantiate_pre(&component))
         .map_err(|error| wrong(format!("it does not fit this broker: {}", chain(&error))))?;
-    let (imports_sql, imports_http) = (imports("flumen:plugin/sql"), imports("wasi:http/outgoing-handler"));
+    let (imports_sql, imports_http) = (imports("flumen:plugin/sql"), imports("wasi:http/"));
     let linked = Linked { imports_sql, imports_http, pre, world, runtime };
     let info = guest::about(&linked, &wasm.origin)
         .map_err(|what| ComponentError::About { origin: wasm.origin.clone(), what })?;
@@ -158,7 +173,12 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     Ok(LINKER.get_or_init(|| made).clone())
 }
 
-fn component(cache: &Cache, engine: &Engine, wasm: &WasmRef) -> Result<Component, ComponentError> {
+fn component(
+    cache: &Cache,
+    engine: &Engine,
+    wasm: &WasmRef,
+    compiling: &Mutex<Option<String>>,
+) -> Result<Component, ComponentError> {
     let not = |what| ComponentError::NotComponent { origin: wasm.origin.clone(), what };
     if let Some(what) = looks_wrong(&wasm.bytes) {
         return Err(not(what));
@@ -171,7 +191,10 @@ fn component(cache: &Cache, engine: &Engine, wasm: &WasmRef) -> Result<Component
             Err(error) => tracing::debug!(%error, plugin = wasm.origin, "a compiled plugin does not load"),
         }
     }
-    let component = Component::new(engine, &wasm.bytes).map_err(|error| not(chain(&error)))?;
+    *lock(compiling) = Some(wasm.origin.clone());
+    let component = Component::new(engine, &wasm.bytes);
+    *lock(compiling) = None;
+    let component = component.map_err(|error| not(chain(&error)))?;
     match component.serialize() {
         Ok(code) => cache.store(&wasm.hash, &name, &code),
         Err(error) => tracing::debug!(%error, plugin = wasm.origin, "a compiled plugin cannot be kept"),

@@ -13,13 +13,13 @@ use thiserror::Error;
 use crate::cache::Cache;
 use crate::check::check;
 use crate::component::Components;
+use crate::guest::rehearse;
 use crate::io::Log;
 use crate::plugin::{Plugin, Version};
 use crate::pump::Progress;
 use crate::status::Board;
 use crate::{
-    CheckError, ComponentError, Databases, Done, Kind, PluginInfo, PluginSpec, PluginStatus, State, WasmRef,
-    lock,
+    CheckError, ComponentError, Databases, Done, PluginInfo, PluginSpec, PluginStatus, State, WasmRef, lock,
 };
 
 #[derive(Clone, Debug)]
@@ -91,9 +91,22 @@ impl Host {
         Ok(compiled.info.clone())
     }
 
-    /// Whether the plugin could start: everything but running it.
+    /// Where the component is from that is compiled now; that may take seconds.
+    pub fn compiling(&self) -> Option<String> {
+        self.0.components.compiling()
+    }
+
+    /// Whether the plugin could start. It is set up with its configuration, and shown nothing of the world.
     pub async fn check(&self, spec: &PluginSpec) -> Result<PluginInfo, CheckError> {
-        self.version(spec.clone()).await.map(|version| version.compiled.info.clone())
+        let version = self.version(spec.clone()).await?;
+        let info = version.compiled.info.clone();
+        let rehearsed =
+            tokio::task::spawn_blocking(move || rehearse(&version.compiled.linked, &version.spec)).await;
+        match rehearsed {
+            Ok(Ok(())) => Ok(info),
+            Ok(Err(reason)) => Err(CheckError::Problems(vec![format!("config: {reason}")])),
+            Err(panic) => Err(CheckError::Problems(vec![format!("the host failed: {panic}")])),
+        }
     }
 
     async fn version(&self, spec: PluginSpec) -> Result<Version, CheckError> {
@@ -164,7 +177,7 @@ impl Host {
     /// All plugins, by name.
     pub fn status(&self) -> Vec<PluginStatus> {
         let entries: Vec<Arc<Entry>> = lock(&self.0.plugins).values().cloned().collect();
-        entries.iter().map(|entry| entry.status()).collect()
+        entries.iter().map(|entry| entry.status(&*self.0.log)).collect()
     }
 
     fn entry(&self, name: &str) -> Option<Arc<Entry>> {
@@ -208,17 +221,20 @@ impl Host {
         })
     }
 
-    /// Who writes to these topics.
+    /// Who writes to these topics, records or dead letters.
     fn upstreams(&self, topics: &[String]) -> Vec<String> {
         let plugins = lock(&self.0.plugins);
-        let writes =
-            |entry: &Entry| lock(&entry.shown).spec.outputs.iter().any(|topic| topics.contains(topic));
+        let writes = |entry: &Entry| {
+            let spec = &lock(&entry.shown).spec;
+            let letters = spec.errors.parks().then_some(&spec.errors.topic);
+            spec.outputs.iter().chain(letters).any(|topic| topics.contains(topic))
+        };
         plugins.iter().filter(|(_, entry)| writes(entry)).map(|(name, _)| name.clone()).collect()
     }
 }
 
 impl Entry {
-    fn status(&self) -> PluginStatus {
+    fn status(&self, log: &dyn Log) -> PluginStatus {
         let version = lock(&self.shown).clone();
         let mut status = PluginStatus {
             name: version.spec.name.clone(),
@@ -242,7 +258,7 @@ impl Entry {
             gauges: BTreeMap::new(),
             refused: None,
         };
-        self.board.fill(&mut status, version.spec.kind != Kind::Source);
+        self.board.fill(&mut status, |topic, partition| log.end(topic, partition));
         status
     }
 

@@ -21,6 +21,9 @@ pub trait Log: Send + Sync + 'static {
     /// How many partitions the topic has; makes the topic, as the configuration would, if there is none.
     async fn partitions(&self, topic: &str) -> Result<u32, IoError>;
 
+    /// What tells the topic from every other that has had, or will have, its name.
+    async fn topic_id(&self, topic: &str) -> Result<String, IoError>;
+
     /// Committed records from `from` on. At once if there are any; otherwise waits up to `wait` for
     /// some. At least one batch, if there is one, however large.
     async fn read(
@@ -33,13 +36,24 @@ pub trait Log: Send + Sync + 'static {
     ) -> Result<Read, IoError>;
 
     /// The group's offset, with every transaction decided that had an offset of it pending.
-    async fn committed(&self, group: &str, topic: &str, partition: u32) -> Result<Option<Offset>, IoError>;
+    async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<GroupOffset>, IoError>;
 
     /// The source's cursor as its last committed transaction left it.
     async fn cursor(&self, source: &str, task: u32) -> Result<Option<Vec<u8>>, IoError>;
 
     /// InitProducerId: fences every earlier producer of that id, and aborts what it left open.
     async fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>, IoError>;
+
+    /// Transactional ids that begin with this and have a transaction open.
+    async fn open_transactions(&self, prefix: &str) -> Result<Vec<String>, IoError>;
+
+    /// Where the partition's committed records end now; none where there is no such partition.
+    fn end(&self, topic: &str, partition: u32) -> Option<Offset>;
 }
 
 /// One transaction after another. The first `send`, `offsets` or `cursor` begins one.
@@ -51,11 +65,20 @@ pub trait Log: Send + Sync + 'static {
 #[async_trait]
 pub trait Producer: Send {
     async fn send(&mut self, topic: &str, partition: u32, records: Packed) -> Result<(), IoError>;
+    /// Committed so that [`GroupOffset::by_pump`] tells.
     async fn offsets(&mut self, group: &str, offsets: &[(TopicPartition, Offset)]) -> Result<(), IoError>;
     async fn cursor(&mut self, source: &str, task: u32, cursor: &[u8]) -> Result<(), IoError>;
     /// Durable and visible to `read_committed` readers on return.
     async fn commit(&mut self) -> Result<(), IoError>;
     async fn abort(&mut self) -> Result<(), IoError>;
+}
+
+/// Where a group is in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupOffset {
+    pub offset: Offset,
+    /// By a [`Producer`]; else a person, or another program, has set it.
+    pub by_pump: bool,
 }
 
 /// What a read found.

@@ -35,8 +35,10 @@ pub use component::{ComponentError, PluginInfo};
 pub use done::Done;
 pub use engine::EngineError;
 pub use host::{Host, Options, ReplaceError, StartError};
-pub use io::{IoError, Log, Packed, Producer, Read};
-pub use spec::{Access, ContentHash, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef};
+pub use io::{GroupOffset, IoError, Log, Packed, Producer, Read};
+pub use spec::{
+    Access, BatchSize, ContentHash, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
+};
 pub use sql::{Database, DatabaseError, Databases};
 pub use status::{PluginStatus, State, Trouble};
 

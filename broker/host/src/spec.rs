@@ -22,6 +22,7 @@ pub struct PluginSpec {
     pub grants: Grants,
     /// Instances; partitions are divided among them.
     pub tasks: u32,
+    pub batch: BatchSize,
     pub limits: Limits,
     pub errors: Errors,
     /// A source is to end when it has read what exists now.
@@ -42,6 +43,7 @@ impl PluginSpec {
             outputs: Vec::new(),
             grants: Grants::default(),
             tasks: 1,
+            batch: BatchSize::default(),
             limits: Limits::default(),
             finish: false,
         }
@@ -53,7 +55,12 @@ impl PluginSpec {
     }
 
     pub fn transactional_id(&self, task: u32) -> String {
-        format!("flumen.{}.{task}", self.name)
+        format!("{}{task}", self.transactional_prefix())
+    }
+
+    /// With which the transactional ids of all its tasks begin.
+    pub(crate) fn transactional_prefix(&self) -> String {
+        format!("flumen.{}.", self.name)
     }
 }
 
@@ -159,6 +166,21 @@ pub enum Access {
     ReadWrite,
 }
 
+/// How small batches of the input are joined for one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchSize {
+    pub records: u32,
+    /// How long to wait for so many.
+    pub linger: Duration,
+}
+
+impl Default for BatchSize {
+    /// A call costs about a microsecond and a record 30 ns.
+    fn default() -> BatchSize {
+        BatchSize { records: 256, linger: Duration::ZERO }
+    }
+}
+
 /// What one instance may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -192,6 +214,13 @@ pub struct Errors {
     pub policy: Policy,
     /// Where dead letters go.
     pub topic: String,
+}
+
+impl Errors {
+    /// Whether rejected records go to the topic.
+    pub(crate) fn parks(&self) -> bool {
+        matches!(self.policy, Policy::DeadLetter | Policy::Quarantine)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

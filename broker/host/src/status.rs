@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use flumen_types::Offset;
 use serde::Serialize;
 
 use crate::{Kind, lock};
@@ -80,7 +81,8 @@ pub(crate) struct Board(Mutex<Inner>);
 struct Inner {
     tasks: BTreeMap<u32, TaskState>,
     counts: Counts,
-    lag: BTreeMap<(String, u32), u64>,
+    /// Up to where each partition has been dealt with.
+    reached: BTreeMap<(String, u32), Offset>,
     restarts: u64,
     swaps: u64,
     refused: Option<Trouble>,
@@ -136,6 +138,15 @@ impl Board {
         lock(&self.0).tasks.get(&task).map(|t| t.state)
     }
 
+    pub(crate) fn tasks(&self) -> BTreeMap<u32, TaskState> {
+        lock(&self.0).tasks.clone()
+    }
+
+    /// As they were before.
+    pub(crate) fn put_tasks(&self, tasks: BTreeMap<u32, TaskState>) {
+        lock(&self.0).tasks = tasks;
+    }
+
     /// Tasks from `tasks` on are no more.
     pub(crate) fn keep_tasks(&self, tasks: u32) {
         lock(&self.0).tasks.retain(|task, _| *task < tasks);
@@ -148,12 +159,22 @@ impl Board {
         inner.counts.rejected += counts.rejected;
     }
 
-    pub(crate) fn lag(&self, topic: &str, partition: u32, lag: u64) {
-        lock(&self.0).lag.insert((topic.to_owned(), partition), lag);
+    pub(crate) fn reached(&self, topic: &str, partition: u32, offset: Offset) {
+        lock(&self.0).reached.insert((topic.to_owned(), partition), offset);
     }
 
-    pub(crate) fn forget_lag(&self) {
-        lock(&self.0).lag.clear();
+    /// Other topics are no inputs any more.
+    pub(crate) fn keep_inputs(&self, inputs: &[String]) {
+        lock(&self.0).reached.retain(|(topic, _), _| inputs.contains(topic));
+    }
+
+    /// How many offsets lie between what has been dealt with and the ends.
+    fn lag(&self, end: impl Fn(&str, u32) -> Option<Offset>) -> u64 {
+        let reached = lock(&self.0).reached.clone();
+        let behind = |((topic, partition), at): (&(String, u32), &Offset)| {
+            end(topic, *partition).map_or(0, |end| end.since(*at).max(0) as u64)
+        };
+        reached.iter().map(behind).sum()
     }
 
     pub(crate) fn restarted(&self) {
@@ -203,18 +224,18 @@ impl Board {
         inner.tasks.values().max_by_key(|t| (t.state, std::cmp::Reverse(t.since_ms))).cloned()
     }
 
-    /// Fills what the board knows into a status.
-    pub(crate) fn fill(&self, status: &mut PluginStatus, has_inputs: bool) {
+    /// Fills what the board knows into a status. `end` tells where a partition ends now.
+    pub(crate) fn fill(&self, status: &mut PluginStatus, end: impl Fn(&str, u32) -> Option<Offset>) {
         if let Some(worst) = self.worst() {
             status.state = worst.state;
             status.reason = worst.reason;
             status.since_ms = worst.since_ms;
         }
+        status.lag = (status.kind != Kind::Source).then(|| self.lag(end));
         let inner = lock(&self.0);
         status.records_in = inner.counts.records_in;
         status.records_out = inner.counts.records_out;
         status.rejected = inner.counts.rejected;
-        status.lag = has_inputs.then(|| inner.lag.values().sum());
         status.restarts = inner.restarts;
         status.swaps = inner.swaps;
         status.refused = inner.refused.clone();

@@ -3,10 +3,12 @@
 //! Invariants: fields are only ever added; a reader ignores those it does not know. Points in time are
 //! milliseconds since 1970 UTC.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// How the broker and everything it runs is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
     pub version: String,
@@ -38,7 +40,7 @@ pub struct Refused {
 }
 
 /// One plugin of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Plugin {
     pub name: String,
@@ -63,6 +65,10 @@ pub struct Plugin {
     pub troubles: Vec<String>,
     /// Bytes done, and bytes in all, of a finite piece of work.
     pub progress: Option<(u64, u64)>,
+    /// What the plugin itself counts.
+    pub counters: BTreeMap<String, u64>,
+    /// What the plugin itself measures; only what is a number, JSON knows no others.
+    pub gauges: BTreeMap<String, f64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

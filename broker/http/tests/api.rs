@@ -32,6 +32,8 @@ impl Admin for Fake {
             name: "orders-db".into(),
             state: State::Retrying,
             reason: Some("refused".into()),
+            counters: [("rows".to_owned(), 7)].into(),
+            gauges: [("queue".to_owned(), 0.5)].into(),
             ..Plugin::default()
         };
         Status { version: "0.1.0".into(), plugins: vec![plugin], ..Status::default() }
@@ -114,7 +116,12 @@ fn status_plugins_and_health_are_json() {
     let (code, status) = server.get("/v1/status");
     assert_eq!((code, &status["plugins"][0]["state"]), (200, &Value::from("retrying")));
     assert_eq!(server.get("/v1/plugins").1[0]["name"], "orders-db");
-    assert_eq!(server.get("/v1/plugins/orders-db").1["reason"], "refused");
+    let plugin = server.get("/v1/plugins/orders-db").1;
+    assert_eq!(plugin["reason"], "refused");
+    assert_eq!(
+        (&plugin["counters"]["rows"], &plugin["gauges"]["queue"]),
+        (&Value::from(7), &Value::from(0.5))
+    );
     assert_eq!(server.get("/v1/plugins/nobody").0, 404);
 }
 

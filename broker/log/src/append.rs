@@ -6,7 +6,7 @@
 //! recounted.
 
 use bytes::Bytes;
-use flumen_records::{Batch, BatchError, Compression, PackedBatch, TimestampType, wrap_packed};
+use flumen_records::{Batch, BatchError, Compression, PackedBatch, RecordRef, TimestampType, wrap_packed};
 use flumen_types::{Offset, Timestamp};
 use thiserror::Error;
 
@@ -67,6 +67,22 @@ pub fn validate(batch: &Batch, config: &TopicConfig, now: Timestamp) -> Result<(
     Ok(())
 }
 
+/// What `validate` will hold against this record, whatever batch it comes in: for who has yet to make one.
+pub fn judge(
+    record: &RecordRef<'_>,
+    timestamp: Timestamp,
+    config: &TopicConfig,
+    now: Timestamp,
+) -> Result<(), Invalid> {
+    if config.timestamp_type == TimestampType::CreateTime {
+        check_time(timestamp, config, now)?;
+    }
+    if config.cleanup_policy.compact {
+        check_key(record)?;
+    }
+    Ok(())
+}
+
 /// The batch as the topic's `compression.type` wants it; `None` if it is so already.
 pub fn in_topics_codec(batch: &Batch, config: &TopicConfig) -> Result<Option<Bytes>, Invalid> {
     let header = batch.header();
@@ -112,11 +128,16 @@ fn check_time(found: Timestamp, config: &TopicConfig, now: Timestamp) -> Result<
 /// Compaction goes by keys: each record of a compacted topic needs one.
 fn check_keys(batch: &Batch) -> Result<(), Invalid> {
     for record in &batch.records(DECOMPRESSED_MAX)? {
-        if record?.key.is_none() {
-            return Err(Invalid::Record("a compacted topic takes no record without a key"));
-        }
+        check_key(&record?)?;
     }
     Ok(())
+}
+
+fn check_key(record: &RecordRef<'_>) -> Result<(), Invalid> {
+    match record.key {
+        Some(_) => Ok(()),
+        None => Err(Invalid::Record("a compacted topic takes no record without a key")),
+    }
 }
 
 /// That the first record is one costs nothing to see, and finds a payload that is no records at all.
@@ -249,6 +270,24 @@ mod tests {
         }
         let one_old = Batch::parse(builder.build().unwrap()).unwrap();
         assert!(matches!(validate(&one_old, &strict, NOW), Err(Invalid::Timestamp { .. })));
+    }
+
+    #[test]
+    fn a_record_is_judged_as_its_batch_would_be() {
+        let strict = [("message.timestamp.before.max.ms", "5s"), ("cleanup.policy", "compact")];
+        let topics = [config(&[]), config(&strict), config(&[("message.timestamp.type", "LogAppendTime")])];
+        for key in [None, Some(&b"k"[..])] {
+            for ms in [0, -10_000, 3_700_000] {
+                let timestamp = Timestamp(NOW.0 + ms);
+                let batch = batch(key, timestamp);
+                let records = batch.records(1000).unwrap();
+                let record = records.iter().next().unwrap().unwrap();
+                for topic in &topics {
+                    let alone = judge(&record, timestamp, topic, NOW).is_ok();
+                    assert_eq!(alone, validate(&batch, topic, NOW).is_ok(), "{key:?} {ms} {topic:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 pub mod append;
 pub mod checkpoint;
 pub mod cleaner;
+pub mod cluster_metadata;
 pub mod compaction;
 pub mod config;
 pub mod epochs;

@@ -10,7 +10,8 @@ pub(crate) fn decode_limits() -> DecodeLimits {
     let mut limits = DecodeLimits::default();
     limits.max_frame_bytes = i32::MAX as usize;
     limits.max_bytes_bytes = i32::MAX as usize;
-    limits.max_string_bytes = 1024 * 1024;
+    // Kafka refuses longer ones in every layout; what is written to its own topics has no room for them.
+    limits.max_string_bytes = i16::MAX as usize;
     limits.max_array_elements = 1_000_000;
     limits.max_tagged_fields = 64;
     limits

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
+use crate::complaints::Complaints;
 use crate::coordinator::{GroupCoordinator, LoadError, TransactionCoordinator};
 use crate::endpoint::Endpoint;
 use crate::fetch_sessions::FetchSessions;
@@ -21,6 +22,9 @@ use crate::partition_log::PartitionLog;
 use crate::security::{Security, SecurityError};
 use crate::topics::{Topic, TopicError, TopicRecord, Topics};
 use crate::watches::Watches;
+
+/// So many of the largest fetches' answers may wait for slow readers at a time.
+const ANSWERS_MAX: usize = 4;
 
 /// Why a broker does not start.
 #[derive(Debug, Error)]
@@ -49,6 +53,8 @@ struct Inner {
     sessions: Mutex<FetchSessions>,
     security: Security,
     budget: Budget,
+    answers: Budget,
+    complaints: Complaints,
     /// Ends listeners and connections.
     stop: CancellationToken,
     listeners: TaskTracker,
@@ -58,7 +64,7 @@ impl Broker {
     /// Opens the data directory and brings back what is in it. Nothing listens yet.
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
-        let watches = Arc::new(Watches::default());
+        let watches = Arc::new(Watches::new(options.recovery.clone()));
         let (store, security) = {
             let (options, watches) = (options.clone(), watches.clone());
             let opened = tokio::task::spawn_blocking(move || {
@@ -84,6 +90,8 @@ impl Broker {
             sessions: Mutex::new(FetchSessions::new(options.fetch_sessions_max)),
             security,
             budget: Budget::new(options.request_bytes_total),
+            answers: Budget::new(ANSWERS_MAX * options.fetch_bytes_max),
+            complaints: Complaints::default(),
             stop: CancellationToken::new(),
             listeners: TaskTracker::new(),
             options,
@@ -175,6 +183,15 @@ impl Broker {
 
     pub(crate) fn budget(&self) -> &Budget {
         &self.0.budget
+    }
+
+    /// What may be read for answers that have not been taken yet.
+    pub(crate) fn answers(&self) -> &Budget {
+        &self.0.answers
+    }
+
+    pub(crate) fn complaints(&self) -> &Complaints {
+        &self.0.complaints
     }
 }
 

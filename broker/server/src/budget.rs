@@ -1,7 +1,8 @@
-//! How much of requests all connections together may be receiving.
+//! How many bytes all connections together may hold: of requests that come in, or of answers that go out.
 //!
 //! Taken before a body is read and given back when the request has been handled, so that many large
-//! produces at once make their senders wait instead of filling the memory.
+//! produces at once make their senders wait instead of filling the memory; taken before records are read
+//! and given back when they are written, so that readers which take nothing make each other wait.
 
 use std::sync::Arc;
 
@@ -20,6 +21,12 @@ impl Budget {
     pub(crate) fn new(total: usize) -> Budget {
         let total = total.clamp(1, u32::MAX as usize);
         Budget { bytes: Arc::new(Semaphore::new(total)), total }
+    }
+
+    /// `None` where one would have to wait.
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<Share> {
+        let bytes = bytes.min(self.total) as u32;
+        self.bytes.clone().try_acquire_many_owned(bytes).ok()
     }
 
     /// Waits for room. A request that is larger than the whole budget takes all of it.

@@ -1,8 +1,9 @@
 //! One client's connection: frames in, answers out in the order of their requests.
 //!
-//! One task does it all. A request is handled to its end before the next is read, but for Produce: its
+//! One task does it all. A request is handled to its end before the next is begun, but for Produce: its
 //! batches are appended at once, in order, and only the wait for the disk is put off, so that the next
-//! one is appended while the disk works.
+//! one is appended while the disk works. One request is read ahead of that, and with it the end of the
+//! connection is seen while a fetch or a join waits for long.
 //!
 //! ```text
 //! socket -> frames -> dispatch -> pending: [ produce, waiting | produce, waiting | fetch ] -> socket
@@ -23,7 +24,7 @@ use flumen_protocol::RequestHead;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
@@ -48,6 +49,8 @@ const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
 const UNKNOWN_MAX: Duration = Duration::from_secs(60);
 /// How long the end of an encrypted connection may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
+/// And be taken, on the whole, at least at this rate: its bytes are held until then.
+const ANSWER_BYTES_PER_SECOND_MIN: usize = 64 * 1024;
 const SLICES_MAX: usize = 64;
 
 /// A request that was read, on its way to an answer.
@@ -71,6 +74,10 @@ pub(crate) struct Connection<S> {
     since: Instant,
     broker: Broker,
     frames: FrameReader,
+    /// Read, and to be begun when those before it allow.
+    ahead: Option<Frame>,
+    /// The peer will send no more.
+    ended: bool,
     pending: VecDeque<Pending>,
     quiet: Quiet,
 }
@@ -91,8 +98,18 @@ impl<S: Stream> Connection<S> {
         let since = Instant::now();
         let gate = Gate::new(ends.endpoint.protocol.has_sasl(), session);
         let quiet = Quiet { received: 0, since };
-        let mut new =
-            Connection { socket, ends, gate, since, broker, frames, pending: VecDeque::new(), quiet };
+        let mut new = Connection {
+            socket,
+            ends,
+            gate,
+            since,
+            broker,
+            frames,
+            ahead: None,
+            ended: false,
+            pending: VecDeque::new(),
+            quiet,
+        };
         if new.ends.endpoint.protocol.has_sasl() {
             new.expect();
         }
@@ -101,14 +118,20 @@ impl<S: Stream> Connection<S> {
 
     /// Serves until the peer leaves, misbehaves or falls silent, or until the broker stops.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let peer = self.ends.peer;
+        let (peer, broker) = (self.ends.peer, self.broker.clone());
         let ended = self.serve(stop).await;
         if S::ENCRYPTED {
             let _ = timeout(CLOSE_MAX, self.socket.shutdown()).await;
         }
         match ended {
             Ok(()) => tracing::debug!(%peer, "connection ended"),
-            Err(reason) => tracing::warn!(%peer, reason, "closed a connection"),
+            Err(reason) => match broker.complaints().of(peer.ip(), Instant::now()) {
+                Some(0) => tracing::warn!(%peer, reason, "closed a connection"),
+                Some(unsaid) => {
+                    tracing::warn!(%peer, reason, unsaid, "closed a connection, and others of this peer")
+                }
+                None => tracing::debug!(%peer, reason, "closed a connection"),
+            },
         }
     }
 
@@ -116,7 +139,16 @@ impl<S: Stream> Connection<S> {
         let mut check = interval(CHECK_INTERVAL);
         check.reset();
         loop {
-            let may_read = self.may_read();
+            if self.may_begin()
+                && let Some(frame) = self.ahead.take()
+            {
+                self.begin(frame)?;
+                continue;
+            }
+            if self.ended && !self.pending.iter().any(|pending| pending.order == Order::Alone) {
+                return Ok(());
+            }
+            let may_read = self.ahead.is_none() && !self.ended;
             tokio::select! {
                 biased;
                 reply = first(&mut self.pending), if !self.pending.is_empty() => {
@@ -125,9 +157,9 @@ impl<S: Stream> Connection<S> {
                 }
                 () = stop.cancelled() => return self.finish().await,
                 frame = self.frames.next(&mut self.socket), if may_read => match frame {
-                    Ok(Some(frame)) => self.take(frame)?,
-                    Ok(None) => return Ok(()),
-                    Err(error) if is_ordinary(&error) => return Ok(()),
+                    Ok(Some(frame)) => self.ahead = Some(frame),
+                    Ok(None) => self.ended = true,
+                    Err(error) if is_ordinary(&error) => self.ended = true,
                     Err(error) => return Err(error.to_string()),
                 },
                 _ = check.tick() => self.check_silence()?,
@@ -135,12 +167,12 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    fn may_read(&self) -> bool {
-        let held = self.pending.back().is_some_and(|last| last.order == Order::Alone);
+    fn may_begin(&self) -> bool {
+        let held = self.pending.back().is_some_and(|last| last.order != Order::Pipelined);
         !held && self.pending.len() < PENDING_MAX
     }
 
-    fn take(&mut self, frame: Frame) -> Ended {
+    fn begin(&mut self, frame: Frame) -> Ended {
         if self.gate.takes_tokens() {
             let answer = self.gate.token(&frame.bytes, self.broker.security());
             self.passed(answer);
@@ -199,10 +231,16 @@ impl<S: Stream> Connection<S> {
     /// Writes an answer, and with it those behind it that are ready too.
     async fn answer(&mut self, first: Reply) -> Ended {
         let mut pieces = VecDeque::new();
+        // Given back when it is written.
+        let mut shares = Vec::new();
         let mut reply = first;
         loop {
             match reply {
                 Reply::Frame(frame) => pieces.extend(frame),
+                Reply::Held(frame, held) => {
+                    pieces.extend(frame);
+                    shares.extend(held);
+                }
                 Reply::Nothing => {}
                 Reply::Close(reason) => {
                     self.write(pieces).await?;
@@ -226,13 +264,16 @@ impl<S: Stream> Connection<S> {
 
     async fn write(&mut self, mut pieces: VecDeque<Bytes>) -> Ended {
         self.quiet.since = Instant::now();
+        let seconds = pieces.iter().map(Bytes::len).sum::<usize>() / ANSWER_BYTES_PER_SECOND_MIN;
+        let due = self.quiet.since + ANSWER_STALL_MAX + Duration::from_secs(seconds as u64);
         while !pieces.is_empty() {
             let written = {
                 let slices: Vec<_> =
                     pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
                 match self.socket.try_write(&slices) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        match timeout(ANSWER_STALL_MAX, self.socket.write_vectored(&slices)).await {
+                        let stalled = due.min(Instant::now() + ANSWER_STALL_MAX);
+                        match timeout_at(stalled, self.socket.write_vectored(&slices)).await {
                             Ok(written) => written,
                             Err(_) => return Err("the peer does not take its answers".into()),
                         }
@@ -269,7 +310,11 @@ impl<S: Stream> Connection<S> {
         if !self.gate.is_through() && self.since.elapsed() > UNKNOWN_MAX {
             return Err("the peer did not say who it is".into());
         }
-        if self.frames.received() != self.quiet.received || !self.pending.is_empty() {
+        if self.frames.is_overdue(Instant::now()) {
+            return Err("the peer sends a request too slowly".into());
+        }
+        let ours = !self.pending.is_empty() || self.frames.waits_for_budget();
+        if ours || self.frames.received() != self.quiet.received {
             self.quiet = Quiet { received: self.frames.received(), since: Instant::now() };
             return Ok(());
         }

@@ -11,17 +11,20 @@ use crate::ctx::Ctx;
 use crate::handlers;
 use crate::reply::Reply;
 
-/// Whether requests behind this one may be begun before it is answered.
+/// Whether requests behind this one may be begun before it is answered, and whether it is done to its
+/// end if the peer leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     Alone,
+    /// Alone as well; it only waits, and is given up when nobody waits for it.
+    Waiting,
     Pipelined,
 }
 
 /// Begins a request. An error is the reason to close the connection.
 ///
-/// A produce is in the log when this returns, and needs its share of the budget no more; any other
-/// request holds it to the end.
+/// A produce is in the log when this returns, and needs its share of the budget no more, nor does what
+/// waits for others; any other request holds it to the end.
 pub(crate) fn begin(
     ctx: Ctx,
     head: RequestHead,
@@ -40,11 +43,13 @@ pub(crate) fn begin(
             Pending { reply: reply.boxed(), order: Order::Pipelined }
         }
         request => {
+            let waits = matches!(request, Request::Fetch(_) | Request::JoinGroup(_) | Request::SyncGroup(_));
+            let share = share.filter(|_| !waits);
             let reply = async move {
                 let _held = share;
                 answer(&ctx, &head, request).await.unwrap_or_else(|error| unsent(&head, &error))
             };
-            Pending { reply: reply.boxed(), order: Order::Alone }
+            Pending { reply: reply.boxed(), order: if waits { Order::Waiting } else { Order::Alone } }
         }
     })
 }
@@ -121,9 +126,17 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::AlterUserScramCredentials(request) => by!(alter_user_scram_credentials, request),
         Request::DescribeTransactions(request) => by!(describe_transactions, request),
         Request::ListTransactions(request) => by!(list_transactions, request),
+        Request::DescribeLogDirs(request) => by!(describe_log_dirs, request),
+        Request::DescribeProducers(request) => by!(describe_producers, request),
+        Request::WriteTxnMarkers(request) => by!(write_txn_markers, request),
+        Request::ElectLeaders(request) => by!(elect_leaders, request),
+        Request::AlterPartitionReassignments(request) => by!(alter_partition_reassignments, request),
+        Request::ListPartitionReassignments(request) => by!(list_partition_reassignments, request),
+        Request::AlterReplicaLogDirs(request) => by!(alter_replica_log_dirs, request),
+        Request::ListConfigResources(request) => by!(list_config_resources, request),
         Request::Fetch(request) => {
-            let response = handlers::fetch::handle(ctx, request, version).await;
-            encode_fetch_response(head.correlation, response, version).map(Reply::Frame)
+            let (response, held) = handlers::fetch::handle(ctx, request, version).await;
+            encode_fetch_response(head.correlation, response, version).map(|frame| Reply::Held(frame, held))
         }
         Request::Produce(_) => unreachable!("a produce is answered where it is begun"),
     }

@@ -2,7 +2,8 @@
 //!
 //! Invariants: at most `max` sessions; a new one takes the place of the one that was silent for the
 //! longest, if that is long enough, and is otherwise not made: the consumer then says everything each
-//! time, which always works. A session's epoch moves on by one with each fetch.
+//! time, which always works. So does one that wants more partitions than are remembered. A session's
+//! epoch moves on by one with each fetch.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use flumen_protocol::messages::{FetchRequest, StrBytes, Uuid};
 use flumen_types::Offset;
 use tokio::time::Instant;
 
+/// Of one session: what is kept of a client, and gone through at each of its fetches.
+const PARTITIONS_MAX: usize = 50_000;
 /// `min.incremental.fetch.session.eviction.ms`
 const SILENT_MIN: Duration = Duration::from_secs(120);
 const NO_SESSION: i32 = 0;
@@ -103,6 +106,11 @@ impl FetchSessions {
                     return Err(ErrorCode::FetchSessionTopicIdError);
                 }
                 session.change(request);
+                if session.partitions.len() > PARTITIONS_MAX {
+                    self.sessions.remove(&id);
+                    return Err(ErrorCode::FetchSessionIdNotFound);
+                }
+                let session = &self.sessions[&id];
                 Ok(Plan { session: id, incremental: true, wanted: session.in_turn() })
             }
         }
@@ -117,7 +125,7 @@ impl FetchSessions {
     }
 
     fn begin(&mut self, wanted: &[Wanted], by_id: bool) -> i32 {
-        if self.sessions.len() >= self.max && !self.evict() {
+        if wanted.len() > PARTITIONS_MAX || (self.sessions.len() >= self.max && !self.evict()) {
             return NO_SESSION;
         }
         let id = loop {
@@ -193,7 +201,8 @@ impl Session {
 }
 
 fn wanted(topic: FetchTopic) -> impl Iterator<Item = Wanted> {
-    let topic_ref = TopicRef { name: topic.topic, id: topic.topic_id };
+    // A copy: what came in is a slice of the whole request, and a session may keep this for long.
+    let topic_ref = TopicRef { name: StrBytes::from(&*topic.topic), id: topic.topic_id };
     topic.partitions.into_iter().map(move |partition| Wanted {
         topic: topic_ref.clone(),
         partition: partition.partition,

@@ -1,24 +1,33 @@
 //! Takes request frames off a socket, each as one piece of memory.
 //!
 //! Invariants: no length is believed before it is checked; a body gets its share of the budget before
-//! room is made for it. [`FrameReader::next`] may be dropped at any await: nothing that was read is
-//! lost.
+//! room is made for it, and keeps its place among those who wait for one. [`FrameReader::next`] may be
+//! dropped at any await: nothing that was read is lost. A connection that waits for a request holds no
+//! buffer.
+
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::Instant;
 
 use crate::budget::{Budget, Share};
 
 /// Read at a time while no large body is expected. Frames that fit need no share of the budget.
 const CHUNK: usize = 16 * 1024;
+/// Read first after a silence.
+const FEW: usize = 64;
 /// Api key, version and correlation id.
 const HEAD: usize = 8;
 /// Only records need more than this; a lie about counts gets less far in a smaller frame.
 const OTHER_BYTES_MAX: usize = 16 << 20;
 const PRODUCE: [u8; 2] = [0, 0];
-/// A connection that has grown more than this gives it back when it falls silent.
-const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// A body that holds a share of the budget has to come in at least at this rate, after a grace.
+const BODY_BYTES_PER_SECOND_MIN: usize = 64 * 1024;
+const BODY_GRACE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Error)]
 pub(crate) enum FrameError {
@@ -41,17 +50,33 @@ pub(crate) struct Frame {
 pub(crate) struct FrameReader {
     buffer: BytesMut,
     share: Option<Share>,
+    /// The wait for a share.
+    taking: Option<BoxFuture<'static, Option<Share>>>,
+    /// By when the body that the share is held for has to be here.
+    due: Option<Instant>,
     budget: Budget,
     bytes_max: usize,
     /// No fewer can be a frame.
     bytes_min: usize,
+    /// Silent, and without a buffer.
+    idle: bool,
     /// All that was ever read, so that silence can be told.
     received: u64,
 }
 
 impl FrameReader {
     pub(crate) fn new(budget: Budget, bytes_max: usize) -> FrameReader {
-        FrameReader { buffer: BytesMut::new(), share: None, budget, bytes_max, bytes_min: HEAD, received: 0 }
+        FrameReader {
+            buffer: BytesMut::new(),
+            share: None,
+            taking: None,
+            due: None,
+            budget,
+            bytes_max,
+            bytes_min: HEAD,
+            idle: false,
+            received: 0,
+        }
     }
 
     /// How long the frames from here on may be; tokens of SASL have no header, and may be empty.
@@ -70,22 +95,59 @@ impl FrameReader {
                 Some(length) if self.buffer.len() >= 4 + length => {
                     let mut bytes = self.buffer.split_to(4 + length).freeze();
                     bytes = bytes.slice(4..);
+                    self.due = None;
                     return Ok(Some(Frame { bytes, share: self.share.take() }));
                 }
                 Some(length) if length > CHUNK => {
                     if self.share.is_none() {
-                        self.share = self.budget.take(length).await;
+                        self.take_share(length).await;
                     }
                     self.buffer.reserve(4 + length - self.buffer.len());
                 }
+                _ if self.idle => {}
                 _ => self.buffer.reserve(CHUNK),
             }
-            let read = socket.read_buf(&mut self.buffer).await?;
+            let read = if self.idle {
+                self.read_few(socket).await?
+            } else {
+                socket.read_buf(&mut self.buffer).await?
+            };
             self.received += read as u64;
             if read == 0 {
                 return self.ended();
             }
         }
+    }
+
+    /// The first bytes after a silence, for which no buffer has been held.
+    async fn read_few(&mut self, socket: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
+        let mut few = [0; FEW];
+        let read = socket.read(&mut few).await?;
+        self.buffer.extend_from_slice(&few[..read]);
+        self.idle = false;
+        Ok(read)
+    }
+
+    async fn take_share(&mut self, length: usize) {
+        let budget = &self.budget;
+        let taking = self.taking.get_or_insert_with(|| {
+            let budget = budget.clone();
+            async move { budget.take(length).await }.boxed()
+        });
+        self.share = taking.await;
+        self.taking = None;
+        let seconds = (length / BODY_BYTES_PER_SECOND_MIN) as u64;
+        self.due = Some(Instant::now() + BODY_GRACE + Duration::from_secs(seconds));
+    }
+
+    /// Whether it is the budget that is waited for, and not the peer.
+    pub(crate) fn waits_for_budget(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    /// Whether the body that has begun comes in too slowly to go on holding its share.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due < now)
     }
 
     /// Bytes received since the connection began.
@@ -100,8 +162,9 @@ impl FrameReader {
 
     /// Gives memory back that a silent connection does not need.
     pub(crate) fn shrink(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
+        if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+            self.idle = true;
         }
     }
 

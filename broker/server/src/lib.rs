@@ -11,6 +11,7 @@
 mod access;
 mod budget;
 mod clock;
+mod complaints;
 mod connection;
 #[cfg(test)]
 mod contract;

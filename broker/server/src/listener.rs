@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flumen_auth::Principal;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -90,7 +90,10 @@ async fn connect_encrypted(
         }
         Err(reason) => {
             broker.security().failed(ends.peer.ip());
-            tracing::warn!(peer = %ends.peer, reason, "a TLS handshake failed");
+            match broker.complaints().of(ends.peer.ip(), Instant::now()) {
+                Some(unsaid) => tracing::warn!(peer = %ends.peer, reason, unsaid, "a TLS handshake failed"),
+                None => tracing::debug!(peer = %ends.peer, reason, "a TLS handshake failed"),
+            }
         }
     }
 }

@@ -10,8 +10,8 @@ use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, To
 use tokio::sync::watch;
 
 use crate::partition_log::{
-    AppendError, Appended, Bound, Marks, Origin, PartitionLog, Read, ReadError, TimeQuery, TimedOffset,
-    TrimError,
+    ActiveProducer, AppendError, Appended, Bound, Marks, Origin, PartitionLog, Read, ReadError, TimeQuery,
+    TimedOffset, TrimError,
 };
 use crate::watches::Watches;
 
@@ -99,6 +99,18 @@ impl PartitionLog for LocalLog {
 
     async fn offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         self.partition.offset_for_epoch(epoch)
+    }
+
+    fn producers(&self) -> Vec<ActiveProducer> {
+        let producers = self.partition.producers().into_iter().map(|(id, state)| ActiveProducer {
+            id,
+            epoch: state.epoch,
+            last_sequence: state.last_sequence(),
+            last_timestamp: state.last_timestamp,
+            coordinator_epoch: state.coordinator_epoch,
+            open_since: state.open_transaction,
+        });
+        producers.collect()
     }
 
     fn size_bytes(&self) -> u64 {

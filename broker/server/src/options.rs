@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flumen_protocol::FRAME_BYTES_MAX;
 use flumen_types::{ByteSize, Millis};
+use tokio::sync::watch;
 
 use crate::security::SecurityOptions;
 
@@ -57,6 +58,8 @@ pub struct Options {
     pub flush_threads: usize,
     /// `num.recovery.threads.per.data.dir`
     pub recovery_threads: usize,
+    /// Told during a start: partitions that are loaded, and how many there are.
+    pub recovery: watch::Sender<(usize, usize)>,
     /// `log.retention.check.interval.ms`
     pub retention_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`
@@ -98,6 +101,7 @@ impl Options {
             idle_max: Duration::from_secs(600),
             flush_threads: 4,
             recovery_threads: 2,
+            recovery: watch::Sender::default(),
             retention_interval: Duration::from_secs(300),
             checkpoint_interval: Duration::from_secs(60),
             compaction: true,

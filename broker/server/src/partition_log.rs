@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use flumen_records::ControlRecord;
-use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
+use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicPartition};
 use tokio::sync::watch;
 
 pub use flumen_store::{
@@ -58,11 +58,27 @@ pub trait PartitionLog: Send + Sync + 'static {
     /// The largest epoch at or below this one and the offset at which it ends.
     async fn offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)>;
 
+    /// Everybody who has written with a producer id and has not been silent for too long.
+    fn producers(&self) -> Vec<ActiveProducer>;
+
     /// Of its segments on the device; for people, not for decisions.
     fn size_bytes(&self) -> u64;
 
     /// Drops what lies before an offset ([`Offset::UNKNOWN`]: the high watermark); the new start.
     async fn trim(&self, to: Offset) -> Result<Offset, TrimError>;
+}
+
+/// A producer as a partition knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub last_sequence: Sequence,
+    pub last_timestamp: Timestamp,
+    /// Of who ended its last transaction; -1 if there was none.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction begins.
+    pub open_since: Option<Offset>,
 }
 
 /// Which record [`PartitionLog::find`] looks for.

@@ -4,13 +4,13 @@
 //! reader takes a short lock and holds an [`Arc`] that stays whole while the topic changes or goes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use flumen_log::config::TopicConfig;
 use flumen_store::Store;
 use flumen_types::{PartitionId, TopicId, TopicPartition};
 use thiserror::Error;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
 
 pub use flumen_store::TopicRecord;
@@ -55,9 +55,9 @@ pub enum TopicError {
 
 /// All topics of a broker.
 pub struct Topics {
-    maps: RwLock<Maps>,
+    maps: Arc<RwLock<Maps>>,
     /// `None` once the broker has stopped.
-    store: Mutex<Option<Arc<Store>>>,
+    store: Arc<Mutex<Option<Arc<Store>>>>,
     watches: Arc<Watches>,
     options: Arc<Options>,
 }
@@ -78,7 +78,9 @@ impl Topics {
         for record in store.topics() {
             maps.put(describe(&store, &watches, &options, record)?);
         }
-        Ok(Topics { maps: RwLock::new(maps), store: Mutex::new(Some(Arc::new(store))), watches, options })
+        let maps = Arc::new(RwLock::new(maps));
+        let store = Arc::new(Mutex::new(Some(Arc::new(store))));
+        Ok(Topics { maps, store, watches, options })
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
@@ -135,7 +137,7 @@ impl Topics {
         self.check_new(name)?;
         let id = TopicId(Uuid::new_v4());
         let name = name.to_string();
-        let holder = self.store.lock().await;
+        let holder = self.store.clone().lock_owned().await;
         self.change(holder, move |store| store.create_topic(&name, id, partitions, configs)).await
     }
 
@@ -162,7 +164,7 @@ impl Topics {
     /// Adds partitions, up to `partitions`.
     pub async fn grow(&self, name: &str, partitions: i32) -> Result<Arc<Topic>, TopicError> {
         let name = name.to_string();
-        let holder = self.store.lock().await;
+        let holder = self.store.clone().lock_owned().await;
         self.change(holder, move |store| store.grow_topic(&name, partitions)).await
     }
 
@@ -187,7 +189,7 @@ impl Topics {
         validate_only: bool,
         edit: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), String>,
     ) -> Result<Arc<Topic>, TopicError> {
-        let holder = self.store.lock().await;
+        let holder = self.store.clone().lock_owned().await;
         let topic = self.get(name).ok_or_else(|| flumen_store::TopicError::Unknown(name.into()))?;
         let wrong = |reason| flumen_store::TopicError::Config { topic: name.into(), reason };
         let mut configs = topic.record.configs.clone();
@@ -204,43 +206,51 @@ impl Topics {
         if internal_topics::is_internal(name) {
             return Err(TopicError::Internal(name.into()));
         }
-        let holder = self.store.lock().await;
+        let holder = self.store.clone().lock_owned().await;
         let store = holder.clone().ok_or(TopicError::Stopping)?;
-        let owned = name.to_string();
-        let gone = blocking(move || store.delete_topic(&owned)).await?;
-        let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
-        maps.by_name.remove(name);
-        maps.by_id.remove(&gone.id);
-        drop(maps);
-        for n in 0..gone.partitions {
-            self.watches.close(&TopicPartition::new(name, n));
-        }
-        Ok(())
+        let (name, maps, watches) = (name.to_string(), self.maps.clone(), self.watches.clone());
+        blocking(move || {
+            let gone = store.delete_topic(&name)?;
+            let mut maps = write(&maps);
+            maps.by_name.remove(&*name);
+            maps.by_id.remove(&gone.id);
+            drop(maps);
+            for n in 0..gone.partitions {
+                watches.close(&TopicPartition::new(&*name, n));
+            }
+            drop(store);
+            drop(holder);
+            Ok::<_, flumen_store::TopicError>(())
+        })
+        .await
     }
 
-    /// Makes a change in the store and then shows it here.
+    /// Makes a change in the store and then shows it here. Both are done to their end, though whoever
+    /// asked may have gone.
     async fn change(
         &self,
-        holder: MutexGuard<'_, Option<Arc<Store>>>,
+        holder: OwnedMutexGuard<Option<Arc<Store>>>,
         change: impl FnOnce(&Store) -> Result<TopicRecord, flumen_store::TopicError> + Send + 'static,
     ) -> Result<Arc<Topic>, TopicError> {
         let store = holder.clone().ok_or(TopicError::Stopping)?;
-        let (watches, options) = (self.watches.clone(), self.options.clone());
-        let topic = blocking(move || {
+        let (watches, options, maps) = (self.watches.clone(), self.options.clone(), self.maps.clone());
+        blocking(move || {
             let record = change(&store)?;
-            describe(&store, &watches, &options, record)
+            let topic = describe(&store, &watches, &options, record)?;
+            write(&maps).put(topic.clone());
+            // In this order: whoever closes the store waits for the holder, and must be its last user.
+            drop(store);
+            drop(holder);
+            Ok::<_, TopicError>(topic)
         })
-        .await?;
-        self.maps.write().unwrap_or_else(PoisonError::into_inner).put(topic.clone());
-        Ok(topic)
+        .await
     }
 
     /// Ends all changes and hands the store back to be closed. Handles that are still held refuse
     /// appends from then on.
     pub(crate) async fn close(&self) -> Option<Store> {
         let store = self.store.lock().await.take()?;
-        let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
-        *maps = Maps::default();
+        *write(&self.maps) = Maps::default();
         Arc::into_inner(store)
     }
 
@@ -254,6 +264,10 @@ impl Maps {
         self.by_id.insert(topic.id(), topic.clone());
         self.by_name.insert(topic.name.clone(), topic);
     }
+}
+
+fn write(maps: &RwLock<Maps>) -> RwLockWriteGuard<'_, Maps> {
+    maps.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A topic with handles for its partitions.

@@ -78,6 +78,12 @@ impl Catalogue {
         Ok(Some(Catalogue { path, topics, deleting: document.deleting }))
     }
 
+    /// Out of the way, so that the next open adopts the directory anew.
+    pub(crate) fn put_away(dir: &Path) -> Result<(), OpenError> {
+        let (path, to) = (dir.join(NAME), dir.join(format!("{NAME}.handed-over")));
+        Ok(std::fs::rename(&path, to).map_err(FileError::at("rename", &path))?)
+    }
+
     pub(crate) fn new(dir: &Path) -> Catalogue {
         Catalogue { path: dir.join(NAME), ..Catalogue::default() }
     }

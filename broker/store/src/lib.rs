@@ -16,6 +16,7 @@
 //! [`Bound::LogEnd`]. Kafka's own tools read every file. No tokio.
 
 mod aborted;
+mod adopt;
 mod append;
 mod buffers;
 mod catalogue;
@@ -29,6 +30,7 @@ mod error;
 mod events;
 mod flusher;
 mod folder;
+mod hand_over;
 mod incoming;
 mod load;
 mod locks;
@@ -60,8 +62,10 @@ pub use catalogue::{TopicRecord, is_name as is_topic_name};
 pub use disk::{Disk, RealDisk};
 pub use error::{AppendError, FileError, OpenError, ReadError, TopicError, TrimError};
 pub use events::{Events, Marks};
+pub use hand_over::{HandedOver, hand_over};
 pub use incoming::Origin;
 pub use lookup::TimedOffset;
+pub use meta::node_id_of;
 pub use options::Options;
 pub use partition::{Bound, Partition};
 pub use read::{AbortedTxn, Read};

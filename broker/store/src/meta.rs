@@ -28,6 +28,13 @@ const FLUMEN_VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) cluster_id: String,
+    pub(crate) directory_id: String,
+}
+
+/// Whose directory it says it is; `None` if it says nothing, or is none yet.
+pub fn node_id_of(dir: &Path) -> Option<i32> {
+    let text = std::fs::read_to_string(dir.join(NAME)).ok()?;
+    Properties::parse(&text).ok()?.get("node.id")?.parse().ok()
 }
 
 impl Meta {
@@ -56,8 +63,8 @@ impl Meta {
         if lines != before {
             durable_file::replace(&path, lines.to_text().as_bytes())?;
         }
-        let cluster_id = lines.get("cluster.id").unwrap_or_default().to_string();
-        Ok(Meta { cluster_id })
+        let text = |key| lines.get(key).unwrap_or_default().to_string();
+        Ok(Meta { cluster_id: text("cluster.id"), directory_id: text("directory.id") })
     }
 }
 

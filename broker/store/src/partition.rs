@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use flumen_log::config::TopicConfig;
 use flumen_log::epochs::LeaderEpochs;
-use flumen_log::producers::ProducerStates;
-use flumen_types::{Offset, Timestamp, TopicId, TopicPartition};
+use flumen_log::producers::{ProducerState, ProducerStates};
+use flumen_types::{Offset, ProducerId, Timestamp, TopicId, TopicPartition};
 
 use crate::aborted::AbortedIndex;
 use crate::buffers::Buffers;
@@ -151,6 +151,11 @@ impl Partition {
     /// From the next append on, and for upkeep.
     pub fn set_config(&self, config: TopicConfig) {
         *write(&self.config) = Arc::new(config);
+    }
+
+    /// Everybody who has written with a producer id.
+    pub fn producers(&self) -> Vec<(ProducerId, ProducerState)> {
+        self.writer().producers.iter().map(|(id, state)| (id, state.clone())).collect()
     }
 
     /// Bytes in its segments.

@@ -4,7 +4,6 @@
 //! are; a folder that it does not know is renamed to `-stray`, never removed. Only [`Store::close`]
 //! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +13,7 @@ use std::time::Duration;
 use flumen_log::config::TopicConfig;
 use flumen_types::{Timestamp, TopicPartition};
 
+use crate::adopt::{KRAFT_LOG, adopt};
 use crate::catalogue::{Catalogue, TopicRecord};
 use crate::checkpoints;
 use crate::dir_lock::DirLock;
@@ -41,8 +41,6 @@ const CLEAN: &str = ".kafka_cleanshutdown";
 const CLEAN_CONTENT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
 pub(crate) const DELETING: &str = "-delete";
 const STRAY: &str = "-stray";
-/// The log of Kafka's own controller, in a directory that was Kafka's: left alone.
-const KRAFT_LOG: &str = "__cluster_metadata";
 
 /// An open data directory.
 pub struct Store {
@@ -51,7 +49,7 @@ pub struct Store {
     pub(crate) partitions: Arc<Partitions>,
     maintenance: Mutex<Option<Maintenance>>,
     flusher: Mutex<Flusher<Partition>>,
-    cluster_id: String,
+    meta: Meta,
     _lock: DirLock,
 }
 
@@ -90,7 +88,7 @@ impl Store {
             partitions: Arc::default(),
             maintenance: Mutex::default(),
             flusher: Mutex::new(flusher),
-            cluster_id: meta.cluster_id,
+            meta,
             _lock: held,
         };
         store.sweep()?;
@@ -102,7 +100,11 @@ impl Store {
 
     /// The id that the directory was founded with.
     pub fn cluster_id(&self) -> &str {
-        &self.cluster_id
+        &self.meta.cluster_id
+    }
+
+    pub(crate) fn directory_id(&self) -> &str {
+        &self.meta.directory_id
     }
 
     pub fn partition(&self, tp: &TopicPartition) -> Option<Arc<Partition>> {
@@ -305,34 +307,6 @@ fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileE
         sync_dir(dir)?;
     }
     load::load(shared, known.clone())
-}
-
-/// A directory without a catalogue is new, or was Kafka's: then its folders say which topics there are.
-fn adopt(dir: &Path) -> Result<Catalogue, OpenError> {
-    let mut catalogue = Catalogue::new(dir);
-    for entry in fs::read_dir(dir).map_err(FileError::at("list", dir))? {
-        let entry = entry.map_err(FileError::at("list", dir))?;
-        let Some(tp) = entry.file_name().to_str().and_then(partition_folder::parse) else { continue };
-        if &*tp.topic == KRAFT_LOG {
-            continue;
-        }
-        let Some(id) = partition_folder::topic_id(&entry.path())? else { continue };
-        let name = tp.topic.to_string();
-        let topic = catalogue.topics.entry(name.clone()).or_insert_with(|| {
-            tracing::warn!(
-                topic = name,
-                "adopting a topic from its folders, which do not hold its settings: it keeps everything until they are set"
-            );
-            let configs = match name.as_str() {
-                "__consumer_offsets" | "__transaction_state" => ("cleanup.policy", "compact"),
-                _ => ("retention.ms", "-1"),
-            };
-            let configs = BTreeMap::from([(configs.0.to_string(), configs.1.to_string())]);
-            TopicRecord { name, id, partitions: 0, configs }
-        });
-        topic.partitions = topic.partitions.max(tp.partition.0 + 1);
-    }
-    Ok(catalogue)
 }
 
 /// `name-stray`, or with a number if there is one already.

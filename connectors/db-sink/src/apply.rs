@@ -23,11 +23,11 @@ pub(crate) enum Outcome {
 pub(crate) fn run(group: &Group, database: &mut dyn Database, rejected: &mut Rejections) -> Result<Outcome> {
     let mut refused = Vec::new();
     run_range(group, 0, group.rows.len(), database, &mut refused)?;
-    let alike = refused.iter().all(|(_, error): &(usize, DbError)| !is_of_a_row(error));
+    let alike = refused.iter().all(|(_, error): &(usize, DbError)| !is_of_its_data(error));
     let all = refused.len() == group.rows.len() && refused.len() >= ROWS_SUSPICIOUS;
     if let (Some((_, error)), true) = (refused.first(), alike && all) {
         // It says no to everything, and not because of what is in the rows.
-        return Err(Error::retry(format_args!("{}: {}", group.statement, describe(error))));
+        return Err(systemic(group, error));
     }
     for (row, error) in refused {
         match group.records[row][..] {
@@ -53,8 +53,8 @@ fn run_range(
     if error.retryable {
         return Err(error.into());
     }
-    if is_of_the_table(&error) {
-        return Err(Error::retry(format_args!("{}: {}", group.statement, describe(&error))));
+    if !is_of_a_row(&error) {
+        return Err(systemic(group, &error));
     }
     match error.row.map(|row| row as usize).filter(|row| *row < rows.len()) {
         _ if rows.len() == 1 => refused.push((from, error)),
@@ -73,15 +73,21 @@ fn run_range(
     Ok(())
 }
 
-/// Data exceptions and violated constraints.
-fn is_of_a_row(error: &DbError) -> bool {
-    error.sqlstate.starts_with("22") || error.sqlstate.starts_with("23")
+/// No row can do anything about it, a person can.
+fn systemic(group: &Group, error: &DbError) -> Error {
+    Error::retry(format_args!("{}: {}", group.statement, describe(error)))
 }
 
-/// The table, a column or a right is missing, or the statement is wrong for it: no row can do anything
-/// about that, a person can.
-fn is_of_the_table(error: &DbError) -> bool {
-    let of_values = ["42804", "42846"];
-    ["42", "3D", "3F", "28", "0A", "25", "53", "58"].iter().any(|class| error.sqlstate.starts_with(class))
-        && !of_values.contains(&error.sqlstate.as_str())
+/// Data exceptions, violated constraints and check options.
+fn is_of_its_data(error: &DbError) -> bool {
+    ["22", "23", "44"].iter().any(|class| error.sqlstate.starts_with(class))
+}
+
+/// Also what a statement as such, or the database, may be refused for, where it was one row of many: a type
+/// that does not match (SQLite's rowid takes whole numbers only), a value over a limit (PostgreSQL's indexes
+/// have one), a trigger that says no. Whatever else goes wrong (a damaged file, a missing right) is not known
+/// to be a row's fault.
+fn is_of_a_row(error: &DbError) -> bool {
+    let refused = error.sqlstate.starts_with("54") || ["42804", "P0001"].contains(&error.sqlstate.as_str());
+    is_of_its_data(error) || (refused && error.row.is_some())
 }

@@ -66,15 +66,18 @@ pub enum Tombstones {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Evolution {
     /// Nothing: a record with another field, or a value of another type, is rejected.
     None,
     /// Columns are added.
     Add,
-    /// Columns are added, and given a wider type: int to float to text.
+    /// Columns are added, and columns of numbers are given a wider type: int to bigint to double or numeric,
+    /// whichever rounds nothing. A value of another type is rejected.
     #[default]
     Widen,
+    /// As well, columns of numbers and booleans become text for the first value that is neither.
+    WidenToText,
 }
 
 fn yes() -> bool {

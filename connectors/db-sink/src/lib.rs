@@ -6,6 +6,7 @@ mod apply;
 mod config;
 mod kind;
 mod logic;
+mod number;
 mod rows;
 mod statement;
 mod table;

@@ -54,7 +54,7 @@ impl SqlSink for DbSink {
         };
         for statement in &plan.statements {
             flumen_sdk::info!("{statement}");
-            database.execute(statement, &[vec![]]).map_err(|error| systemic(statement, error))?;
+            database.execute(statement, &[vec![]]).map_err(|error| unchanged(statement, error))?;
         }
         let writer = Writer { config: &self.config, table: &plan.table };
         write(&writer, &rows, database, &mut rejected)?;
@@ -128,6 +128,16 @@ fn reject_empty(rows: &Rows<'_>, rejected: &mut Rejections) {
         if let Change::Row { position, .. } = change {
             rejected.push(*position, "nothing in it but null, and there is no table yet");
         }
+    }
+}
+
+/// All but the types is ours: what is no SQL is in the configuration, and no time mends it.
+fn unchanged(statement: &str, error: DbError) -> Error {
+    match error.sqlstate.as_str() {
+        "42601" => {
+            Error::fatal(format_args!("{statement}: {}; see `types`", flumen_sdk::sql::describe(&error)))
+        }
+        _ => systemic(statement, error),
     }
 }
 

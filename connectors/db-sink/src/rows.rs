@@ -7,7 +7,7 @@ use flumen_sdk::json::{self, Raw};
 use flumen_sdk::sql::{Dialect, Value};
 use flumen_sdk::{Batch, RecordRef, Rejections};
 
-use crate::config::{Config, KeyFrom, Tombstones};
+use crate::config::{Config, Evolution, KeyFrom, Tombstones};
 use crate::kind::Kind;
 use crate::table::{Asked, COLUMNS_MAX};
 
@@ -42,12 +42,13 @@ impl<'a> Rows<'a> {
     pub(crate) fn read(batch: &Batch<'a>, config: &Config, rejected: &mut Rejections) -> Self {
         let mut rows = Rows::default();
         for record in batch.records() {
-            let from = rows.values.len();
+            let (fields, from) = (rows.fields.len(), rows.values.len());
             let taken = match record.value() {
                 None => rows.tombstone(&record, config),
                 Some(value) => rows.row(&record, value, config),
             };
             if let Err(reason) = taken {
+                rows.fields.truncate(fields);
                 rows.values.truncate(from);
                 rejected.push(record.position(), reason);
             }
@@ -89,9 +90,10 @@ impl<'a> Rows<'a> {
                 Some(field) if name.is(field) => hint,
                 _ => self.number(&name.text())?,
             };
+            // A name that comes twice counts as it comes last.
             match self.values[from..].iter_mut().find(|(known, _)| *known as usize == number) {
-                Some(twice) if number < hint => twice.1 = Cell::Json(raw),
-                _ => self.values.push((number as u32, Cell::Json(raw))),
+                Some(twice) => twice.1 = Cell::Json(raw),
+                None => self.values.push((number as u32, Cell::Json(raw))),
             }
         }
         if config.key_from == KeyFrom::Record {
@@ -164,14 +166,19 @@ impl Cell<'_> {
 
     /// The value for a column of that kind, or what was expected instead.
     #[inline]
-    pub(crate) fn convert(&self, kind: Kind, dialect: Dialect) -> Result<Value, &'static str> {
+    pub(crate) fn convert(
+        &self,
+        kind: Kind,
+        dialect: Dialect,
+        evolution: Evolution,
+    ) -> Result<Value, &'static str> {
         match self {
-            Cell::Json(raw) => kind.convert(*raw, dialect),
+            Cell::Json(raw) => kind.convert(*raw, dialect, evolution),
             Cell::Text(text) => {
                 let mut quoted = Vec::new();
                 json::write_text(&mut quoted, text);
                 let quoted = String::from_utf8(quoted).map_err(|_| "text")?;
-                kind.convert(json::value(&quoted).map_err(|_| "text")?, dialect)
+                kind.convert(json::value(&quoted).map_err(|_| "text")?, dialect, evolution)
             }
         }
     }

@@ -29,8 +29,8 @@ fn join(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// Writes a row of `columns`, in this order; `key` are some of them. For an update the key's values come
-/// last.
+/// Writes a row of `columns`, in this order; `key` are some of them. For an update, which
+/// needs a column beside the key, the key's values come last.
 pub(crate) fn write(dialect: Dialect, mode: Mode, table: &str, columns: &[&str], key: &[&str]) -> String {
     let table = quote_table(dialect, table);
     let rest = || columns.iter().filter(|column| !key.contains(column));
@@ -103,8 +103,9 @@ pub(crate) fn widen(dialect: Dialect, table: &str, column: &str, sql_type: &str)
     match dialect {
         Dialect::Sqlite => None,
         Dialect::Mysql => Some(format!("ALTER TABLE {table} MODIFY COLUMN {column} {sql_type}")),
+        // By way of text: from a double straight to numeric only 15 digits go.
         Dialect::Postgres => Some(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type} USING {column}::{sql_type}"
+            "ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type} USING {column}::TEXT::{sql_type}"
         )),
     }
 }
@@ -147,8 +148,8 @@ mod tests {
         );
         assert_eq!(add_column(Dialect::Sqlite, "t", "x", "REAL"), r#"ALTER TABLE "t" ADD COLUMN "x" REAL"#);
         assert_eq!(
-            widen(Dialect::Postgres, "t", "x", "TEXT").unwrap(),
-            r#"ALTER TABLE "t" ALTER COLUMN "x" TYPE TEXT USING "x"::TEXT"#
+            widen(Dialect::Postgres, "t", "x", "NUMERIC").unwrap(),
+            r#"ALTER TABLE "t" ALTER COLUMN "x" TYPE NUMERIC USING "x"::TEXT::NUMERIC"#
         );
         assert_eq!(
             delete(Dialect::Postgres, "t", &["a", "b"]),

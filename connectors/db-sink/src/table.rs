@@ -98,15 +98,13 @@ impl Table {
                 continue;
             };
             let column = &mut plan.table.columns[at];
-            let can_widen = matches!(column.kind, Kind::Bool | Kind::Int | Kind::Float | Kind::Decimal);
-            if evolution == Evolution::Widen && can_widen && !column.kind.takes(*kind) {
-                let wider = column.kind.join(*kind);
-                let wider = if wider == Kind::Json { Kind::Text } else { wider };
-                let sql = wider.sql(self.dialect, false);
-                if let Some(statement) = statement::widen(self.dialect, &self.name, &column.name, sql) {
-                    plan.statements.push(statement);
-                    column.kind = wider;
-                }
+            if !column.kind.takes(*kind)
+                && let Some(wider) = column.kind.widened(*kind, evolution)
+                && let Some(statement) =
+                    statement::widen(self.dialect, &self.name, &column.name, wider.sql(self.dialect, false))
+            {
+                plan.statements.push(statement);
+                column.kind = wider;
             }
         }
         plan
@@ -116,6 +114,10 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::number::Whole;
+
+    const INT: Kind = Kind::Int(Whole::Narrow);
+    const LONG: Kind = Kind::Int(Whole::Long);
 
     fn table(dialect: Dialect, columns: &[(&str, Kind)]) -> Table {
         let columns = columns.iter().map(|(name, kind)| TableColumn { name: (*name).into(), kind: *kind });
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_table_is_made_with_its_key_first() {
-        let fields = asked(&[("a", Kind::Float), ("id", Kind::Int), ("z", Kind::Json)]);
+        let fields = asked(&[("a", Kind::Float), ("id", INT), ("z", Kind::Json)]);
         let types = BTreeMap::from([("a".to_owned(), "numeric(12,2)".to_owned())]);
         let plan = Table::make("t", Dialect::Postgres, &fields, &["id".to_owned()], &types);
         let want = r#"CREATE TABLE IF NOT EXISTS "t" ("id" BIGINT NOT NULL, "a" numeric(12,2), "z" JSONB, PRIMARY KEY ("id"))"#;
@@ -138,29 +140,42 @@ mod tests {
 
     #[test]
     fn what_fits_changes_nothing() {
-        let have = table(Dialect::Postgres, &[("ID", Kind::Int), ("a", Kind::Float)]);
-        let plan =
-            have.plan(&asked(&[("id", Kind::Int), ("a", Kind::Int)]), Evolution::Widen, &BTreeMap::new());
+        let have = table(Dialect::Postgres, &[("ID", INT), ("a", Kind::Float)]);
+        let plan = have.plan(&asked(&[("id", INT), ("a", INT)]), Evolution::Widen, &BTreeMap::new());
         assert_eq!(plan, Plan { statements: vec![], table: have });
     }
 
     #[test]
     fn columns_are_added_and_widened_as_far_as_allowed() {
-        let have = table(Dialect::Postgres, &[("a", Kind::Int), ("t", Kind::Timestamp)]);
-        let fields = asked(&[("a", Kind::Float), ("b", Kind::Bool), ("t", Kind::Bool)]);
+        let have = table(Dialect::Postgres, &[("a", INT), ("i", LONG), ("t", Kind::Timestamp)]);
+        let fields = asked(&[("a", Kind::Float), ("b", Kind::Bool), ("i", Kind::Float), ("t", Kind::Bool)]);
         let statements = |evolution| have.plan(&fields, evolution, &BTreeMap::new()).statements;
         let add = r#"ALTER TABLE "t" ADD COLUMN "b" BOOLEAN"#;
-        let widen = r#"ALTER TABLE "t" ALTER COLUMN "a" TYPE DOUBLE PRECISION USING "a"::DOUBLE PRECISION"#;
+        let widen =
+            r#"ALTER TABLE "t" ALTER COLUMN "a" TYPE DOUBLE PRECISION USING "a"::TEXT::DOUBLE PRECISION"#;
+        let more = r#"ALTER TABLE "t" ALTER COLUMN "i" TYPE NUMERIC USING "i"::TEXT::NUMERIC"#;
         assert_eq!(statements(Evolution::None), [""; 0]);
         assert_eq!(statements(Evolution::Add), [add]);
-        assert_eq!(statements(Evolution::Widen), [widen, add]);
+        assert_eq!(statements(Evolution::Widen), [widen, add, more]);
+    }
+
+    #[test]
+    fn a_column_becomes_text_only_where_it_is_asked_for() {
+        let have = table(Dialect::Postgres, &[("amount", Kind::Decimal), ("ok", Kind::Bool)]);
+        let fields = asked(&[("amount", Kind::Text), ("ok", INT)]);
+        let statements = |evolution| have.plan(&fields, evolution, &BTreeMap::new()).statements;
+        assert_eq!(statements(Evolution::Widen), [""; 0]);
+        let to_text = |column| {
+            format!(r#"ALTER TABLE "t" ALTER COLUMN "{column}" TYPE TEXT USING "{column}"::TEXT::TEXT"#)
+        };
+        assert_eq!(statements(Evolution::WidenToText), [to_text("amount"), to_text("ok")]);
     }
 
     #[test]
     fn columns_that_differ_in_case_alone_are_told_apart() {
-        let have = table(Dialect::Postgres, &[("A", Kind::Int), ("a", Kind::Int), ("B", Kind::Int)]);
+        let have = table(Dialect::Postgres, &[("A", INT), ("a", INT), ("B", INT)]);
         assert_eq!(have.column("a"), Some(1));
         assert_eq!(have.column("b"), Some(2));
-        assert_eq!(table(Dialect::Postgres, &[("AA", Kind::Int), ("Aa", Kind::Int)]).column("aa"), None);
+        assert_eq!(table(Dialect::Postgres, &[("AA", INT), ("Aa", INT)]).column("aa"), None);
     }
 }

@@ -68,6 +68,11 @@ impl Writer<'_> {
                         return Ok(());
                     }
                     let key = self.key_of(&row)?;
+                    let is_bare = row.cells.iter().all(|(at, _)| self.is_key(*at));
+                    if self.config.mode == Mode::Update && is_bare {
+                        // There is nothing to set.
+                        return Ok(());
+                    }
                     if order == Order::OneByOne {
                         self.add_alone(row, &mut groups);
                         return Ok(());
@@ -132,7 +137,7 @@ impl Writer<'_> {
     #[inline]
     fn convert(&self, field: &str, at: usize, cell: &Cell<'_>) -> Result<Value, String> {
         let kind = self.table.columns[at].kind;
-        cell.convert(kind, self.table.dialect)
+        cell.convert(kind, self.table.dialect, self.config.evolution)
             .map_err(|expected| format!("{field}: {} is not {expected}", cell.show()))
     }
 
@@ -156,6 +161,10 @@ impl Writer<'_> {
 
     fn key_column(&self, name: &str) -> Result<usize, String> {
         self.table.column(name).ok_or_else(|| format!("the table {} has no column {name:?}", self.table.name))
+    }
+
+    fn is_key(&self, column: usize) -> bool {
+        self.config.key.iter().any(|name| self.table.column(name) == Some(column))
     }
 
     fn state(&self, key: &[Value], states: &mut Vec<State>, by_key: &mut HashMap<Vec<u8>, usize>) -> usize {
@@ -219,7 +228,7 @@ impl Writer<'_> {
         let mut at = 0;
         values.retain(|_| {
             at += 1;
-            !self.config.key.iter().any(|name| self.table.column(name) == Some(columns[at - 1]))
+            !self.is_key(columns[at - 1])
         });
         values.extend(last);
     }

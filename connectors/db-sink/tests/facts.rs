@@ -8,11 +8,13 @@ use rusqlite::types::Value as Sqlite;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::json;
 
-/// SQLite in memory; counts what is run, and may be told to fail.
+/// SQLite in memory; counts what is run, and may be told to fail, or to pass for PostgreSQL.
 struct Db {
     connection: Connection,
+    dialect: Dialect,
     executed: Vec<String>,
-    down: bool,
+    /// What every statement is answered.
+    fails: Option<DbError>,
     names_rows: bool,
 }
 
@@ -20,8 +22,9 @@ impl Db {
     fn new() -> Self {
         Db {
             connection: Connection::open_in_memory().unwrap(),
+            dialect: Dialect::Sqlite,
             executed: vec![],
-            down: false,
+            fails: None,
             names_rows: true,
         }
     }
@@ -30,6 +33,16 @@ impl Db {
         let db = Db::new();
         db.connection.execute_batch(sql).unwrap();
         db
+    }
+
+    /// SQLite takes PostgreSQL's placeholders too.
+    fn postgres(sql: &str) -> Self {
+        Db { dialect: Dialect::Postgres, ..Db::with(sql) }
+    }
+
+    fn fail(&mut self, sqlstate: &str, message: &str, retryable: bool) {
+        let (sqlstate, message) = (sqlstate.to_owned(), message.to_owned());
+        self.fails = Some(DbError { sqlstate, message, retryable, row: self.names_rows.then_some(0) });
     }
 
     /// Rows as text, columns by `|`.
@@ -68,6 +81,8 @@ fn refused(error: &rusqlite::Error, row: Option<u32>) -> DbError {
     let message = error.to_string();
     let sqlstate = if message.contains("no such table") {
         "42P01"
+    } else if message.contains("syntax error") {
+        "42601"
     } else if message.contains("constraint") {
         "23000"
     } else {
@@ -78,7 +93,7 @@ fn refused(error: &rusqlite::Error, row: Option<u32>) -> DbError {
 
 impl Database for Db {
     fn dialect(&self) -> Dialect {
-        Dialect::Sqlite
+        self.dialect
     }
 
     fn describe(&mut self, table: &str) -> Result<Option<Vec<Column>>, DbError> {
@@ -96,13 +111,8 @@ impl Database for Db {
     }
 
     fn execute(&mut self, statement: &str, rows: &[Vec<Value>]) -> Result<u64, DbError> {
-        if self.down {
-            return Err(DbError {
-                sqlstate: "08006".into(),
-                message: "gone".into(),
-                retryable: true,
-                row: None,
-            });
+        if let Some(error) = &self.fails {
+            return Err(error.clone());
         }
         self.executed.push(statement.to_owned());
         self.connection.execute_batch("savepoint s").unwrap();
@@ -227,6 +237,17 @@ fn updates_leave_alone_what_is_not_there() {
 }
 
 #[test]
+fn an_update_of_nothing_but_the_key_is_done() {
+    let mut db = Db::with("create table t (id integer primary key, a text); insert into t values (1, 'x')");
+    let mut sink = sink(json!({"mode": "update", "key": ["id"]}));
+    let records = values(&[r#"{"id": 2}"#, r#"{"id": 3, "none": null}"#, r#"{"id": 1, "a": "y"}"#, r#"{}"#]);
+    let rejected = sink.write_to(&mut db, &records).unwrap();
+    assert_eq!(reasons(&rejected), ["3 it has no fields"]);
+    assert_eq!(db.executed, [r#"UPDATE "t" SET "a" = ?1 WHERE "id" = ?2"#]);
+    assert_eq!(db.rows("select id, a from t"), ["1|y"]);
+}
+
+#[test]
 fn new_fields_become_columns_unless_forbidden() {
     let mut db = Db::with("create table t (id integer)");
     let mut open = sink(json!({}));
@@ -245,6 +266,57 @@ fn new_fields_become_columns_unless_forbidden() {
 }
 
 #[test]
+fn a_value_of_another_type_is_a_dead_letter_and_the_column_stays_as_it_is() {
+    let table = "create table t (amount numeric(12,2), ok boolean)";
+    let records =
+        values(&[r#"{"amount": "n/a", "ok": true}"#, r#"{"amount": 2.5, "ok": 1}"#, r#"{"amount": "1.5"}"#]);
+    for mut db in [Db::postgres(table), Db::with(table)] {
+        let rejected = sink(json!({})).write_to(&mut db, &records).unwrap();
+        assert_eq!(reasons(&rejected), ["0 amount: \"n/a\" is not a number", "1 ok: 1 is not a boolean"]);
+        assert_eq!(db.rows("select * from t"), ["1.5|-"]);
+        assert!(db.executed.iter().all(|statement| statement.starts_with("INSERT")), "{:?}", db.executed);
+    }
+    let mut db = Db::with(table);
+    let mut sink = sink(json!({"evolution": "widen-to-text"}));
+    assert!(sink.write_to(&mut db, &records[1..]).unwrap().is_empty());
+    assert_eq!(db.rows("select * from t"), ["2.5|1", "1.5|-"]);
+}
+
+#[test]
+fn no_number_is_rounded() {
+    const LONG: &str = "12345678901234567.89";
+    let record = [Record::value(format!(r#"{{"n": {LONG}}}"#))];
+    let mut db = Db::new();
+    let mut fresh = sink(json!({}));
+    assert!(fresh.write_to(&mut db, &record).unwrap().is_empty());
+    assert!(fresh.write_to(&mut db, &values(&[r#"{"n": 1.50}"#])).unwrap().is_empty());
+    assert_eq!(db.rows("select n, typeof(n) from t"), [format!("{LONG}|text"), "1.50|text".to_owned()]);
+    for holds_texts in ["text", "varchar(30)", ""] {
+        let mut db = Db::with(&format!("create table t (n {holds_texts})"));
+        assert!(sink(json!({})).write_to(&mut db, &record).unwrap().is_empty());
+        assert_eq!(db.rows("select n from t"), [LONG]);
+    }
+    for rounds in ["integer", "real", "numeric", "decimal(30,2)", "boolean", "json", "money"] {
+        let mut db = Db::with(&format!("create table t (n {rounds})"));
+        let rejected = sink(json!({"evolution": "widen-to-text"})).write_to(&mut db, &record).unwrap();
+        assert_eq!(rejected.len(), 1, "{rounds}");
+        assert!(reasons(&rejected)[0].contains(LONG), "{rejected:?}");
+    }
+    let mut db = Db::with("create table t (n real, i integer, d numeric)");
+    let records = values(&[
+        r#"{"n": 9007199254740993}"#,
+        r#"{"n": 0.1, "i": 9007199254740993, "d": 0.30000000000000004}"#,
+        r#"{"n": 2, "i": 0.5, "d": 9007199254740993}"#,
+    ]);
+    let rejected = sink(json!({})).write_to(&mut db, &records).unwrap();
+    assert_eq!(reasons(&rejected), ["0 n: 9007199254740993 is not a number that a double keeps"]);
+    assert_eq!(
+        db.rows("select * from t"),
+        ["0.1|9007199254740993|0.30000000000000004", "2.0|0.5|9007199254740993"]
+    );
+}
+
+#[test]
 fn records_that_are_no_rows_are_rejected_and_the_rest_is_written() {
     let mut db = Db::new();
     let records = values(&["nope", "[1]", "{}", r#"{"id": 1}"#, r#"{"": 1}"#, r#"{"a": 1, "A": 2}"#]);
@@ -253,6 +325,29 @@ fn records_that_are_no_rows_are_rejected_and_the_rest_is_written() {
     positions.sort();
     assert_eq!(positions, [0, 1, 2, 4, 5]);
     assert_eq!(db.rows("select id from t"), ["1"]);
+}
+
+#[test]
+fn a_record_of_too_many_fields_takes_no_room_from_the_others() {
+    let mut db = Db::new();
+    let fields: Vec<String> = (0..1001).map(|field| format!(r#""f{field}": 1"#)).collect();
+    let records = values(&[r#"{"id": 1}"#, &format!("{{{}}}", fields.join(",")), r#"{"id": 2, "a": 1}"#]);
+    let rejected = sink(json!({})).write_to(&mut db, &records).unwrap();
+    assert_eq!(reasons(&rejected), [r#"1 "f999" would be one of more than 1000 fields"#]);
+    assert_eq!(db.rows("select * from t"), ["1|-", "2|1"]);
+}
+
+#[test]
+fn the_last_of_two_fields_of_one_name_counts_whatever_came_before() {
+    let twice = [r#"{"b": 1, "b": 2}"#, r#"{"a": 3, "b": 1, "b": 2}"#, r#"{"b": 1, "a": 3, "b": 2}"#];
+    for before in [r#"{"a": 1, "b": 1}"#, r#"{"b": 1, "a": 1}"#, r#"{"b": 1, "c": 1}"#] {
+        for twice in twice {
+            let mut db = Db::new();
+            let rejected = sink(json!({})).write_to(&mut db, &values(&[before, twice])).unwrap();
+            assert!(rejected.is_empty(), "{before} {twice} {rejected:?}");
+            assert_eq!(db.rows("select b from t"), ["1", "2"], "{before} {twice}");
+        }
+    }
 }
 
 #[test]
@@ -285,20 +380,85 @@ fn one_bad_write_of_a_key_does_not_take_the_good_ones_with_it() {
 #[test]
 fn an_outage_and_a_missing_table_are_no_record_s_fault() {
     let mut db = Db::new();
-    db.down = true;
-    let mut sink1 = sink(json!({}));
+    db.fail("08006", "gone", true);
+    let mut open = sink(json!({}));
     let records = values(&[r#"{"id": 1}"#]);
-    assert!(matches!(sink1.write_to(&mut db, &records), Err(Error::Retry { .. })));
-    db.down = false;
-    assert!(sink1.write_to(&mut db, &records).unwrap().is_empty());
+    assert!(matches!(open.write_to(&mut db, &records), Err(Error::Retry { .. })));
+    db.fails = None;
+    assert!(open.write_to(&mut db, &records).unwrap().is_empty(), "the table is made");
+    assert!(open.write_to(&mut db, &records).unwrap().is_empty(), "the table is known");
     db.connection.execute_batch("drop table t").unwrap();
-    assert!(matches!(sink1.write_to(&mut db, &records), Ok(_) | Err(Error::Retry { .. })));
+    let error = open.write_to(&mut db, &records).unwrap_err();
+    assert!(matches!(&error, Error::Retry { reason, .. } if reason.contains("no such table")), "{error}");
+    assert!(open.write_to(&mut db, &records).unwrap().is_empty(), "it is looked up, and made again");
+    assert_eq!(db.rows("select id from t"), ["1"]);
     let mut closed = sink(json!({"create": false, "table": "other"}));
     let error = closed.write_to(&mut db, &records).unwrap_err();
     assert!(
         matches!(&error, Error::Retry { reason, .. } if reason.contains("no table \"other\"")),
         "{error}"
     );
+}
+
+#[test]
+fn only_what_is_in_a_row_is_blamed_on_it() {
+    for (sqlstate, is_of_the_row) in [
+        ("22003", true),
+        ("23505", true),
+        // A check option, and what a trigger raises.
+        ("44000", true),
+        ("P0001", true),
+        // Text for SQLite's rowid, and a value that is too large for an index.
+        ("42804", true),
+        ("54000", true),
+        // As SQLite has it for a database file that is damaged.
+        ("HY000", false),
+        ("XX001", false),
+        ("07001", false),
+        ("42501", false),
+        ("42P10", false),
+        ("42601", false),
+        ("0A000", false),
+    ] {
+        let mut db = Db::with("create table t (id integer)");
+        db.fail(sqlstate, "it says no", false);
+        let written = sink(json!({})).write_to(&mut db, &values(&[r#"{"id": 1}"#, r#"{"id": 2}"#]));
+        match written {
+            Ok(rejected) => assert!(is_of_the_row && rejected.len() == 2, "{sqlstate} {rejected:?}"),
+            Err(error) => assert!(
+                !is_of_the_row && matches!(&error, Error::Retry { reason, .. } if reason.contains(sqlstate)),
+                "{sqlstate} {error}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_statement_that_fails_whatever_the_row_is_no_row_s_fault() {
+    for sqlstate in ["42804", "54000", "P0001"] {
+        let mut db = Db::with("create table t (id integer)");
+        db.names_rows = false;
+        db.fail(sqlstate, "it says no", false);
+        let written = sink(json!({})).write_to(&mut db, &values(&[r#"{"id": 1}"#]));
+        assert!(matches!(written, Err(Error::Retry { .. })), "{sqlstate} {written:?}");
+    }
+}
+
+#[test]
+fn a_trigger_that_says_no_to_everything_is_no_record_s_fault() {
+    let mut db = Db::with("create table t (id integer)");
+    db.fail("P0001", "closed for today", false);
+    let records: Vec<Record> = (0..8).map(|id| Record::value(format!(r#"{{"id": {id}}}"#))).collect();
+    let written = sink(json!({})).write_to(&mut db, &records);
+    assert!(matches!(written, Err(Error::Retry { .. })), "{written:?}");
+    assert_eq!(sink(json!({})).write_to(&mut db, &records[1..]).unwrap().len(), 7);
+}
+
+#[test]
+fn a_type_that_is_no_sql_is_a_mistake_in_the_file() {
+    let mut broken = sink(json!({"types": {"id": "numeric 12"}}));
+    let error = broken.write_to(&mut Db::new(), &values(&[r#"{"id": 1}"#])).unwrap_err();
+    assert!(matches!(&error, Error::Fatal(reason) if reason.contains("numeric 12")), "{error}");
 }
 
 #[test]

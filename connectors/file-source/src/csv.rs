@@ -42,6 +42,8 @@ pub(crate) struct Field {
     doubled: bool,
 }
 
+pub(crate) const NOT_CLOSED: &str = "a quote that is not closed";
+
 /// What stands at the beginning of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scanned {
@@ -51,6 +53,8 @@ pub(crate) enum Scanned {
     Bad(usize, &'static str),
     /// Not all of it is there.
     Incomplete,
+    /// Not all of it is there, and what is there ends inside quotes.
+    Open,
 }
 
 impl Dialect {
@@ -100,8 +104,9 @@ impl Dialect {
         loop {
             let Some(next) = memchr::memchr(self.quote, &bytes[at..]) else {
                 return Err(match last {
-                    true => Scanned::Bad(bytes.len(), "a quote that is not closed"),
-                    false => Scanned::Incomplete,
+                    // Whatever follows may be good: the line is lost, not the rest of the file.
+                    true => Scanned::Bad(first_line(bytes).len(), NOT_CLOSED),
+                    false => Scanned::Open,
                 });
             };
             at += next;
@@ -152,6 +157,11 @@ impl Dialect {
         }
         scratch
     }
+}
+
+/// With its line end.
+pub(crate) fn first_line(bytes: &[u8]) -> &[u8] {
+    memchr::memchr(b'\n', bytes).map_or(bytes, |end| &bytes[..=end])
 }
 
 /// Appends `text` as JSON of a type, or says what it is not.
@@ -243,7 +253,8 @@ mod tests {
     fn every_beginning_of_a_row_is_incomplete() {
         let whole = "a,\"b\"\"\n\",c\r\n";
         for cut in 0..whole.len() {
-            assert_eq!(row(&whole[..cut], false).0, Scanned::Incomplete, "{:?}", &whole[..cut]);
+            let scanned = row(&whole[..cut], false).0;
+            assert!(matches!(scanned, Scanned::Incomplete | Scanned::Open), "{:?}", &whole[..cut]);
         }
     }
 
@@ -258,6 +269,8 @@ mod tests {
     fn broken_quotes_are_bad_up_to_the_end_of_the_line() {
         assert_eq!(row("\"a\"b,c\nd\n", false).0, Scanned::Bad(7, "text behind a closing quote"));
         assert_eq!(row("\"a", true).0, Scanned::Bad(2, "a quote that is not closed"));
+        assert_eq!(row("\"a\nb\n", true).0, Scanned::Bad(3, "a quote that is not closed"));
+        assert_eq!(row("\"a\nb\n", false).0, Scanned::Open);
     }
 
     #[test]

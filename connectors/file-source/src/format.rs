@@ -21,6 +21,8 @@ pub(crate) enum Taken {
     /// So many bytes that are more than a record may have.
     Long(usize),
     Incomplete,
+    /// Incomplete, and it ends inside quotes.
+    Open,
     /// The file as a whole cannot be read like this.
     Unreadable(String),
 }
@@ -85,6 +87,11 @@ impl Format {
         })
     }
 
+    /// The signs of its rows, which may go on over line ends.
+    pub(crate) fn dialect(&self) -> Option<Dialect> {
+        (self.kind == FormatName::Csv).then_some(self.dialect)
+    }
+
     /// Whether a file's first row has to be read before any other of it can.
     pub(crate) fn needs_columns(&self) -> bool {
         self.kind == FormatName::Csv
@@ -100,6 +107,7 @@ impl Format {
         match self.dialect.scan(bytes, last, &mut self.fields) {
             Scanned::Row(len) => Taken::Blank(len),
             Scanned::Incomplete => Taken::Incomplete,
+            Scanned::Open => Taken::Open,
             Scanned::Bad(_, reason) => Taken::Unreadable(format!("its header has {reason}")),
         }
     }
@@ -149,6 +157,7 @@ impl Format {
             Some(names) => names.clone(),
             None => match self.dialect.scan(bytes, last, &mut self.fields) {
                 Scanned::Incomplete => return Err(Taken::Incomplete),
+                Scanned::Open => return Err(Taken::Open),
                 Scanned::Bad(_, reason) => return Err(Taken::Unreadable(format!("its header has {reason}"))),
                 Scanned::Row(len) => {
                     let row = std::str::from_utf8(&bytes[..len])
@@ -205,6 +214,7 @@ impl Format {
         let scanned = self.dialect.scan(bytes, last, &mut fields);
         let taken = match scanned {
             Scanned::Incomplete => Taken::Incomplete,
+            Scanned::Open => Taken::Open,
             Scanned::Bad(len, reason) => Taken::Bad(len, reason.to_owned()),
             Scanned::Row(len) if len > self.max_line => Taken::Long(len),
             Scanned::Row(len) if fields.len() == 1 && !fields[0].quoted && fields[0].at.is_empty() => {
@@ -245,7 +255,11 @@ impl Format {
         for (at, field) in fields.iter().enumerate() {
             value.extend_from_slice(&columns.labels[at]);
             let text = self.dialect.text(field, row, &mut scratch);
-            if !field.quoted && text == self.null {
+            if self.is_null(field, text) {
+                if columns.key == Some(at) {
+                    written = Err(format!("no value in column {:?} for the key", columns.names[at]));
+                    break;
+                }
                 value.extend_from_slice(b"null");
             } else if let Err(kind) = csv::write_as(columns.types[at], text, &mut value) {
                 written = Err(format!("{}: {:?} is no {kind}", columns.names[at], shorten(text)));
@@ -266,6 +280,10 @@ impl Format {
         });
         (self.value, self.scratch) = (value, scratch);
         written
+    }
+
+    fn is_null(&self, field: &Field, text: &str) -> bool {
+        !field.quoted && text == self.null
     }
 
     fn json(&mut self, line: &[u8], place: Place<'_>, out: &mut Output) -> Result<(), String> {

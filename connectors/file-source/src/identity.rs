@@ -1,14 +1,11 @@
-//! Which file a name stands for: device and inode, and a hash of its first bytes, because inodes are
-//! given again.
+//! Which file a name stands for: device and inode.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
-/// Bytes of a fingerprint, for files that have so many.
-const FINGERPRINT_BYTES: u64 = 256;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
@@ -19,75 +16,62 @@ pub(crate) struct Identity {
 pub(crate) struct Seen {
     pub(crate) identity: Identity,
     pub(crate) size: u64,
+    pub(crate) modified: Option<SystemTime>,
 }
 
 /// Looks at a path; none: there is no file of that name.
 pub(crate) fn look(path: &Path) -> io::Result<Option<Seen>> {
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => {
-            Ok(Some(Seen { identity: identity(path, &metadata)?, size: metadata.len() }))
-        }
+        Ok(metadata) if metadata.is_file() => Ok(Some(Seen {
+            identity: of_path(path, &metadata)?,
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+        })),
         Ok(_) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+pub(crate) fn of_folder(path: &Path) -> io::Result<Identity> {
+    of_path(path, &std::fs::metadata(path)?)
+}
+
 #[cfg(unix)]
-fn identity(_: &Path, metadata: &Metadata) -> io::Result<Identity> {
+fn of_path(_: &Path, metadata: &Metadata) -> io::Result<Identity> {
     use std::os::unix::fs::MetadataExt;
     Ok(Identity { device: metadata.dev(), inode: metadata.ino() })
 }
 
+/// Of an open file, whatever has become of the name that led to it.
+#[cfg(unix)]
+pub(crate) fn of_file(file: &File) -> io::Result<Identity> {
+    of_path(Path::new(""), &file.metadata()?)
+}
+
 /// On WASI the inode is the host's hash of device and inode; Rust's library does not give it out yet.
 #[cfg(target_family = "wasm")]
-fn identity(path: &Path, _: &Metadata) -> io::Result<Identity> {
+fn of_path(path: &Path, _: &Metadata) -> io::Result<Identity> {
     let text = path.to_str().ok_or(io::ErrorKind::InvalidInput)?;
     let name = std::ffi::CString::new(text)?;
+    // SAFETY: `name` ends in a zero byte and outlives the call; `stat` has room for what is written.
+    filled(|stat| unsafe { libc::stat(name.as_ptr(), stat) })
+}
+
+#[cfg(target_family = "wasm")]
+pub(crate) fn of_file(file: &File) -> io::Result<Identity> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open as long as `file` is; `stat` has room for what is written.
+    filled(|stat| unsafe { libc::fstat(file.as_raw_fd(), stat) })
+}
+
+#[cfg(target_family = "wasm")]
+fn filled(fill: impl FnOnce(*mut libc::stat) -> libc::c_int) -> io::Result<Identity> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: `name` ends in a zero byte and `stat` has room for what is written; both outlive the call.
-    if unsafe { libc::stat(name.as_ptr(), stat.as_mut_ptr()) } != 0 {
+    if fill(stat.as_mut_ptr()) != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: all zeros is a valid `stat`, and the call has filled it.
     let stat = unsafe { stat.assume_init() };
     Ok(Identity { device: stat.st_dev, inode: stat.st_ino })
-}
-
-/// A hash of a file's beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fingerprint {
-    pub(crate) len: u32,
-    pub(crate) hash: u64,
-}
-
-impl Fingerprint {
-    /// Of a file of that size.
-    pub(crate) fn of(file: &mut File, size: u64) -> io::Result<Self> {
-        Self::of_first(file, size.min(FINGERPRINT_BYTES) as u32)
-    }
-
-    /// Whether the file still begins like that.
-    pub(crate) fn fits(&self, file: &mut File) -> io::Result<bool> {
-        Ok(self.len == 0 || Self::of_first(file, self.len)? == *self)
-    }
-
-    /// Whether a longer one could be taken by now.
-    pub(crate) fn is_short(&self, size: u64) -> bool {
-        u64::from(self.len) < size.min(FINGERPRINT_BYTES)
-    }
-
-    fn of_first(file: &mut File, len: u32) -> io::Result<Self> {
-        let mut bytes = Vec::with_capacity(len as usize);
-        file.seek(SeekFrom::Start(0))?;
-        file.take(u64::from(len)).read_to_end(&mut bytes)?;
-        Ok(Fingerprint { len: bytes.len() as u32, hash: fnv1a(&bytes) })
-    }
-}
-
-/// FNV-1a: stable over releases, which the cursor needs, and good enough to tell logs apart.
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

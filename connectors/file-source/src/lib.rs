@@ -5,12 +5,19 @@
 mod config;
 mod csv;
 mod cursor;
+mod files;
+mod fingerprint;
+mod folders;
 mod format;
 mod identity;
 mod logic;
+mod neighbours;
 mod reader;
 mod reading;
+mod row_end;
+mod survey;
 mod tracked;
+mod troubles;
 mod walk;
 
 pub use config::{AtEnd, Config, FormatName, OnLongLine, Start};

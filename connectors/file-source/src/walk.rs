@@ -39,22 +39,20 @@ impl Pattern {
         path == self.text || fast_glob::glob_match(&self.text, path)
     }
 
-    /// Every file that matches, in no order. An unreadable folder below the base is told to `trouble`, the
-    /// others go on.
-    pub(crate) fn walk(&self, trouble: &mut dyn FnMut(&Path, &io::Error)) -> io::Result<Vec<String>> {
+    /// Every file that matches, in no order. A folder that cannot be listed is told to `unknown`, the others
+    /// go on.
+    pub(crate) fn walk(&self, unknown: &mut dyn FnMut(&Path, &io::Error)) -> Vec<String> {
         if !self.text.contains(['*', '?', '[', '{', '\\']) {
-            return Ok(vec![self.text.clone()]);
+            return vec![self.text.clone()];
         }
         let mut found = Vec::new();
         let mut folders = vec![(self.base.clone(), 1)];
-        let base = if self.base.as_os_str().is_empty() { Path::new(".") } else { &self.base };
-        std::fs::read_dir(base)?;
         while let Some((folder, depth)) = folders.pop() {
             if let Err(error) = self.enter(&folder, depth, &mut folders, &mut found) {
-                trouble(&folder, &error);
+                unknown(&folder, &error);
             }
         }
-        Ok(found)
+        found
     }
 
     fn enter(
@@ -92,7 +90,7 @@ mod tests {
             std::fs::write(root.join(file), "").unwrap();
         }
         let pattern = Pattern::new(&format!("{}/{pattern}", root.display()));
-        let found = pattern.walk(&mut |path, error| panic!("{}: {error}", path.display())).unwrap();
+        let found = pattern.walk(&mut |path, error| panic!("{}: {error}", path.display()));
         let prefix = format!("{}/", root.display());
         let mut found: Vec<String> =
             found.iter().map(|path| path.strip_prefix(&prefix).unwrap().to_owned()).collect();
@@ -111,7 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_is_missing_is_an_error() {
-        assert!(Pattern::new("/no/such/folder/*.csv").walk(&mut |_, _| ()).is_err());
+    fn a_folder_that_is_missing_is_unknown() {
+        let mut unknown = Vec::new();
+        let found = Pattern::new("/no/such/*.csv").walk(&mut |folder, _| unknown.push(folder.to_owned()));
+        assert_eq!((found, unknown), (Vec::<String>::new(), vec![PathBuf::from("/no/such")]));
     }
 }

@@ -1,11 +1,15 @@
 //! What a person may say about the service.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use flumen_sdk::units::{ByteSize, Span};
 use flumen_sdk::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+/// What `limits.call` is where nothing is said; what it is, a plugin is not told.
+const CALL_DEFAULT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,18 +27,26 @@ pub struct Config {
     /// More headers of each request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Sent as `Authorization: Bearer …`; write it as `${env:TOKEN}` or `${file:PATH}`.
+    /// Sent as `Authorization: Bearer …`. Write anything here, and give the token by the environment:
+    /// `FLUMEN_SINKS_NAME_CONFIG_BEARER`.
     pub bearer: Option<String>,
     /// Limits of one request. A batch of the log is cut to them; the pump decides how old one gets.
     #[serde(default)]
     pub batch: BatchLimits,
-    /// How long to wait for the connection, and for the answer.
-    #[serde(default = "thirty_seconds")]
+    /// How long one request may take, from the connection to the answer. A call takes up to twice as long, which
+    /// must be less than the sink's `limits.call`.
+    #[serde(default = "ten_seconds")]
     pub timeout: Span,
-    /// Answers after which the same request is sent again later, besides every 5xx. Any other 4xx rejects
-    /// the record.
+    /// Answers of 4xx after which the same request is sent again later, as after every 3xx and 5xx. Any other 4xx
+    /// rejects the record.
     #[serde(default = "retry_statuses")]
     pub retry_statuses: Vec<u16>,
+    /// Answers that reject the record, whatever is said of them above.
+    #[serde(default)]
+    pub reject_statuses: Vec<u16>,
+    /// What is done where 8 records or more are refused one by one with the same status, and none is taken.
+    #[serde(default)]
+    pub all_refused: AllRefused,
     /// What a record without a value does.
     #[serde(default)]
     pub tombstones: Tombstones,
@@ -74,6 +86,15 @@ pub enum Tombstones {
     Reject,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AllRefused {
+    /// It is the service that is at fault: they are sent again later.
+    #[default]
+    Retry,
+    Reject,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchLimits {
@@ -88,17 +109,31 @@ impl Default for BatchLimits {
     }
 }
 
-fn thirty_seconds() -> Span {
-    Span(std::time::Duration::from_secs(30))
+fn ten_seconds() -> Span {
+    Span(Duration::from_secs(10))
 }
 
-/// What a person can mend, and what time does: never the record's fault.
+/// What a person can mend, and what time does: never the record's fault. What is left (400, 409, 413, 422 and
+/// rarer ones) may be.
 fn retry_statuses() -> Vec<u16> {
-    vec![401, 403, 404, 405, 407, 408, 425, 429]
+    vec![
+        401, 402, 403, 404, 405, 406, 407, 408, 410, 411, 414, 415, 417, 421, 423, 424, 425, 426, 428, 429,
+        431, 451,
+    ]
 }
 
 fn idempotency_key() -> String {
     "Idempotency-Key".to_owned()
+}
+
+/// What an answer means for the records of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Delivered,
+    /// It is no record's fault.
+    Later,
+    /// One of them, or several, cannot be taken.
+    Refused,
 }
 
 /// A URL taken apart.
@@ -134,6 +169,15 @@ impl Config {
         if self.batch.records == 0 {
             return Err(Error::fatal("batch.records = 0 leaves nothing to send"));
         }
+        if self.timeout.0.is_zero() {
+            return Err(Error::fatal("timeout = 0 leaves no time for an answer"));
+        }
+        let statuses = || self.retry_statuses.iter().chain(&self.reject_statuses);
+        if let Some(status) = statuses().find(|status| !(300..600).contains(*status)) {
+            return Err(Error::fatal(format_args!(
+                "retry_statuses, reject_statuses: {status} is none of 300 to 599"
+            )));
+        }
         let broken = |text: &str| text.bytes().any(|byte| byte < 0x20 || byte == 0x7f);
         let named = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
         for (name, value) in &self.headers {
@@ -153,7 +197,21 @@ impl Config {
         Ok(())
     }
 
-    pub(crate) fn is_retried(&self, status: u16) -> bool {
-        status >= 500 || self.retry_statuses.contains(&status)
+    /// What is allowed, and likely a mistake.
+    pub(crate) fn doubt(&self) -> Option<String> {
+        let call = 2 * self.timeout.0;
+        (call >= CALL_DEFAULT).then(|| {
+            format!("timeout: a call may take {} s, and the sink's limits.call must be more", call.as_secs())
+        })
+    }
+
+    pub(crate) fn verdict(&self, status: u16) -> Verdict {
+        match status {
+            200..=299 => Verdict::Delivered,
+            _ if self.reject_statuses.contains(&status) => Verdict::Refused,
+            400..=499 if !self.retry_statuses.contains(&status) => Verdict::Refused,
+            // Redirects are not followed: the file names the wrong address.
+            _ => Verdict::Later,
+        }
     }
 }

@@ -4,11 +4,12 @@
 
 mod config;
 mod logic;
+mod progress;
 mod request;
 mod retry_after;
 mod transport;
 
-pub use config::{BatchLimits, Config, Format, Method, Tombstones};
+pub use config::{AllRefused, BatchLimits, Config, Format, Method, Tombstones};
 pub use logic::HttpSink;
 pub use transport::{NoAnswer, Request, Response, Transport, Wasi};
 

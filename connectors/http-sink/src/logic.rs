@@ -2,14 +2,16 @@
 //! for the records.
 //!
 //! A batch that fails half way is written again by the host. What of it has been delivered is remembered
-//! until then, so that only the rest is sent; after a crash the idempotency keys are what is left.
+//! until then, so that only the rest is sent, in the same requests; after a crash the idempotency keys are
+//! what is left. That is why a call gives up well before the host's deadline, which would be such a crash.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flumen_sdk::{Batch, Error, Need, Plugin, Rejections, Result, Setup, Sink, metrics};
 
-use crate::config::{Config, Format, Method, Target};
+use crate::config::{AllRefused, Config, Format, Method, Target, Verdict};
+use crate::progress::Progress;
 use crate::request::Pieces;
 use crate::retry_after;
 use crate::transport::{NoAnswer, Request, Response, Transport, Wasi};
@@ -27,9 +29,9 @@ struct Interrupted {
     partition: u32,
     base_offset: i64,
     count: u32,
-    /// Offsets before this one have been delivered, or rejected.
-    next_offset: i64,
-    rejected: Rejections,
+    /// Of its records, those that are sent.
+    pieces: usize,
+    progress: Progress,
 }
 
 impl Plugin for HttpSink {
@@ -39,6 +41,9 @@ impl Plugin for HttpSink {
 
     fn new(config: Config, _: &Setup) -> Result<Self> {
         config.check()?;
+        if let Some(doubt) = config.doubt() {
+            flumen_sdk::warn!("{doubt}");
+        }
         Ok(HttpSink { target: config.target()?, config, transport: Box::new(Wasi), interrupted: None })
     }
 }
@@ -47,38 +52,34 @@ impl Sink for HttpSink {
     fn write(&mut self, batch: &Batch<'_>) -> Result<Rejections> {
         let mut rejected = Rejections::new();
         let pieces = Pieces::of(batch, &self.config, &mut rejected);
-        let mut next_offset = batch.base_offset;
-        if let Some(before) = self.interrupted.take().filter(|before| before.is_of(batch)) {
-            rejected = before.rejected;
-            next_offset = before.next_offset;
+        let before = self.interrupted.take().filter(|before| before.is_of(batch, &pieces));
+        let mut progress = match before {
+            Some(before) => before.progress,
+            None => Progress::of(pieces.cut(&self.config)),
+        };
+        if let Err(error) = self.deliver(batch, &pieces, &mut progress) {
+            self.interrupted = Some(Interrupted::at(batch, &pieces, progress));
+            return Err(error);
         }
-        for run in pieces.cut(&self.config) {
-            if let Err(error) = self.deliver(batch, &pieces, run, &mut next_offset, &mut rejected) {
-                if matches!(error, Error::Retry { .. }) && next_offset > batch.base_offset {
-                    self.interrupted = Some(Interrupted::at(batch, next_offset, rejected));
-                }
-                return Err(error);
-            }
+        for refused in progress.into_rejected() {
+            rejected.push(pieces.list[refused.piece].position, refused.reason);
         }
         Ok(rejected)
     }
 }
 
 impl Interrupted {
-    fn at(batch: &Batch<'_>, next_offset: i64, rejected: Rejections) -> Self {
-        Interrupted {
-            topic: batch.topic.to_owned(),
-            partition: batch.partition,
-            base_offset: batch.base_offset,
-            count: batch.count,
-            next_offset,
-            rejected,
-        }
+    fn at(batch: &Batch<'_>, pieces: &Pieces, progress: Progress) -> Self {
+        let topic = batch.topic.to_owned();
+        let Batch { partition, base_offset, count, .. } = *batch;
+        Interrupted { topic, partition, base_offset, count, pieces: pieces.list.len(), progress }
     }
 
-    fn is_of(&self, batch: &Batch<'_>) -> bool {
-        (self.topic.as_str(), self.partition, self.base_offset, self.count)
-            == (batch.topic, batch.partition, batch.base_offset, batch.count)
+    fn is_of(&self, batch: &Batch<'_>, pieces: &Pieces) -> bool {
+        // A topic may have been made anew in between, with other records at the same offsets.
+        self.pieces == pieces.list.len()
+            && (self.topic.as_str(), self.partition, self.base_offset, self.count)
+                == (batch.topic, batch.partition, batch.base_offset, batch.count)
     }
 }
 
@@ -89,51 +90,43 @@ impl HttpSink {
         Ok(HttpSink { transport, ..HttpSink::new(config, &Setup::default())? })
     }
 
-    /// Sends a run. One that the service refuses is sent again by halves, until it is known which records
-    /// it refuses.
-    fn deliver(
-        &mut self,
-        batch: &Batch<'_>,
-        pieces: &Pieces,
-        run: Range<usize>,
-        next_offset: &mut i64,
-        rejected: &mut Rejections,
-    ) -> Result<()> {
-        let delivered = pieces.list[run.clone()].iter().take_while(|piece| piece.offset < *next_offset);
-        let run = run.start + delivered.count()..run.end;
-        let (Some(first), Some(last)) = (pieces.list[run.clone()].first(), pieces.list[run.clone()].last())
-        else {
-            return Ok(());
-        };
-        let request =
-            self.request(batch, first.offset, last.offset, pieces.body(run.clone(), self.config.format));
-        let response = match self.transport.send(&request) {
-            Ok(response) => response,
-            Err(NoAnswer::Denied) => {
-                return Err(Error::fatal(format_args!(
-                    "{} is not granted: add it to the sink's grant.http",
-                    self.origin()
-                )));
+    /// Sends all that is left, as far as the time allows: a request begins within one timeout and ends within
+    /// another.
+    fn deliver(&mut self, batch: &Batch<'_>, pieces: &Pieces, progress: &mut Progress) -> Result<()> {
+        let begun = self.transport.now();
+        while let Some(run) = progress.next() {
+            if self.transport.now().duration_since(begun) >= self.config.timeout.0 {
+                let (left, all) = (progress.left(), pieces.list.len());
+                let reason = format!("{} is slow: {left} of {all} records are left", self.origin());
+                return Err(Error::retry_after(reason, Duration::ZERO));
             }
-            Err(NoAnswer::Failed(reason)) => {
-                return Err(Error::retry(format_args!("{}: {reason}", self.origin())));
+            let response = self.send(batch, pieces, run)?;
+            match self.config.verdict(response.status) {
+                Verdict::Delivered => progress.delivered(),
+                Verdict::Later => return Err(self.later(&response)),
+                Verdict::Refused => progress.refused(response.status, self.refusal(&response)),
             }
-        };
-        metrics::counter("requests", 1);
-        match response.status {
-            200..=299 => *next_offset = last.offset + 1,
-            status if self.config.is_retried(status) => return Err(self.later(&response)),
-            _ if run.len() == 1 => {
-                rejected.push(first.position, self.refusal(&response));
-                *next_offset = last.offset + 1;
-            }
-            _ => {
-                let middle = run.start + run.len() / 2;
-                self.deliver(batch, pieces, run.start..middle, next_offset, rejected)?;
-                self.deliver(batch, pieces, middle..run.end, next_offset, rejected)?;
+            if self.config.all_refused == AllRefused::Retry
+                && let Some((refused, count)) = progress.take_back()
+            {
+                return Err(Error::retry(format_args!("{} (to {count} records of {count})", refused.reason)));
             }
         }
         Ok(())
+    }
+
+    fn send(&mut self, batch: &Batch<'_>, pieces: &Pieces, run: Range<usize>) -> Result<Response> {
+        let list = &pieces.list[run.clone()];
+        let (first, last) = (list[0].offset, list[list.len() - 1].offset);
+        let request = self.request(batch, first, last, pieces.body(run, self.config.format));
+        metrics::counter("requests", 1);
+        self.transport.send(&request).map_err(|no_answer| match no_answer {
+            NoAnswer::Denied => Error::fatal(format_args!(
+                "{} is not granted: add it to the sink's grant.http",
+                self.origin()
+            )),
+            NoAnswer::Failed(reason) => Error::retry(format_args!("{}: {reason}", self.origin())),
+        })
     }
 
     fn request(&self, batch: &Batch<'_>, first: i64, last: i64, body: Vec<u8>) -> Request {

@@ -1,6 +1,6 @@
 //! How a request gets out: `wasi:http` in the plugin, anything in a test.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,10 +11,11 @@ pub struct Request {
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// From the connection to the answer.
     pub timeout: Duration,
 }
 
-/// What comes back; of the body only the beginning, for a person to read.
+/// What comes back; of the body only the beginning, for a person to read, and none where all is well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
@@ -33,8 +34,14 @@ pub enum NoAnswer {
     Failed(String),
 }
 
+/// A way to a service.
 pub trait Transport {
+    /// Waits for the answer, and no longer than the request allows.
     fn send(&mut self, request: &Request) -> Result<Response, NoAnswer>;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// The host's `wasi:http`.
@@ -50,39 +57,58 @@ impl Transport for Wasi {
 
 #[cfg(target_family = "wasm")]
 mod wasi {
+    use std::time::Duration;
+
+    use wasip2::clocks::monotonic_clock::subscribe_duration;
     use wasip2::http::outgoing_handler::handle;
     use wasip2::http::types::{
         ErrorCode, Headers, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
         RequestOptions, Scheme,
     };
+    use wasip2::io::poll::{Pollable, poll};
     use wasip2::io::streams::StreamError;
 
     use super::{NoAnswer, Request, Response, Transport, Wasi};
 
     /// Of an answer's body.
     const BODY_BYTES_MAX: u64 = 1024;
+    const BODY_WAIT: Duration = Duration::from_secs(1);
+    const TOO_LATE: &str = "no answer in time";
 
     impl Transport for Wasi {
         fn send(&mut self, request: &Request) -> Result<Response, NoAnswer> {
             let outgoing = outgoing(request)?;
             let body = outgoing.body().map_err(|()| failed("no body can be written"))?;
             let options = RequestOptions::new();
-            let timeout = u64::try_from(request.timeout.as_nanos()).ok();
-            // A host that knows no timeouts has its own.
-            let _ = options.set_connect_timeout(timeout);
-            let _ = options.set_first_byte_timeout(timeout);
-            let _ = options.set_between_bytes_timeout(timeout);
+            let timeout = nanos(request.timeout);
+            // A host that knows no timeouts has its own; each of them is of a part, the timer of the whole.
+            let _ = options.set_connect_timeout(Some(timeout));
+            let _ = options.set_first_byte_timeout(Some(timeout));
+            let _ = options.set_between_bytes_timeout(Some(timeout));
+            let timer = subscribe_duration(timeout);
             let answer = handle(outgoing, Some(options)).map_err(no_answer)?;
-            let written = write(body, &request.body);
-            answer.subscribe().block();
+            let written = write(body, &request.body, &timer);
+            if !wait(&answer.subscribe(), &[&timer]) {
+                return Err(NoAnswer::Failed(TOO_LATE.to_owned()));
+            }
             let answer = answer.get().and_then(Result::ok).ok_or_else(|| failed("no answer"))?;
             match (answer, written) {
                 // An answer may come before all is written, and says more than the broken stream.
-                (Ok(response), _) => Ok(read(&response)),
+                (Ok(response), _) => Ok(read(&response, &timer)),
                 (Err(code), Ok(())) | (Err(code @ ErrorCode::HttpRequestDenied), _) => Err(no_answer(code)),
                 (Err(code), Err(broken)) => Err(NoAnswer::Failed(format!("{broken}; {}", name(&code)))),
             }
         }
+    }
+
+    fn nanos(time: Duration) -> u64 {
+        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it is ready before one of the timers is.
+    fn wait(ready: &Pollable, timers: &[&Pollable]) -> bool {
+        let all: Vec<&Pollable> = [ready].into_iter().chain(timers.iter().copied()).collect();
+        poll(&all).contains(&0)
     }
 
     fn outgoing(request: &Request) -> Result<OutgoingRequest, NoAnswer> {
@@ -106,7 +132,7 @@ mod wasi {
         Ok(outgoing)
     }
 
-    fn write(body: OutgoingBody, bytes: &[u8]) -> Result<(), String> {
+    fn write(body: OutgoingBody, bytes: &[u8], timer: &Pollable) -> Result<(), String> {
         let stream = body.write().map_err(|()| "its body cannot be written".to_owned())?;
         let ready = stream.subscribe();
         let mut left = bytes;
@@ -115,7 +141,8 @@ mod wasi {
                 break stream.flush();
             }
             match stream.check_write() {
-                Ok(0) => ready.block(),
+                Ok(0) if wait(&ready, &[timer]) => {}
+                Ok(0) => return Err("its body is not taken in time".to_owned()),
                 Ok(room) => {
                     let now = left.len().min(usize::try_from(room).unwrap_or(usize::MAX));
                     if let Err(error) = stream.write(&left[..now]) {
@@ -135,7 +162,7 @@ mod wasi {
         OutgoingBody::finish(body, None).map_err(|code| name(&code))
     }
 
-    fn read(response: &IncomingResponse) -> Response {
+    fn read(response: &IncomingResponse, timer: &Pollable) -> Response {
         let headers = response.headers();
         let header = |name: &str| {
             let value = headers.get(name).into_iter().next()?;
@@ -143,15 +170,22 @@ mod wasi {
         };
         let (retry_after, date) = (header("retry-after"), header("date"));
         drop(headers);
-        let body = response.consume().ok().map(beginning).unwrap_or_default();
-        Response { status: response.status(), retry_after, date, body }
+        let status = response.status();
+        // What has been delivered is delivered, however its body goes on.
+        let body = match status {
+            200..=299 => Vec::new(),
+            _ => response.consume().map(|body| beginning(&body, timer)).unwrap_or_default(),
+        };
+        Response { status, retry_after, date, body }
     }
 
-    fn beginning(body: IncomingBody) -> Vec<u8> {
+    fn beginning(body: &IncomingBody, timer: &Pollable) -> Vec<u8> {
         let Ok(stream) = body.stream() else { return Vec::new() };
+        let ready = stream.subscribe();
+        let patience = subscribe_duration(nanos(BODY_WAIT));
         let mut bytes = Vec::new();
-        while (bytes.len() as u64) < BODY_BYTES_MAX {
-            match stream.blocking_read(BODY_BYTES_MAX - bytes.len() as u64) {
+        while (bytes.len() as u64) < BODY_BYTES_MAX && wait(&ready, &[timer, &patience]) {
+            match stream.read(BODY_BYTES_MAX - bytes.len() as u64) {
                 Ok(more) => bytes.extend(more),
                 Err(_) => break,
             }
@@ -174,9 +208,7 @@ mod wasi {
         match code {
             ErrorCode::ConnectionRefused => "connection refused".to_owned(),
             ErrorCode::ConnectionTimeout => "no connection in time".to_owned(),
-            ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
-                "no answer in time".to_owned()
-            }
+            ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => TOO_LATE.to_owned(),
             ErrorCode::ConnectionTerminated => "the connection was closed".to_owned(),
             ErrorCode::DnsError(_) | ErrorCode::DnsTimeout => "its name cannot be resolved".to_owned(),
             ErrorCode::InternalError(Some(message)) => message.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flumen_sdk::testing::{Record, pack};
 use flumen_sdk::{Error, Rejections, Result, Sink};
@@ -11,20 +11,41 @@ use serde_json::{Value, json};
 
 type Answer = Box<dyn Fn(&Request) -> Result<Response, NoAnswer> + Send>;
 
-/// A service that answers by script, then 200, and remembers what it was sent.
-#[derive(Clone, Default)]
+/// A service that answers by script, then as it always does, and remembers what it was sent.
+#[derive(Clone)]
 struct Service {
     seen: Arc<Mutex<Vec<Request>>>,
     script: Arc<Mutex<VecDeque<Answer>>>,
+    always: Arc<Mutex<u16>>,
+    clock: Arc<Mutex<Instant>>,
+    /// What each answer takes.
+    takes: Duration,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Service {
+            seen: Arc::default(),
+            script: Arc::default(),
+            always: Arc::new(Mutex::new(200)),
+            clock: Arc::new(Mutex::new(Instant::now())),
+            takes: Duration::ZERO,
+        }
+    }
 }
 
 impl Transport for Service {
     fn send(&mut self, request: &Request) -> Result<Response, NoAnswer> {
         self.seen.lock().unwrap().push(request.clone());
+        *self.clock.lock().unwrap() += self.takes;
         match self.script.lock().unwrap().pop_front() {
             Some(answer) => answer(request),
-            None => Ok(Response { status: 200, ..Response::default() }),
+            None => Ok(Response { status: *self.always.lock().unwrap(), ..Response::default() }),
         }
+    }
+
+    fn now(&self) -> Instant {
+        *self.clock.lock().unwrap()
     }
 }
 
@@ -41,6 +62,10 @@ impl Service {
 
     fn then_status(&self, status: u16) {
         self.then(move |_| Ok(Response { status, ..Response::default() }));
+    }
+
+    fn always(&self, status: u16) {
+        *self.always.lock().unwrap() = status;
     }
 
     fn bodies(&self) -> Vec<String> {
@@ -178,6 +203,11 @@ fn what_has_been_delivered_is_not_sent_again_with_the_rest() {
     assert!(sink.write(&pack("orders", 90, &numbers(3)).batch()).unwrap().is_empty());
     assert!(write(&mut sink, &numbers(5)).unwrap().is_empty());
     assert_eq!(service.bodies()[6..], ["[0,1]", "[2]", "[0,1]", "[2,3]", "[4]"]);
+    // Nor has one of a topic that was made anew.
+    service.then_status(500);
+    assert!(write(&mut sink, &numbers(3)).is_err());
+    let other = ["no", "json", "1"].map(Record::value);
+    assert_eq!(positions(&write(&mut sink, &other).unwrap()), [0, 1]);
 }
 
 #[test]
@@ -221,8 +251,99 @@ fn statuses_that_are_retried_can_be_chosen() {
     service.then_status(404);
     assert_eq!(positions(&write(&mut sink, &numbers(1)).unwrap()), [0]);
     let service = Service::default();
-    service.then_status(404);
-    assert!(matches!(write(&mut service.sink(json!({})), &numbers(1)), Err(Error::Retry { .. })));
+    let mut sink = service.sink(json!({"reject_statuses": [500, 302, 404]}));
+    for status in [500, 302, 404] {
+        service.then_status(status);
+        assert_eq!(positions(&write(&mut sink, &numbers(1)).unwrap()), [0], "{status}");
+    }
+    service.then_status(503);
+    assert!(matches!(write(&mut sink, &numbers(1)), Err(Error::Retry { .. })));
+}
+
+#[test]
+fn only_what_may_be_in_a_record_is_blamed_on_it() {
+    let service = Service::default();
+    let mut sink = service.sink(json!({}));
+    for status in [400, 409, 413, 422] {
+        service.then_status(status);
+        assert_eq!(positions(&write(&mut sink, &numbers(1)).unwrap()), [0], "{status}");
+    }
+    let systemic = [
+        301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 407, 408, 410, 414, 415, 421, 425, 429, 500,
+        501, 502, 503, 504, 599,
+    ];
+    for status in systemic {
+        service.then_status(status);
+        let written = write(&mut sink, &numbers(1));
+        assert!(matches!(written, Err(Error::Retry { .. })), "{status} {written:?}");
+        assert!(write(&mut sink, &numbers(1)).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_service_that_refuses_everything_alike_is_tried_again() {
+    for (format, first) in [("json", "[0,1,2,3,4,5,6,7]"), ("single", "0")] {
+        let service = Service::default();
+        let mut sink = service.sink(json!({"format": format}));
+        service.always(400);
+        for _ in 0..2 {
+            let before = service.bodies().len();
+            let error = write(&mut sink, &numbers(8)).unwrap_err();
+            assert_eq!(error, Error::retry("http://127.0.0.1:8080 answered 400 (to 8 records of 8)"));
+            assert_eq!(service.bodies()[before], first);
+        }
+        service.always(200);
+        assert!(write(&mut sink, &numbers(8)).unwrap().is_empty());
+
+        // Fewer: that is about the records.
+        service.always(400);
+        assert_eq!(write(&mut sink, &numbers(7)).unwrap().len(), 7);
+        let mut sink = service.sink(json!({"format": format, "all_refused": "reject"}));
+        assert_eq!(write(&mut sink, &numbers(8)).unwrap().len(), 8);
+    }
+    // One that is refused for another reason, or taken, shows that the service looks at them.
+    for (status, rejected) in [(422, 8), (200, 7)] {
+        let service = Service::default();
+        for _ in 0..15 {
+            service.then(move |request| {
+                let is_seven = request.body == b"[7]";
+                Ok(Response { status: if is_seven { status } else { 400 }, ..Response::default() })
+            });
+        }
+        assert_eq!(write(&mut service.sink(json!({})), &numbers(8)).unwrap().len(), rejected, "{status}");
+    }
+}
+
+#[test]
+fn a_call_ends_in_time_and_the_next_goes_on_from_there() {
+    let service = Service { takes: Duration::from_secs(6), ..Service::default() };
+    let mut sink = service.sink(json!({"format": "single"}));
+    for left in ["3 of 5", "1 of 5"] {
+        let begun = service.now();
+        let error = write(&mut sink, &numbers(5)).unwrap_err();
+        let Error::Retry { reason, after: Some(Duration::ZERO) } = &error else { panic!("{error:?}") };
+        assert_eq!(*reason, format!("http://127.0.0.1:8080 is slow: {left} records are left"));
+        assert!(service.now() - begun < Duration::from_secs(20), "twice the timeout");
+    }
+    assert!(write(&mut sink, &numbers(5)).unwrap().is_empty());
+    assert_eq!(service.bodies(), ["0", "1", "2", "3", "4"]);
+    assert!(service.seen.lock().unwrap().iter().all(|request| request.timeout == Duration::from_secs(10)));
+}
+
+#[test]
+fn halves_that_are_refused_slowly_are_not_sent_twice() {
+    let service = Service { takes: Duration::from_secs(6), ..Service::default() };
+    let mut sink = service.sink(json!({}));
+    service.always(422);
+    let rejected = loop {
+        match write(&mut sink, &numbers(4)) {
+            Ok(rejected) => break rejected,
+            Err(error) => assert!(matches!(error, Error::Retry { .. })),
+        }
+        assert!(service.bodies().len() < 8);
+    };
+    assert_eq!(positions(&rejected), [0, 1, 2, 3]);
+    assert_eq!(service.bodies(), ["[0,1,2,3]", "[0,1]", "[0]", "[1]", "[2,3]", "[2]", "[3]"]);
 }
 
 #[test]
@@ -252,6 +373,9 @@ fn mistakes_are_told_at_once() {
         (json!({"url": "http://a", "headers": {"a b": "c"}}), "a b"),
         (json!({"url": "http://a", "bearer": "a\nb"}), "bearer"),
         (json!({"url": "http://a", "batch": {"records": 0}}), "records"),
+        (json!({"url": "http://a", "timeout": 0}), "timeout"),
+        (json!({"url": "http://a", "retry_statuses": [200]}), "200"),
+        (json!({"url": "http://a", "reject_statuses": [600]}), "600"),
     ] {
         let Err(error) = HttpSink::over(&config.to_string(), Box::<Service>::default()) else {
             panic!("{config}")

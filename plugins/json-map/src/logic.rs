@@ -18,11 +18,11 @@ pub struct Config {
     pub drop: Vec<String>,
     /// Give fields another type: `{ amount = "float" }`.
     pub cast: BTreeMap<String, Cast>,
-    /// Give fields another name: `{ old = "new" }`.
+    /// Give fields another name: `{ old = "new" }`; one that has it already is replaced.
     pub rename: BTreeMap<String, String>,
     /// Add fields from inside others: `{ city = "address.city" }`; null where there is nothing.
     pub copy: BTreeMap<String, String>,
-    /// Add or replace fields with constants: `{ source = "import" }`.
+    /// Add or replace fields with constants, copied ones too: `{ source = "import" }`.
     pub set: BTreeMap<String, serde_json::Value>,
     /// Take the record's key from this field, `a.b` for a nested one.
     pub key: Option<String>,
@@ -47,6 +47,20 @@ struct Rule {
     cast: Option<Cast>,
     /// Escaped as JSON wants it; none: the name as it is written.
     rename: Option<Vec<u8>>,
+    /// Fields that are given its name: where the input has one of them, this one is left out.
+    yields_to: Vec<String>,
+}
+
+impl Rule {
+    /// Rarely a field is there whose name another is given: only then the input is read twice.
+    fn yields(&self, input: &[u8]) -> Result<bool> {
+        for from in &self.yields_to {
+            if json::fields(input)?.find(from)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// A field behind those of the input.
@@ -89,7 +103,7 @@ impl Plugin for JsonMap {
 
     fn new(config: Config, _: &Setup) -> Result<Self> {
         let mut added = Vec::new();
-        for (name, path) in &config.copy {
+        for (name, path) in config.copy.iter().filter(|(name, _)| !config.set.contains_key(*name)) {
             added.push(Added { label: label(name), from: Origin::Path(Path::new(path)?) });
         }
         for (name, constant) in &config.set {
@@ -119,29 +133,35 @@ fn label(name: &str) -> Vec<u8> {
 /// One rule for each field that a setting names.
 fn rules(config: &Config) -> Result<Vec<Rule>> {
     let mut names: Vec<&String> = config.select.iter().chain(&config.drop).collect();
-    names.extend(config.cast.keys().chain(config.rename.keys()));
-    // What is added replaces a field of that name, whether it comes by that name or is given it.
-    let replaced = |name: &String| config.copy.contains_key(name) || config.set.contains_key(name);
+    names.extend(config.cast.keys().chain(config.rename.keys()).chain(config.rename.values()));
     names.extend(config.copy.keys().chain(config.set.keys()));
     names.sort();
     names.dedup();
-    let targets: Vec<&String> = names.iter().map(|name| config.rename.get(*name).unwrap_or(name)).collect();
-    if let Some(twice) = targets.iter().enumerate().find(|(at, name)| {
-        targets[..*at].contains(name) && config.rename.values().any(|to| to == **name) && !replaced(name)
-    }) {
-        return Err(Error::fatal(format_args!("rename: two fields would be called {:?}", twice.1)));
+    // What is added replaces a field of that name, whether it comes by that name or is given it.
+    let replaced = |name: &String| config.copy.contains_key(name) || config.set.contains_key(name);
+    let targets: Vec<&String> = config.rename.values().collect();
+    let twice =
+        targets.iter().enumerate().find(|(at, name)| targets[..*at].contains(name) && !replaced(name));
+    if let Some((_, name)) = twice {
+        return Err(Error::fatal(format_args!("rename: two fields would be called {name:?}")));
     }
+    let keep = |name: &String| {
+        let selected = config.select.is_empty() || config.select.contains(name);
+        selected && !config.drop.contains(name) && !replaced(config.rename.get(name).unwrap_or(name))
+    };
+    // A field that is itself renamed is in nobody's way.
+    let yields_to = |name: &String| {
+        let renamed = config.rename.iter().filter(|_| !config.rename.contains_key(name));
+        renamed.filter(|(from, to)| *to == name && keep(from)).map(|(from, _)| from.clone()).collect()
+    };
     Ok(names
         .into_iter()
-        .map(|name| {
-            let target = config.rename.get(name).unwrap_or(name);
-            let selected = config.select.is_empty() || config.select.contains(name);
-            Rule {
-                keep: selected && !config.drop.contains(name) && !replaced(target),
-                cast: config.cast.get(name).copied(),
-                rename: config.rename.get(name).map(|name| label(name)),
-                name: name.clone(),
-            }
+        .map(|name| Rule {
+            keep: keep(name),
+            cast: config.cast.get(name).copied(),
+            rename: config.rename.get(name).map(|name| label(name)),
+            yields_to: yields_to(name),
+            name: name.clone(),
         })
         .collect())
 }
@@ -181,6 +201,7 @@ impl JsonMap {
                 }
             }
             match rules.iter().find(|rule| name.is(&rule.name)) {
+                Some(rule) if rule.yields(input)? => {}
                 Some(rule) => write_by(rule, name.raw(), raw, value)?,
                 None if *select_all => write_as_is(name.raw(), raw, value),
                 None => {}

@@ -53,6 +53,40 @@ fn constants_and_nested_fields_are_added_and_replace() {
 }
 
 #[test]
+fn a_renamed_field_replaces_the_one_that_has_its_name() {
+    let rename = r#"{"rename": {"amt": "amount"}}"#;
+    assert_eq!(map(rename, r#"{"amt":1,"amount":2,"b":3}"#), r#"{"amount":1,"b":3}"#);
+    assert_eq!(map(rename, r#"{"amount":2,"b":3,"amt":null}"#), r#"{"b":3,"amount":null}"#);
+    assert_eq!(map(rename, r#"{"amount":2,"b":3}"#), r#"{"amount":2,"b":3}"#, "nothing replaces it");
+    assert_eq!(map(rename, r#"{"\u0061mount":2,"\u0061mt":1}"#), r#"{"amount":1}"#);
+    for (config, want) in [
+        // What another setting says of the field that is replaced is no contradiction.
+        (r#"{"rename": {"amt": "amount"}, "drop": ["amount"]}"#, r#"{"b":3,"amount":1}"#),
+        (r#"{"rename": {"amt": "amount"}, "cast": {"amount": "string"}}"#, r#"{"b":3,"amount":1}"#),
+        (r#"{"rename": {"amt": "amount"}, "cast": {"amt": "string"}}"#, r#"{"b":3,"amount":"1"}"#),
+        (r#"{"rename": {"amt": "amount"}, "select": ["amt", "amount"]}"#, r#"{"amount":1}"#),
+        // One that is left out replaces nothing.
+        (r#"{"rename": {"amt": "amount"}, "drop": ["amt"]}"#, r#"{"amount":2,"b":3}"#),
+        (r#"{"rename": {"amt": "amount"}, "select": ["amount"]}"#, r#"{"amount":2}"#),
+        // Along a chain, and round a circle, each has its own.
+        (r#"{"rename": {"amt": "amount", "amount": "b"}}"#, r#"{"b":2,"amount":1}"#),
+        (r#"{"rename": {"amt": "amount", "amount": "amt"}}"#, r#"{"amt":2,"b":3,"amount":1}"#),
+        (r#"{"rename": {"b": "b"}}"#, r#"{"amount":2,"b":3,"amt":1}"#),
+    ] {
+        assert_eq!(map(config, r#"{"amount":2,"b":3,"amt":1}"#), want, "{config}");
+    }
+    assert_eq!(map(r#"{"rename": {"a": "b"}, "set": {"a": 9}}"#, r#"{"a":1,"b":2}"#), r#"{"b":1,"a":9}"#);
+}
+
+#[test]
+fn a_constant_replaces_what_is_copied() {
+    assert_eq!(
+        map(r#"{"copy": {"x": "a.b"}, "set": {"x": 9}}"#, r#"{"a":{"b":1}}"#),
+        r#"{"a":{"b":1},"x":9}"#
+    );
+}
+
+#[test]
 fn values_are_cast() {
     let cast = |to: &str, json: &str| {
         map(&format!(r#"{{"cast": {{"v": "{to}"}}}}"#), &format!(r#"{{"v": {json}}}"#))

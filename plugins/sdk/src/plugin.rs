@@ -15,7 +15,9 @@ pub trait Plugin: Sized + 'static {
     /// What the plugin cannot do without; it is refused where nothing of the kind was granted.
     const NEEDS: &'static [Need] = &[];
 
-    /// Configure and warm up. Another instance may still be at work: take over nothing yet.
+    /// Configure and warm up. Another instance may still be at work: take over nothing yet. `flumen check`
+    /// calls it as well, with nothing of what was granted: an [`Error::Fatal`] says that the configuration
+    /// is wrong, an [`Error::Retry`] only that the world is not as it should be.
     fn new(config: Self::Config, setup: &Setup) -> Result<Self>;
 }
 

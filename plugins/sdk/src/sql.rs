@@ -3,7 +3,7 @@
 //! [`Database`] is what a sink is written against: the host's connection in wasm, anything in a test.
 
 pub use crate::bindings::sql::{Column, Connection, DbError, Dialect, Value};
-use crate::{Error, Result};
+use crate::{Error, Rejections, Result};
 
 /// One database, inside the transaction that the host has opened.
 pub trait Database {
@@ -36,7 +36,44 @@ impl Database for Connection {
     }
 }
 
-/// A database that is away is tried again; one that says no to a statement will go on saying so.
+/// Runs the statement with a row for each of `records`, which are positions in the batch. A row that the
+/// database refuses for what is in it rejects its record, and all others are done. Rows affected.
+pub fn execute_each(
+    database: &mut dyn Database,
+    statement: &str,
+    records: &[u32],
+    rows: &[Vec<Value>],
+    rejected: &mut Rejections,
+) -> Result<u64> {
+    let (mut affected, mut from) = (0, 0);
+    while from < rows.len() {
+        let error = match database.execute(statement, &rows[from..]) {
+            Ok(more) => return Ok(affected + more),
+            Err(error) => error,
+        };
+        let at = error.row.filter(|_| is_of_the_values(&error)).map(|row| from + row as usize);
+        let Some((at, record)) = at.and_then(|at| Some((at, *records.get(at)?))) else {
+            return Err(error.into());
+        };
+        // Those before it were fine, and were taken back with it.
+        affected += match &rows[from..at] {
+            [] => 0,
+            fine => database.execute(statement, fine)?,
+        };
+        rejected.push(record, describe(&error));
+        from = at + 1;
+    }
+    Ok(affected)
+}
+
+/// Whether it says no to what is in a row: data exceptions and violated constraints.
+pub fn is_of_the_values(error: &DbError) -> bool {
+    error.sqlstate.starts_with("22") || error.sqlstate.starts_with("23")
+}
+
+/// A database that is away is tried again; one that says no to a statement will go on saying so. Where it
+/// says no to what is in a row, and `write` ends with that, the host finds the record by halves;
+/// [`execute_each`] finds it at once.
 impl From<DbError> for Error {
     fn from(error: DbError) -> Error {
         match error.retryable {

@@ -1,10 +1,11 @@
 //! kill -9 over the whole path, again and again: no acknowledged record is lost, none is stored twice.
 //!
 //! Rounds: `FLUMEN_CRASH_ROUNDS`, 50 when not set. A file grows and is tailed into a topic, through a
-//! filter, into a SQLite table in plain `insert` mode, where a repeated record is a second row; an
-//! idempotent producer of a real client writes to a second topic all the while.
+//! filter, into a SQLite table in plain `insert` mode, where a repeated record is a second row, and to an
+//! HTTP service, which cannot take part in a transaction: it gets each record at least once. An idempotent
+//! producer of a real client writes to a second topic all the while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,9 +15,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use flumen_harness::clients::{kcat, python_command};
+use flumen_harness::http::Service;
 use flumen_harness::process::stdout;
 use flumen_harness::{Flumen, sqlite, wait};
 use rand::RngExt;
+
+fn pipeline(service: &Service) -> String {
+    format!(
+        r#"{PIPELINE}
+[sinks.post]
+plugin = "http-sink"
+from = ["kept"]
+config = {{ url = "{}", format = "ndjson" }}
+grant.http = ["http://{}"]
+"#,
+        service.url("/numbers"),
+        service.address()
+    )
+}
 
 const PIPELINE: &str = r#"
 [topics.lines]
@@ -91,9 +107,10 @@ fn no_acknowledged_record_is_lost_and_none_is_stored_twice() {
     let rounds: u32 =
         std::env::var("FLUMEN_CRASH_ROUNDS").map_or(50, |r| r.parse().expect("a number of rounds"));
     let mut rng = rand::rng();
-    let mut flumen = Flumen::prepare(PIPELINE);
+    let service = Service::start();
+    let mut flumen = Flumen::prepare(&pipeline(&service));
     std::fs::create_dir_all(flumen.path("inbox")).expect("the inbox");
-    let mut reached = std::collections::BTreeSet::new();
+    let mut reached = BTreeSet::new();
     let writer = Writer::start(flumen.path("inbox/numbers.jsonl"));
     flumen.up();
     wait::until("the pipeline to run", || match stored(&flumen) {
@@ -139,6 +156,13 @@ fn no_acknowledged_record_is_lost_and_none_is_stored_twice() {
     assert_eq!(ask("select count(distinct n) from numbers") as u64, written, "a number was stored twice");
     let disorder = "select count(*) from (select n, lag(n) over (order by rowid) as before from numbers) where n < before";
     assert_eq!(ask(disorder), 0, "rows out of order");
+    let posted = || -> BTreeSet<u64> { service.accepted().iter().filter_map(|r| r["n"].as_u64()).collect() };
+    wait::until_within(Duration::from_secs(120), "all that was written to be posted", || {
+        match posted().len() as u64 {
+            have if have == written => Ok(()),
+            have => Err(format!("{have} of {written}; {:?}", flumen.plugin("post"))),
+        }
+    });
 
     let status = producer.wait().expect("the producer ends");
     assert!(status.success(), "the producer ended with {status}");

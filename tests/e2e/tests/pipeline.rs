@@ -192,3 +192,32 @@ grant.http = ["http://{}"]
     let keyed = service.received().iter().all(|r| r.header("idempotency-key").is_some());
     assert!(keyed, "each request carries an idempotency key");
 }
+
+#[test]
+fn records_that_come_one_by_one_are_posted_together() {
+    let service = Service::start();
+    let flumen = Flumen::start(&format!(
+        r#"
+[topics.ticks]
+partitions = 1
+
+[sinks.post]
+plugin = "http-sink"
+from = ["ticks"]
+config = {{ url = "{}", format = "json" }}
+grant.http = ["http://{}"]
+batch = {{ records = 10, linger = "60s" }}
+"#,
+        service.url("/ticks"),
+        service.address()
+    ));
+    for n in 0..10 {
+        produce(&flumen, "ticks", &format!("k|{{\"n\":{n}}}\n"));
+    }
+    wait::until("ten records", || match service.accepted().len() {
+        10 => Ok(()),
+        n => Err(format!("{n}, {:?}", flumen.plugin("post"))),
+    });
+    let requests: Vec<usize> = service.received().iter().map(|request| request.body.len()).collect();
+    assert_eq!(requests.len(), 1, "ten records are one request: {requests:?}");
+}

@@ -1,8 +1,9 @@
 //! Apache Kafka itself, one node, as the reference and the peer.
 
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -12,48 +13,82 @@ use crate::{clients, wait};
 pub struct Kafka {
     process: Option<Process>,
     port: u16,
+    data: PathBuf,
+    /// With its settings and its log, for as long as it runs.
+    #[expect(dead_code, reason = "held, not read")]
     dir: TempDir,
+}
+
+/// `server.properties` in a folder, and the port that it names.
+fn properties(dir: &Path, data: &Path) -> (PathBuf, u16) {
+    let (port, controller) = (wait::free_port(), wait::free_port());
+    let file = dir.join("server.properties");
+    let properties = format!(
+        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+         log.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\nshare.coordinator.state.topic.replication.factor=1\n\
+         share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=100\n",
+        data.display()
+    );
+    std::fs::write(&file, properties).expect("the properties are written");
+    (file, port)
+}
+
+fn launch(dir: &Path, properties: &str, port: u16) -> Process {
+    let mut command = Command::new("java");
+    command.args([
+        "-Xmx1g",
+        "-Xms1g",
+        "-XX:+UseG1GC",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-cp",
+    ]);
+    command.arg(crate::tools::kafka_class_path()).args(["kafka.Kafka", properties]);
+    let mut process = Process::start("Apache Kafka", command, &dir.join("server.log"));
+    wait::until("Apache Kafka to listen", || {
+        if let Some(status) = process.exited() {
+            panic!("Apache Kafka exited with {status}:\n{}", process.tail());
+        }
+        TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|e| e.to_string())
+    });
+    process
 }
 
 impl Kafka {
     /// A fresh node in a temporary folder below `parent`, listening.
     pub fn start(parent: &Path) -> Kafka {
         let dir = tempfile::tempdir_in(parent).expect("a temporary folder");
-        let (port, controller) = (wait::free_port(), wait::free_port());
-        let file = dir.path().join("server.properties");
-        let properties = format!(
-            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
-             log.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\nshare.coordinator.state.topic.replication.factor=1\n\
-             share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=100\n",
-            dir.path().join("data").display()
-        );
-        std::fs::write(&file, properties).expect("the properties are written");
+        let data = dir.path().join("data");
+        let (file, port) = properties(dir.path(), &data);
         let path = file.display().to_string();
         let id =
             process::stdout("a cluster id", &mut clients::java("kafka.tools.StorageTool", &["random-uuid"]));
         let format = ["format", "-t", id.trim(), "-c", &path];
         process::run("formatting", &mut clients::java("kafka.tools.StorageTool", &format));
+        let process = launch(dir.path(), &path, port);
+        Kafka { dir, data, port, process: Some(process) }
+    }
 
-        let mut command = Command::new("java");
-        command.args([
-            "-Xmx1g",
-            "-Xms1g",
-            "-XX:+UseG1GC",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-cp",
-        ]);
-        command.arg(crate::tools::kafka_class_path()).args(["kafka.Kafka", &path]);
-        let mut process = Process::start("Apache Kafka", command, &dir.path().join("server.log"));
-        wait::until("Apache Kafka to listen", || {
-            if let Some(status) = process.exited() {
-                panic!("Apache Kafka exited with {status}:\n{}", process.tail());
-            }
-            TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|e| e.to_string())
-        });
-        Kafka { dir, port, process: Some(process) }
+    /// A node on a data directory that is there, as it is.
+    pub fn start_on(data: &Path) -> Kafka {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (file, port) = properties(dir.path(), data);
+        let process = launch(dir.path(), &file.display().to_string(), port);
+        Kafka { dir, data: data.into(), port, process: Some(process) }
+    }
+
+    /// SIGTERM, and the end of it.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.signal("TERM");
+        process.wait_within(Duration::from_secs(120));
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
     }
 
     pub fn bootstrap(&self) -> String {
@@ -64,7 +99,7 @@ impl Kafka {
         self.process.as_ref().expect("it runs until it is dropped").id()
     }
 
-    pub fn data(&self) -> std::path::PathBuf {
-        self.dir.path().join("data")
+    pub fn data(&self) -> PathBuf {
+        self.data.clone()
     }
 }

@@ -26,6 +26,8 @@ impl Api {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
+            // HTTP_PROXY leads to the world; what is asked here is a broker.
+            .proxy(None)
             .build()
             .into();
         let mut request = agent.get(format!("{}{path}", base.trim_end_matches('/')));

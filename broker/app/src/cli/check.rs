@@ -25,7 +25,7 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
             return Err(Failure::silent(Exit::Config));
         }
     };
-    if let Err(problems) = examined(&loaded) {
+    if let Err(problems) = examined(&loaded, out) {
         if out.json() {
             out.document(&json!({ "valid": false, "problems": problems, "warnings": loaded.warnings }))?;
         } else {
@@ -55,8 +55,8 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
 }
 
 /// What only the plugins themselves know: what they are, which configuration they take, what they need.
-fn examined(loaded: &flumen_config::Loaded) -> Result<(), Vec<String>> {
+fn examined(loaded: &flumen_config::Loaded, out: &Out) -> Result<(), Vec<String>> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| vec![format!("cannot start the async runtime: {error}")])?;
-    runtime.block_on(crate::run::examine(loaded))
+    runtime.block_on(crate::run::examine(loaded, out))
 }

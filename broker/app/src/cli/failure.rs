@@ -82,6 +82,21 @@ impl Failure {
     pub(crate) fn usage(what: impl Into<String>) -> Failure {
         Failure::new(what).exit(Exit::Usage)
     }
+
+    /// Of a command line that does not parse: what is wrong, and the tips that go with it.
+    pub(crate) fn of_words(wrong: &clap::Error) -> Failure {
+        if wrong.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            return Failure::usage("a command is missing").todo("flumen --help");
+        }
+        let said = wrong.render().to_string();
+        let before_usage = said.split("\nUsage:").next().unwrap_or_default();
+        let mut lines = before_usage.lines().map(str::trim).filter(|line| !line.is_empty());
+        let what = lines.next().unwrap_or_default();
+        let mut failure = Failure::usage(what.strip_prefix("error: ").unwrap_or(what));
+        failure.causes =
+            lines.filter(|line| !line.starts_with("For more information")).map(str::to_string).collect();
+        failure.todo("flumen --help")
+    }
 }
 
 /// For `?` on what needs no better words than its own.

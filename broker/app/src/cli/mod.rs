@@ -6,6 +6,7 @@
 //! error and returns Ok.
 
 mod admin;
+mod adopt;
 mod check;
 mod completions;
 mod config;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use config::{File, read as read_config};
+pub(crate) use config::File;
 pub(crate) use failure::{Exit, Failure};
 pub(crate) use out::Out;
 
@@ -62,6 +63,7 @@ enum Command {
     Plugin(plugin::Args),
     Status(status::Args),
     Log(log::Args),
+    Adopt(adopt::Args),
     Completions(completions::Args),
 }
 
@@ -80,6 +82,7 @@ impl Command {
             Command::Plugin(args) => plugin::run(args, out),
             Command::Status(args) => status::run(args, out),
             Command::Log(args) => log::run(args, out),
+            Command::Adopt(args) => adopt::run(args, out),
             Command::Completions(args) => completions::run(args, out),
         }
     }
@@ -89,6 +92,10 @@ impl Command {
 pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(wrong) if wrong.use_stderr() && asks_for_json() => {
+            Out::machine().failure(&Failure::of_words(&wrong));
+            return Exit::Usage.into();
+        }
         Err(wrong) => {
             // Help and version come this way too, and are no failure; a closed pipe is nobody's.
             let _ = wrong.print();
@@ -103,6 +110,11 @@ pub(crate) fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// For words that do not parse, so that nobody else has read the flag.
+fn asks_for_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
 }
 
 /// Runs a command that talks to a network, on one thread; Ctrl-C ends it with exit code 130.

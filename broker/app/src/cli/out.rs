@@ -65,6 +65,11 @@ impl Out {
         }
     }
 
+    /// For a program, before any flag has been read.
+    pub(crate) fn machine() -> Out {
+        Out::new(&Style { json: true, no_color: true, quiet: false })
+    }
+
     /// `--json` was given.
     pub(crate) fn json(&self) -> bool {
         self.json
@@ -147,6 +152,13 @@ impl Out {
     /// A spinner with a count, for work whose end is not known.
     pub(crate) fn spinner(&self, what: &str) -> ProgressBar {
         let bar = self.bar(ProgressBar::no_length(), what, "{spinner} {msg} {human_pos} {per_sec}");
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+
+    /// A spinner for one thing that takes a while.
+    pub(crate) fn waiting(&self, what: &str) -> ProgressBar {
+        let bar = self.bar(ProgressBar::no_length(), what, "{spinner} {msg} {elapsed}");
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
     }

@@ -66,7 +66,7 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
     Ok(())
 }
 
-/// The table of plugins; `flumen plugin` may show it too.
+/// The table of plugins, and what they report under it.
 fn plugins(plugins: &[Plugin], now: i64, out: &Out) -> Outcome {
     let rows = plugins.iter().map(|plugin| {
         [
@@ -83,6 +83,9 @@ fn plugins(plugins: &[Plugin], now: i64, out: &Out) -> Outcome {
         ]
     });
     out.table(["NAME", "KIND", "PLUGIN", "STATE", "SINCE", "IN", "OUT", "REJECTED", "LAG", "REASON"], rows)?;
+    for plugin in plugins {
+        plugin.troubles.iter().for_each(|trouble| out.warn(format!("{}: {trouble}", plugin.name)));
+    }
     Ok(())
 }
 

@@ -60,6 +60,7 @@ impl Admin for Office {
         for plugin in &plugins {
             state.sample(&[("plugin", &plugin.name), ("state", self::state(plugin.state).name())], 1.0);
         }
+        custom(&mut snapshot, &plugins);
         let topics = self.topics();
         let offsets =
             snapshot.gauge("flumen_topic_offsets", "Offsets between start and end, over all partitions");
@@ -142,6 +143,25 @@ fn plugin(status: PluginStatus) -> Plugin {
             .map(|(what, trouble)| format!("{what}: {}", trouble.reason))
             .collect(),
         progress: status.progress,
+        counters: status.counters,
+        gauges: status.gauges.into_iter().filter(|(_, value)| value.is_finite()).collect(),
+    }
+}
+
+/// What plugins count and measure themselves. Its name is a label: two plugins may mean different things
+/// by one name, and none of them can take a name of the broker's.
+fn custom(snapshot: &mut Snapshot, plugins: &[PluginStatus]) {
+    let counters = snapshot.counter("flumen_plugin_custom_total", "What the plugin itself counts");
+    for plugin in plugins {
+        for (name, count) in &plugin.counters {
+            counters.sample(&[("plugin", &plugin.name), ("name", name)], *count as f64);
+        }
+    }
+    let gauges = snapshot.gauge("flumen_plugin_custom", "What the plugin itself measures");
+    for plugin in plugins {
+        for (name, value) in &plugin.gauges {
+            gauges.sample(&[("plugin", &plugin.name), ("name", name)], *value);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flumen_host::{IoError, Log, Packed, Producer, Read};
+use flumen_host::{GroupOffset, IoError, Log, Packed, Producer, Read};
 use flumen_protocol::ErrorCode;
 use flumen_records::{Batch, BatchBuilder, Compression, ControlRecord, HEADER_LEN, NewRecord, batches};
 use flumen_server::coordinator::Producer as Identity;
@@ -23,12 +23,14 @@ use tokio::time::Instant;
 
 use super::packing::{self, Stamp};
 
-/// Longer than a transaction of a pump can take: the pump closes it after 100 ms, a plugin's call has
-/// its own limit.
-const TRANSACTION_TIMEOUT: Millis = Millis(300_000);
+/// A transaction is open here from its first append to its end, four waits for the disk. What one that
+/// was cut off in between has left hides other records until then, unless a successor ends it before.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of the cursors' topic is read at a time.
 const CURSORS_READ: usize = 4 << 20;
 const CURSOR_BYTES_MAX: usize = 16 << 20;
+/// Beside the offsets that plugins commit: what has none of it was set by a person.
+const BY_PUMP: &str = "flumen";
 
 pub(super) struct BrokerLog {
     broker: Broker,
@@ -107,9 +109,22 @@ impl Log for BrokerLog {
         }
     }
 
-    async fn committed(&self, group: &str, topic: &str, partition: u32) -> Result<Option<Offset>, IoError> {
+    async fn topic_id(&self, topic: &str) -> Result<String, IoError> {
+        self.partitions(topic).await?;
+        let found = self.broker.topic(topic).map(|found| found.id().to_string());
+        found.ok_or_else(|| IoError::Unavailable(format!("topic {topic} has just been deleted")))
+    }
+
+    async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<GroupOffset>, IoError> {
         let tp = TopicPartition::new(topic, partition as i32);
-        self.broker.groups().committed(group, &tp).await.map_err(|code| coordinator("reading offsets", code))
+        let found = self.broker.groups().committed(group, &tp).await;
+        let found = found.map_err(|code| coordinator("reading offsets", code))?;
+        Ok(found.map(|found| GroupOffset { offset: found.offset, by_pump: &*found.metadata == BY_PUMP }))
     }
 
     async fn cursor(&self, source: &str, task: u32) -> Result<Option<Vec<u8>>, IoError> {
@@ -117,8 +132,9 @@ impl Log for BrokerLog {
     }
 
     async fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>, IoError> {
-        let identity =
-            self.broker.transactions().init_producer(Some(transactional_id), TRANSACTION_TIMEOUT).await;
+        let timeout = TRANSACTION_TIMEOUT.min(self.broker.options().transaction_timeout_max);
+        let transactions = self.broker.transactions();
+        let identity = transactions.init_producer(Some(transactional_id), Millis::from(timeout)).await;
         // Whatever an earlier one left open has been decided now; what is remembered may be older.
         self.cursors.forget().await;
         Ok(Box::new(Session {
@@ -129,6 +145,20 @@ impl Log for BrokerLog {
             sequences: HashMap::new(),
             open: Open::default(),
         }))
+    }
+
+    async fn open_transactions(&self, prefix: &str) -> Result<Vec<String>, IoError> {
+        let listed = self.broker.transactions().list().await;
+        let listed = listed.map_err(|code| coordinator("ListTransactions", code))?;
+        let open = listed.into_iter().filter(|one| !one.metadata.partitions.is_empty());
+        Ok(open.map(|one| one.id.to_string()).filter(|id| id.starts_with(prefix)).collect())
+    }
+
+    fn end(&self, topic: &str, partition: u32) -> Option<Offset> {
+        let log = self.broker.partition(&TopicPartition::new(topic, partition as i32))?;
+        let marks = log.watch();
+        let end = marks.borrow().last_stable;
+        Some(end)
     }
 }
 
@@ -219,11 +249,9 @@ impl Open {
 #[async_trait]
 impl Producer for Session {
     async fn send(&mut self, topic: &str, partition: u32, records: Packed) -> Result<(), IoError> {
-        let bytes_max = self.bytes_max(topic);
-        if let Some(bytes) = packing::too_large(&records, bytes_max) {
-            let said =
-                format!("a record of {bytes} bytes is larger than max.message.bytes of {topic}, {bytes_max}");
-            return Err(IoError::Refused(said));
+        let found = self.broker.topic(topic);
+        if let Some(why) = found.and_then(|found| packing::refused(&records, &found.config, now())) {
+            return Err(IoError::Refused(format!("{topic}: {why}")));
         }
         if records.count > 0 {
             self.open.records.push((TopicPartition::new(topic, partition as i32), records));
@@ -256,9 +284,18 @@ impl Producer for Session {
         if open.is_empty() {
             return Ok(());
         }
-        let cursors = self.write(open).await?;
-        self.cursors.put(cursors).await;
-        Ok(())
+        match self.write(open).await {
+            Ok(cursors) => {
+                self.cursors.put(cursors).await;
+                Ok(())
+            }
+            Err(error) => {
+                // Readers of these topics need not wait for the next producer of this id. Where there is
+                // nothing to abort, or it is decided already, the coordinator says so.
+                self.broker.transactions().end(&self.id, self.identity, false).await.ok();
+                Err(error)
+            }
+        }
     }
 
     async fn abort(&mut self) -> Result<(), IoError> {
@@ -297,7 +334,7 @@ impl Session {
             }
         }
         for (group, offsets) in &open.offsets {
-            let committed = self.broker.groups().txn_commit(group, self.identity, offsets).await;
+            let committed = self.broker.groups().txn_commit(group, self.identity, offsets, BY_PUMP).await;
             committed.map_err(|code| coordinator("TxnOffsetCommit", code))?;
         }
         for (marks, last, tp) in written {
@@ -451,3 +488,6 @@ fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flumen_config::Loaded;
-use flumen_host::{Databases, Host, IoError, Log, Options, Producer, Read};
+use flumen_host::{Databases, GroupOffset, Host, IoError, Log, Options, Producer, Read};
 use flumen_types::Offset;
 
-use super::{pipelines, settings};
+use super::{pipelines, settings, waits};
+use crate::cli::Out;
 
 /// The plugins of a file as a start would find them; none is started. A line for each problem.
-pub(crate) async fn examine(loaded: &Loaded) -> Result<(), Vec<String>> {
+pub(crate) async fn examine(loaded: &Loaded, out: &Out) -> Result<(), Vec<String>> {
     let specs = pipelines::specs(loaded, false)?;
     if specs.is_empty() {
         return Ok(());
     }
     let host = host_without_broker(settings::plugin_cache(&loaded.config));
     host.set_databases(settings::databases(&loaded.config));
-    pipelines::check(&host, loaded, specs.values()).await
+    waits::compiling(out, &host, pipelines::check(&host, loaded, specs.values())).await
 }
 
 /// A host that can say what a component is, and no more.
@@ -43,7 +44,11 @@ impl Log for NoLog {
         no_broker()
     }
 
-    async fn committed(&self, _: &str, _: &str, _: u32) -> Result<Option<Offset>, IoError> {
+    async fn topic_id(&self, _: &str) -> Result<String, IoError> {
+        no_broker()
+    }
+
+    async fn committed(&self, _: &str, _: &str, _: u32) -> Result<Option<GroupOffset>, IoError> {
         no_broker()
     }
 
@@ -53,5 +58,13 @@ impl Log for NoLog {
 
     async fn producer(&self, _: &str) -> Result<Box<dyn Producer>, IoError> {
         no_broker()
+    }
+
+    async fn open_transactions(&self, _: &str) -> Result<Vec<String>, IoError> {
+        no_broker()
+    }
+
+    fn end(&self, _: &str, _: u32) -> Option<Offset> {
+        None
     }
 }

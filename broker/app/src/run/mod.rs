@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! start: file -> broker (store, coordinators) -> host -> topics -> plugins -> listeners -> admin API
-//! stop:  listeners -> plugins, each after its transaction -> admin API -> broker (clean shutdown)
+//! stop:  listeners and, at the same time, plugins, each after its transaction -> admin API -> broker
+//!        (clean shutdown)
 //! ```
+//!
+//! Plugins need no listener: they are given the log from within. All that is waited for in a stop is
+//! waited for within `shutdown.drain.ms` together; closing the store is not cut off.
 //!
 //! This is the only place where the server and the host meet: `broker_log` gives the host its log.
 
@@ -15,7 +19,9 @@ mod packing;
 mod pipelines;
 mod security;
 mod settings;
+mod sources;
 mod until_done;
+mod waits;
 mod watch;
 
 use std::io::IsTerminal;
@@ -28,6 +34,7 @@ use flumen_http::{Server, Token};
 use flumen_server::Broker;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -94,7 +101,7 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
     let mut signals = Signals::new()?;
     let config = loaded.config.clone();
     let parts = tokio::select! {
-        started = start(path, loaded, until_done) => started?,
+        started = start(path, loaded, until_done, out) => started?,
         () = signals.next() => return Err(Failure::silent(Exit::Interrupted)),
     };
     tracing::info!(listeners = ?texts(&config.broker.listeners), "serving");
@@ -110,7 +117,7 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
         outcome = work => outcome,
         () = signals.next() => if until_done { Err(Failure::silent(Exit::Interrupted)) } else { Ok(()) },
     };
-    let drain = config.broker.shutdown_drain.duration();
+    let drain = Instant::now() + config.broker.shutdown_drain.duration();
     tokio::select! {
         stopped = stop(parts, drain) => stopped.and(outcome),
         () = signals.next() => {
@@ -120,9 +127,11 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
     }
 }
 
-async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts, Failure> {
+async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Result<Parts, Failure> {
     let config = loaded.config.clone();
-    let broker = Broker::start(settings::broker(&loaded)).await.map_err(|error| {
+    let options = settings::broker(&loaded);
+    let told = options.recovery.subscribe();
+    let broker = waits::recovering(out, told, Broker::start(options)).await.map_err(|error| {
         Failure::new(format!("cannot open {}", config.broker.data_dir.path.display())).because(error)
     })?;
     let sockets = bind_all(&config).await?;
@@ -131,11 +140,12 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts,
     let options = flumen_host::Options { cache_dir: settings::plugin_cache(&config) };
     let host = Host::new(options, log.clone(), settings::databases(&config));
     let pipelines = Arc::new(Pipelines::new(path.clone(), loaded, broker.clone(), log, host, until_done));
-    if let Err(problems) = pipelines.start().await {
+    if let Err(problems) = waits::compiling(out, pipelines.host(), pipelines.start()).await {
         let mut failure = Failure::new(format!("{} is not valid", path.display())).exit(Exit::Config);
         failure.causes = problems;
-        pipelines.stop().await;
-        broker.shutdown(config.broker.shutdown_drain.duration()).await.ok();
+        let drain = Instant::now() + config.broker.shutdown_drain.duration();
+        pipelines.stop(drain).await;
+        broker.shutdown(drain.saturating_duration_since(Instant::now())).await.ok();
         return Err(failure);
     }
     let parts = Parts {
@@ -159,19 +169,20 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool) -> Result<Parts,
     Ok(parts)
 }
 
-/// Top to bottom: nobody new, plugins after their transaction, the admin API, the store.
-async fn stop(parts: Parts, drain: std::time::Duration) -> Outcome {
-    parts.pipelines.stop().await;
+/// Top to bottom: nobody new, plugins after their transaction, the admin API, the store; all within one
+/// drain. The admin API tells until the end that the broker is stopping.
+async fn stop(parts: Parts, drain: Instant) -> Outcome {
     parts.listeners.cancel();
+    parts.pipelines.stop(drain).await;
     parts.admin.cancel();
     parts.tasks.close();
-    if tokio::time::timeout(drain, parts.tasks.wait()).await.is_err() {
-        tracing::warn!(?drain, "connections did not end in time");
+    if tokio::time::timeout_at(drain, parts.tasks.wait()).await.is_err() {
+        tracing::warn!("connections did not end in time");
     }
     drop(parts.pipelines);
     parts
         .broker
-        .shutdown(drain)
+        .shutdown(drain.saturating_duration_since(Instant::now()))
         .await
         .map_err(|error| Failure::new("cannot close the data folder").because(error))
 }
@@ -182,8 +193,8 @@ async fn reloads(pipelines: &Arc<Pipelines>) -> Outcome {
         .map_err(|error| Failure::new("cannot watch the configuration for changes").because(error))?;
     loop {
         let (files, folders) = pipelines.watched().await;
-        if !watch.follow(files, &folders) {
-            watch.changed().await;
+        if !watch.follow(files, &folders) && !watch.changed().await {
+            continue;
         }
         // A task of its own: a signal that ends this loop does not cut a swap in two. Problems are in the
         // log and in the status.
@@ -213,7 +224,9 @@ fn cannot_listen(address: &str, error: std::io::Error) -> Failure {
 
 async fn bind_http(config: &Config) -> Result<Option<Server>, Failure> {
     let HttpAddress(Some(address)) = &config.broker.http else { return Ok(None) };
-    let mut options = flumen_http::Options::new(address.to_connect());
+    let (host, port) = address.to_bind();
+    let bind = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let mut options = flumen_http::Options::new(bind);
     if let Some(token) = &config.broker.http_token {
         let token = Token::new(token.reveal())
             .map_err(|e| Failure::new("broker.http.token").because(e).exit(Exit::Config))?;

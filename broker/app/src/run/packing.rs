@@ -5,9 +5,11 @@
 
 use bytes::Bytes;
 use flumen_host::Packed;
+use flumen_log::append::judge;
+use flumen_log::config::TopicConfig;
 use flumen_records::{
     Attributes, BatchBuilder, BatchError, Compression, HEADER_LEN, NewRecord, PackedBatch, RecordIter,
-    record_len, wrap_packed,
+    RecordRef, record_len, wrap_packed,
 };
 use flumen_types::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -19,8 +21,21 @@ pub(super) struct Stamp {
     pub(super) sequence: Sequence,
 }
 
+/// Why the topic will not take one of these records, in whatever batch: found here, the others can go.
+pub(super) fn refused(packed: &Packed, config: &TopicConfig, now: Timestamp) -> Option<String> {
+    let bytes_max = config.max_message_bytes;
+    if let Some(bytes) = too_large(packed, bytes_max) {
+        return Some(format!("a record of {bytes} bytes is larger than max.message.bytes, {bytes_max}"));
+    }
+    let judged = |record: RecordRef<'_>| {
+        let timestamp = Timestamp(packed.base_timestamp.0.saturating_add(record.timestamp_delta));
+        judge(&record, timestamp, config, now).err().map(|why| why.to_string())
+    };
+    RecordIter::new(&packed.records, packed.count).flatten().find_map(judged)
+}
+
 /// The size of the first record that no batch of `bytes_max` can hold.
-pub(super) fn too_large(packed: &Packed, bytes_max: usize) -> Option<usize> {
+fn too_large(packed: &Packed, bytes_max: usize) -> Option<usize> {
     if HEADER_LEN + packed.records.len() <= bytes_max {
         return None;
     }
@@ -73,6 +88,8 @@ fn split(packed: &Packed, mut stamp: Stamp, bytes_max: usize) -> Result<(Vec<Byt
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use flumen_records::Batch;
 
     use super::*;
@@ -100,6 +117,24 @@ mod tests {
         assert_eq!(too_large(&small, 80), None);
         let length = small.records.len() / 50;
         assert!(too_large(&small, HEADER_LEN + length - 2).is_some());
+    }
+
+    #[test]
+    fn what_the_topic_refuses_is_told_before_there_is_a_batch() {
+        let topic = |pairs: &[(&str, &str)]| {
+            let texts = pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+            TopicConfig::resolve(&texts, &BTreeMap::new()).unwrap()
+        };
+        let (now, long_ago) = (Timestamp(2000), Timestamp(-3_700_000));
+        assert_eq!(refused(&packed(50), &topic(&[]), now), None);
+        for (config, now, said) in [
+            (topic(&[]), long_ago, "timestamp"),
+            (topic(&[("cleanup.policy", "compact")]), now, "without a key"),
+            (topic(&[("max.message.bytes", "70")]), now, "max.message.bytes"),
+        ] {
+            let why = refused(&packed(50), &config, now).expect(said);
+            assert!(why.contains(said), "{why}");
+        }
     }
 
     #[test]

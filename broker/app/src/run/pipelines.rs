@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flumen_config::{Change, Config, Loaded, Plugin, PluginRef};
+use flumen_config::{Change, Config, Loaded, Plugin};
 use flumen_host::{ContentHash, Host, PluginSpec, PluginStatus};
 use flumen_server::Broker;
+use tokio::time::Instant;
 
 use super::admin::now_ms;
 use super::broker_log::{BrokerLog, Declared};
+use super::sources::{self, Sources};
 use super::{declared_topics, security, settings};
-use crate::cli;
 
 pub(super) struct Pipelines {
     path: PathBuf,
@@ -34,6 +35,11 @@ pub(super) struct Pipelines {
 /// What is in force.
 struct Running {
     loaded: Loaded,
+    /// What the process was started with, and every topic that a file has declared since: what is left
+    /// alone is told for as long as it is so, over any number of reloads.
+    baseline: Config,
+    /// What the file was made of when it was last read, refused or not.
+    read: Sources,
     /// Of each enabled plugin, the component that it was started with.
     hashes: BTreeMap<String, ContentHash>,
     /// Plugins that did not become what the file says; tried again with the next reload.
@@ -67,7 +73,13 @@ impl Pipelines {
         finish: bool,
     ) -> Pipelines {
         let drain = loaded.config.broker.shutdown_drain.duration();
-        let running = Running { loaded, hashes: BTreeMap::new(), pending: BTreeSet::new() };
+        let running = Running {
+            baseline: loaded.config.clone(),
+            read: Sources::of(&loaded),
+            loaded,
+            hashes: BTreeMap::new(),
+            pending: BTreeSet::new(),
+        };
         Pipelines {
             path,
             broker,
@@ -126,7 +138,7 @@ impl Pipelines {
         if self.stopping() {
             return Err(vec!["the broker is stopping".into()]);
         }
-        let applied = match self.next(&running).await {
+        let applied = match self.next(&mut running).await {
             Ok(next) => self.apply(&mut running, next).await,
             Err(problems) => Err(problems),
         };
@@ -146,39 +158,47 @@ impl Pipelines {
 
     /// What `reload` would do.
     pub(super) async fn plan(&self) -> Result<Vec<String>, Vec<String>> {
-        let running = self.running.lock().await;
-        let next = self.next(&running).await?;
+        let mut running = self.running.lock().await;
+        let next = self.next(&mut running).await?;
         let topics = declared_topics::plan(&self.broker, &next.loaded.config);
-        let plugins = next.changes.iter().filter(|change| !about_topics(change)).map(ToString::to_string);
+        let plugins = next.changes.iter().filter(|change| plugin_of(change).is_some());
         let rebuilt = next.rebuilt.iter().map(|name| format!("replace {name}: its component changed"));
-        Ok(topics.iter().map(ToString::to_string).chain(plugins).chain(rebuilt).collect())
+        let left_alone = self.left_alone(&running, &next.loaded.config);
+        let lines = topics.iter().chain(plugins).map(ToString::to_string);
+        Ok(lines.chain(rebuilt).chain(left_alone).collect())
     }
 
-    /// Files whose change matters, and folders where includes may appear.
+    /// Files whose change matters, and folders where includes may appear: of what is in force, and of
+    /// what was refused, for mending that is a change as well.
     pub(super) async fn watched(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let running = self.running.lock().await;
-        let loaded = &running.loaded;
-        let components = loaded.config.plugins().filter_map(|(_, plugin)| match &plugin.settings.plugin {
-            PluginRef::Path { path, .. } => Some(path.clone()),
-            PluginRef::Shipped(_) => None,
-        });
-        let files = loaded.files.iter().cloned().chain(components).chain([self.path.clone()]);
-        (files.collect(), loaded.folders.clone())
+        let mut all = Sources::of(&running.loaded);
+        all.extend(&running.read);
+        all.files.insert(self.path.clone());
+        (all.files.into_iter().collect(), all.folders.into_iter().collect())
     }
 
-    /// Every plugin finishes its transaction; those that do not in time are left to their end.
-    pub(super) async fn stop(&self) {
+    /// Every plugin finishes its transaction; those that do not in time are left to their end, and so is
+    /// a reload that is at work.
+    pub(super) async fn stop(&self, deadline: Instant) {
         self.stopping.store(true, Ordering::Relaxed);
-        let _running = self.running.lock().await;
-        self.host.stop_all(self.drain).await;
+        let stopped = async {
+            let _running = self.running.lock().await;
+            self.host.stop_all(deadline.saturating_duration_since(Instant::now())).await;
+        };
+        if tokio::time::timeout_at(deadline, stopped).await.is_err() {
+            tracing::warn!("plugins did not stop in time; what they had not committed they do again");
+        }
     }
 
     fn note(&self, applied: Applied) {
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = applied;
     }
 
-    async fn next(&self, running: &Running) -> Result<Next, Vec<String>> {
-        let loaded = cli::read_config(&self.path).map_err(|problems| texts(&problems))?;
+    async fn next(&self, running: &mut Running) -> Result<Next, Vec<String>> {
+        let (read, loaded) = sources::read(&self.path);
+        running.read = read;
+        let loaded = loaded.map_err(|problems| texts(&problems))?;
         let specs = self.specs(&loaded)?;
         let changes = Config::diff(&running.loaded.config, &loaded.config);
         let named: Vec<&str> = changes.iter().filter_map(plugin_of).collect();
@@ -205,11 +225,11 @@ impl Pipelines {
         if changes.iter().any(about_security) {
             self.broker.security().declare(security::users(&loaded), security::acls(&loaded)).await;
         }
+        left_alone.extend(self.left_alone(running, &loaded.config));
         let (mut done, mut problems) = (Vec::new(), Vec::new());
-        for change in changes.iter().filter(|change| !about_topics(change)) {
-            if change.is_left_alone() {
-                left_alone.push(change.to_string());
-                continue;
+        for change in changes.iter().filter(|change| plugin_of(change).is_some()) {
+            if self.stopping() {
+                return Err(vec!["the broker is stopping".into()]);
             }
             match change {
                 Change::StopPlugin { name, .. } => {
@@ -239,10 +259,27 @@ impl Pipelines {
             tracing::info!("configuration: {line}");
         }
         // What could be applied is in force; a plugin that refused its replacement is told of apart.
+        for (name, topic) in &loaded.config.topics {
+            running.baseline.topics.entry(name.clone()).or_insert_with(|| topic.clone());
+        }
         running.loaded = loaded;
         let refused = (!problems.is_empty()).then(|| (now_ms(), problems.clone()));
         self.note(Applied { at_ms: now_ms(), refused, left_alone });
         if problems.is_empty() { Ok(done) } else { Err(problems) }
+    }
+
+    /// What the file asks for and no reload does, beside what the topics themselves tell.
+    fn left_alone(&self, running: &Running, config: &Config) -> Vec<String> {
+        let kept = |change: &Change| match change {
+            Change::Restart { .. } => true,
+            // Of the others the broker's topics tell better than an older file.
+            Change::KeepTopic { topic, .. } => {
+                !config.topics.contains_key(topic) && self.broker.topic(topic).is_some()
+            }
+            _ => false,
+        };
+        let changes = Config::diff(&running.baseline, config);
+        changes.iter().filter(|change| kept(change)).map(ToString::to_string).collect()
     }
 
     async fn put(&self, running: &mut Running, name: &str, spec: PluginSpec) -> Result<(), String> {
@@ -335,14 +372,22 @@ fn declared(config: &Config) -> HashMap<String, Declared> {
         let partitions = topic.partitions.map(|count| count.get() as i32);
         (name.clone(), Declared { partitions, configs: topic.configs() })
     });
-    // A dead letter is its record and the reason: it needs more room than the record had.
-    let room = (config.broker.message_max.0.saturating_add(1 << 20)).min(i64::from(i32::MAX));
-    let configs = BTreeMap::from([("max.message.bytes".to_owned(), room.to_string())]);
+    let topics = config.topics.values().filter_map(|topic| topic.max_message_bytes);
+    let largest = topics.chain([config.broker.message_max]).map(|size| size.0).max().unwrap_or_default();
+    // A dead letter is its record and the reason: it needs more room than the record had. And it waits
+    // for a person, however long that takes.
+    let room = largest.saturating_add(1 << 20).min(i64::from(i32::MAX));
+    let configs = BTreeMap::from([
+        ("max.message.bytes".to_owned(), room.to_string()),
+        ("retention.ms".to_owned(), "-1".to_owned()),
+    ]);
     let letters = enabled(config).filter_map(|(_, plugin)| plugin.dead_letters.clone());
     let letters = letters.map(|topic| (topic, Declared { partitions: None, configs: configs.clone() }));
     letters.chain(declared).collect()
 }
 
+/// The plugin that a change is about; topics are compared with what the broker has instead, and the rest
+/// with what the process was started with.
 fn plugin_of(change: &Change) -> Option<&str> {
     match change {
         Change::AddPlugin { name, .. }
@@ -356,19 +401,39 @@ fn about_security(change: &Change) -> bool {
     matches!(change, Change::SetUser { .. } | Change::RemoveUser { .. } | Change::SetAcls { .. })
 }
 
-/// Those are compared with what the broker has, not with what the last file said.
-fn about_topics(change: &Change) -> bool {
-    let by_file = matches!(change, Change::KeepTopic { why, .. } if why.contains("gone"));
-    !by_file
-        && matches!(
-            change,
-            Change::CreateTopic { .. }
-                | Change::AlterTopic { .. }
-                | Change::GrowTopic { .. }
-                | Change::KeepTopic { .. }
-        )
-}
-
 fn texts(problems: &[flumen_config::Problem]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_topic_has_room_for_the_largest_record_and_forgets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flumen.toml");
+        let text = r#"
+            [topics.wide]
+            "max.message.bytes" = "8MiB"
+            [topics.own-dlq]
+            "max.message.bytes" = "2MiB"
+            [sinks.store]
+            plugin = "./sink.wasm"
+            from = "wide"
+            [sinks.other]
+            plugin = "./sink.wasm"
+            from = "wide"
+            errors.topic = "own-dlq"
+        "#;
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("sink.wasm"), "").unwrap();
+        let loaded = cli::read_config(&path).unwrap();
+        let declared = declared(&loaded.config);
+        let made = &declared["store-dlq"].configs;
+        assert_eq!(made["max.message.bytes"], (9 << 20).to_string());
+        assert_eq!(made["retention.ms"], "-1");
+        let own = &declared["own-dlq"].configs;
+        assert_eq!((own["max.message.bytes"].as_str(), own.get("retention.ms")), ("2097152", None));
+    }
 }

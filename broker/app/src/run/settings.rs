@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use flumen_config::{Config, DatabaseUrl, ErrorPolicy, Loaded, Plugin, PluginRef};
 use flumen_host::{
-    Access, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
+    Access, BatchSize, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
 };
 use flumen_server::Options;
 
@@ -105,6 +105,7 @@ pub(super) fn spec(name: &str, plugin: &Plugin, wasm: WasmRef, finish: bool) -> 
         outputs: plugin.outputs.clone(),
         grants: grants(plugin),
         tasks: settings.tasks.get(),
+        batch: BatchSize { records: settings.batch_records.get(), linger: settings.batch_linger.duration() },
         limits: Limits {
             memory_bytes: settings.memory.as_usize(),
             call: settings.call.duration(),

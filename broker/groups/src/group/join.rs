@@ -11,6 +11,9 @@ use super::{Group, GroupError, Joined, Member, Options, Refused, Reply, State, S
 /// How long a new member may wait for a rebalance that does not end before it is taken for gone.
 const NEW_MEMBER_TIMEOUT: Millis = Millis(5 * 60 * 1000);
 
+/// Of a client's name in its member id, which has to fit a string of Kafka's.
+const PREFIX_BYTES_MAX: usize = 1024;
+
 #[derive(Clone, Debug)]
 pub struct Join {
     /// Empty if it has none yet.
@@ -79,6 +82,7 @@ impl Group {
         step: &mut Step,
     ) -> Result<(), Refused> {
         let prefix = join.instance_id.as_deref().unwrap_or(&join.client_id);
+        let prefix = &prefix[..prefix.floor_char_boundary(PREFIX_BYTES_MAX)];
         let member_id: Arc<str> = format!("{prefix}-{}", join.nonce).into();
         let former = join.instance_id.as_deref().and_then(|instance| self.instances.get(instance).cloned());
         if let Some(former) = former {
@@ -155,7 +159,6 @@ impl Group {
             expires_at: now,
         };
         member.update(join, waiter, now, step);
-        member.expires_at = now.plus(NEW_MEMBER_TIMEOUT);
         self.members.insert(member_id, member);
         if let Some(round) = &mut self.round {
             round.member_added = true;
@@ -181,6 +184,8 @@ impl Group {
         member.refuse_join(GroupError::FencedInstance, step);
         member.answer_sync(Err(GroupError::FencedInstance), step);
         member.id = member_id.clone();
+        // It has come back: it waits like any other.
+        member.is_new = false;
         member.update(join, waiter, now, step);
         if let Some(instance) = &member.instance_id {
             self.instances.insert(instance.clone(), member_id.clone());
@@ -220,9 +225,9 @@ impl Group {
         if self.members.is_empty() {
             return true;
         }
-        let shared = |name: &str| self.members.values().all(|member| member.speaks(name));
+        let shared = self.shared_protocols();
         self.protocol_type.as_deref() == Some(&join.protocol_type)
-            && join.protocols.iter().any(|(name, _)| shared(name))
+            && join.protocols.iter().any(|(name, _)| shared.contains(name.as_str()))
     }
 
     /// The answer to a member's join in this generation.
@@ -255,5 +260,8 @@ impl Member {
         self.protocols = join.protocols;
         self.joining = Some(waiter);
         self.heard_of(now);
+        if self.is_new {
+            self.expires_at = now.plus(NEW_MEMBER_TIMEOUT);
+        }
     }
 }

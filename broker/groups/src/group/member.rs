@@ -53,8 +53,9 @@ impl Member {
         found.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
     }
 
-    pub(super) fn speaks(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|(name, _)| name == protocol)
+    /// Of its protocols.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.protocols.iter().map(|(name, _)| name.as_str())
     }
 
     pub(super) fn heard_of(&mut self, now: Timestamp) {

@@ -1,11 +1,12 @@
 //! The rebalance: waiting for the members to join, and the generation that follows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use flumen_types::{Millis, Timestamp};
 
-use super::{Group, GroupError, JoinedMember, Options, Reply, State, Step};
+use super::{Group, GroupError, JoinedMember, Member, Options, Reply, State, Step};
 
 /// A wait for members to join.
 #[derive(Clone, Debug)]
@@ -131,15 +132,27 @@ impl Group {
 
     /// Of the protocols that all speak, the one that most like best; on a tie the first by name.
     pub(super) fn select_protocol(&self) -> Option<String> {
-        let shared = |name: &str| self.members.values().all(|member| member.speaks(name));
+        let shared = self.shared_protocols();
         let mut votes: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
         for member in self.members.values() {
-            if let Some((name, _)) = member.protocols.iter().find(|(name, _)| shared(name)) {
+            if let Some((name, _)) = member.protocols.iter().find(|(name, _)| shared.contains(name.as_str()))
+            {
                 *votes.entry(name).or_default() += 1;
             }
         }
         let most = votes.values().copied().max()?;
         votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.to_string())
+    }
+
+    /// The names of the protocols that every member speaks; in time that grows with how many are named.
+    pub(super) fn shared_protocols(&self) -> HashSet<&str> {
+        let mut members = self.members.values().map(Member::names);
+        let mut shared: HashSet<&str> = members.next().into_iter().flatten().collect();
+        for names in members {
+            let theirs: HashSet<&str> = names.collect();
+            shared.retain(|name| theirs.contains(name));
+        }
+        shared
     }
 
     pub(super) fn joined_members(&self) -> Vec<JoinedMember> {

@@ -25,6 +25,14 @@ pub struct Leaving {
     pub instance_id: Option<String>,
 }
 
+/// Who has left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Member,
+    /// One that was given an id and had not come back with it.
+    Pending,
+}
+
 impl Group {
     /// Answers at once, or when the leader has synced; always through `step`.
     pub fn sync(&mut self, sync: Sync, waiter: Waiter, now: Timestamp, options: &Options, step: &mut Step) {
@@ -133,28 +141,30 @@ impl Group {
         options: &Options,
         step: &mut Step,
     ) -> Vec<Result<(), GroupError>> {
-        let answers: Vec<_> = leaving.iter().map(|member| self.leave_one(member, step)).collect();
-        if answers.iter().any(Result::is_ok) {
+        let left: Vec<_> = leaving.iter().map(|member| self.leave_one(member, step)).collect();
+        if left.contains(&Ok(Left::Member)) {
             self.lost_members(now, options, step);
+        } else if left.contains(&Ok(Left::Pending)) && self.state == State::PreparingRebalance {
+            self.complete_if_all_joined(now, step);
         }
         self.tick(now, options, step);
-        answers
+        left.into_iter().map(|left| left.map(drop)).collect()
     }
 
-    fn leave_one(&mut self, leaving: &Leaving, step: &mut Step) -> Result<(), GroupError> {
+    fn leave_one(&mut self, leaving: &Leaving, step: &mut Step) -> Result<Left, GroupError> {
         let instance = leaving.instance_id.as_deref();
         if leaving.member_id.is_empty() {
             // An administrator removes a static member by its instance id.
             let id = instance.and_then(|instance| self.instances.get(instance)).cloned();
             self.take_out(&id.ok_or(GroupError::UnknownMember)?, step);
-            return Ok(());
+            return Ok(Left::Member);
         }
         if instance.is_none() && self.pending.remove(leaving.member_id.as_str()).is_some() {
-            return Ok(());
+            return Ok(Left::Pending);
         }
         self.check_member(&leaving.member_id, instance)?;
         self.take_out(&leaving.member_id, step);
-        Ok(())
+        Ok(Left::Member)
     }
 
     fn lost_members(&mut self, now: Timestamp, options: &Options, step: &mut Step) {
@@ -216,6 +226,10 @@ impl Group {
         transactional: bool,
         now: Timestamp,
     ) -> Result<(), GroupError> {
+        // Whoever only keeps offsets here may say who it is: librdkafka with a static id and `assign` does.
+        if generation < 0 && self.state == State::Empty {
+            return Ok(());
+        }
         let names_member = generation >= 0 || !member_id.is_empty() || instance_id.is_some();
         if !names_member {
             return match transactional || self.members.is_empty() {

@@ -94,7 +94,14 @@ impl TxnShard {
     }
 
     pub fn list(&self) -> Vec<Listed> {
-        let listed = self.transactions.iter();
-        listed.map(|(id, t)| Listed { id: id.clone(), metadata: t.metadata().clone() }).collect()
+        self.transactions.iter().map(listed).collect()
     }
+
+    pub fn listed(&self, id: &str) -> Option<Listed> {
+        self.transactions.get_key_value(id).map(listed)
+    }
+}
+
+fn listed((id, transaction): (&Arc<str>, &Transaction)) -> Listed {
+    Listed { id: id.clone(), metadata: transaction.metadata().clone() }
 }

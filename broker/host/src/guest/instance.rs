@@ -16,7 +16,9 @@ use crate::component::{Compiled, Linked, PluginInfo, World};
 use crate::engine::TICK;
 use crate::pump::first_follower;
 use crate::route::{self, Mask, Outputs, Rejected, Routed, shortened};
-use crate::sql::{AdvanceError, Database, DbError, Letter, Position, Taken, sentence};
+use crate::sql::{
+    AdvanceError, Claim, Database, DbError, Letter, Position, Taken, is_of_the_values, sentence,
+};
 use crate::status::{Board, Reporter};
 use crate::{Grants, Limits, Need, PluginSpec};
 
@@ -148,27 +150,11 @@ impl Instance {
             reporter: recipe.reporter,
             grants: &spec.grants,
             databases: &recipe.databases,
+            absent: &[],
             limits: &spec.limits,
             board: &recipe.board,
         };
-        let (mut store, lifecycle, calls) = instantiate(&recipe.compiled.linked, &around).await?;
-        let config = spec.config.to_string();
-        let inputs: Vec<&str> = spec.inputs.iter().map(String::as_str).collect();
-        let outputs: Vec<&str> = spec.outputs.iter().map(String::as_str).collect();
-        let setup = lifecycle::Setup {
-            config: &config,
-            name: &spec.name,
-            task: recipe.reporter.task,
-            tasks: spec.tasks,
-            inputs: &inputs,
-            outputs: &outputs,
-            finish: spec.finish,
-        };
-        let answer = bounded(&recipe.compiled.linked, &mut store, spec.limits.call, async |store| {
-            lifecycle.call_init(store, setup).await
-        })
-        .await?;
-        answer.map_err(said)?;
+        let (store, calls) = configured(&recipe.compiled.linked, spec, &around).await?;
         self.live = Some(Live { store, calls });
         Ok(())
     }
@@ -255,9 +241,9 @@ impl Instance {
     }
 
     /// Of an SQL sink: takes over its partitions in the database.
-    pub(crate) async fn take(&mut self, partitions: &[(String, u32)]) -> Result<Vec<Taken>, CallError> {
+    pub(crate) async fn take(&mut self, claims: &[Claim]) -> Result<Vec<Taken>, CallError> {
         let group = self.recipe.spec.group();
-        let taken = self.sql(async |sql| sql.take(&group, partitions).await).await?;
+        let taken = self.sql(async |sql| sql.take(&group, claims).await).await?;
         taken.map_err(|error| self.database_failed(&error))
     }
 
@@ -269,9 +255,13 @@ impl Instance {
             Ok(rejected) => rejected,
             Err(error) => {
                 // A broken instance has taken its connection with it, which rolls back as well.
-                if self.is_alive() {
-                    self.roll_back().await?;
-                }
+                let Some(live) = &self.live else { return Err(error) };
+                let refused = |reason: &str| live.store.data().sql.is_refusal(reason);
+                let error = match error {
+                    CallError::Fatal(reason) if refused(&reason) => CallError::Refused(reason),
+                    other => other,
+                };
+                self.roll_back().await?;
                 return Err(error);
             }
         };
@@ -313,13 +303,19 @@ impl Instance {
             letters,
         };
         let committed = self.sql(async |sql| sql.commit(&to).await).await?;
-        committed.map_err(|error| match error {
-            AdvanceError::Fenced => {
+        match committed {
+            Ok(()) => Ok(()),
+            Err(AdvanceError::Fenced) => {
                 self.live = None;
-                CallError::Fenced
+                Err(CallError::Fenced)
             }
-            AdvanceError::Db(error) => self.database_failed(&error),
-        })
+            // Constraints that are looked at in the end.
+            Err(AdvanceError::Db(error)) if is_of_the_values(&error) => {
+                self.roll_back().await?;
+                Err(CallError::Refused(sentence(&error)))
+            }
+            Err(AdvanceError::Db(error)) => Err(self.database_failed(&error)),
+        }
     }
 
     async fn roll_back(&mut self) -> Result<(), CallError> {
@@ -461,6 +457,32 @@ fn said(error: types::Error) -> CallError {
     }
 }
 
+/// A store for the plugin, set up as the specification says.
+async fn configured(
+    linked: &Linked,
+    spec: &PluginSpec,
+    around: &Surroundings<'_>,
+) -> Result<(Store<State>, Calls), CallError> {
+    let (mut store, lifecycle, calls) = instantiate(linked, around).await?;
+    let config = spec.config.to_string();
+    let inputs: Vec<&str> = spec.inputs.iter().map(String::as_str).collect();
+    let outputs: Vec<&str> = spec.outputs.iter().map(String::as_str).collect();
+    let setup = lifecycle::Setup {
+        config: &config,
+        name: &spec.name,
+        task: around.reporter.task,
+        tasks: spec.tasks,
+        inputs: &inputs,
+        outputs: &outputs,
+        finish: spec.finish,
+    };
+    let answer =
+        bounded(linked, &mut store, spec.limits.call, async |store| lifecycle.call_init(store, setup).await)
+            .await?;
+    answer.map_err(said)?;
+    Ok((store, calls))
+}
+
 async fn instantiate(
     linked: &Linked,
     around: &Surroundings<'_>,
@@ -494,7 +516,8 @@ async fn bounded<R>(
     call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<R>,
 ) -> Result<R, CallError> {
     let _ticking = linked.runtime.ticking();
-    store.data_mut().deadline = Instant::now() + limit;
+    let state = store.data_mut();
+    (state.deadline, state.computed) = (Instant::now() + limit, Duration::ZERO);
     store.set_epoch_deadline(1);
     match tokio::time::timeout(limit + 2 * TICK, call(store)).await {
         Ok(Ok(answer)) => Ok(answer),
@@ -502,22 +525,44 @@ async fn bounded<R>(
             tracing::debug!(error = format!("{error:?}"), "a guest call failed");
             Err(classify(&error, limit).into())
         }
-        Err(_) => Err(Broken::deadline(limit).into()),
+        // In its own code the epoch would have ended it.
+        Err(_) => Err(Broken::late(Cause::Waited, limit).into()),
     }
+}
+
+/// Sets the plugin up and lets it go: what it has against its configuration. Nothing outside is touched,
+/// no folder, no service, no database; what it misses of them is not told. Blocks.
+pub(crate) fn rehearse(linked: &Linked, spec: &PluginSpec) -> Result<(), String> {
+    let around = Surroundings {
+        name: &spec.name.as_str().into(),
+        reporter: Reporter { generation: 0, task: 0 },
+        grants: &Grants::default(),
+        databases: &BTreeMap::new(),
+        absent: &spec.grants.databases,
+        limits: &spec.limits,
+        board: &Arc::default(),
+    };
+    match own_runtime()?.block_on(configured(linked, spec, &around)) {
+        Err(CallError::Fatal(reason)) => Err(reason),
+        // What breaks or wants to wait may do so for want of what it was not given.
+        _ => Ok(()),
+    }
+}
+
+fn own_runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
 }
 
 /// Asks a component what it is: without grants, and in its own small world. Blocks.
 pub(crate) fn about(linked: &Linked, origin: &str) -> Result<PluginInfo, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
+    let runtime = own_runtime()?;
     let limits = Limits::default();
     let around = Surroundings {
         name: &origin.into(),
         reporter: Reporter { generation: 0, task: 0 },
         grants: &Grants::default(),
         databases: &BTreeMap::new(),
+        absent: &[],
         limits: &limits,
         board: &Arc::default(),
     };

@@ -1,10 +1,17 @@
-//! What a store's memories and tables may grow to.
+//! What a store's memories and tables may grow to, and what a guest may have the host hold for it.
 
 use thiserror::Error;
 use wasmtime::ResourceLimiter;
 
 /// A Rust guest's function table has hundreds of elements.
 const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// Files, streams, requests, header fields, pollables: each is something in the host's memory.
+pub(crate) const HANDLES_MAX: usize = 1024;
+/// Of one set of header fields, as it lies in memory.
+pub(crate) const FIELDS_BYTES_MAX: usize = 16 << 10;
+/// Of one answer of `wasi:random`.
+pub(crate) const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Clone, Copy, Debug, Error)]
 #[error("it wanted {wanted} bytes of memory; limits.memory is {limit}")]

@@ -16,6 +16,6 @@ mod thread;
 
 pub(crate) use calls::{Broken, CallError, Cause};
 pub(crate) use http::is_origin;
-pub(crate) use instance::{BadInput, Instance, Polled, Processed, Recipe, Rejects, Step, about};
+pub(crate) use instance::{BadInput, Instance, Polled, Processed, Recipe, Rejects, Step, about, rehearse};
 pub(crate) use state::{State, linker};
-pub(crate) use thread::Guest;
+pub(crate) use thread::{Gone, Guest};

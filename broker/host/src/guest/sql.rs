@@ -8,15 +8,23 @@ use wasmtime::component::Resource;
 use super::state::State;
 use crate::bindings::flumen::plugin::sql::{Host, HostConnection};
 use crate::sql::{
-    self, Column, Connection, Database, DbError, Dialect, Opened, Position, Positions, Value, connect, error,
-    is_plain,
+    self, Claim, Column, Connection, Database, DbError, Dialect, Opened, Position, Positions, Value, away,
+    connect, error, is_of_the_values, is_plain,
 };
+
+/// So much of the database's words at least a guest repeats.
+const SAID_MIN: usize = 100;
 
 /// A task's one connection.
 #[derive(Default)]
 pub(crate) struct Session {
     granted: BTreeMap<String, Arc<Database>>,
+    absent: Vec<String>,
+    /// Of a query's answer.
+    bytes_max: usize,
     open: Option<Open>,
+    /// The last failure in this transaction that was for what is in the rows.
+    refused: Option<DbError>,
 }
 
 struct Open {
@@ -26,8 +34,12 @@ struct Open {
 }
 
 impl Session {
-    pub(crate) fn new(granted: BTreeMap<String, Arc<Database>>) -> Session {
-        Session { granted, open: None }
+    pub(crate) fn new(
+        granted: BTreeMap<String, Arc<Database>>,
+        absent: Vec<String>,
+        bytes_max: usize,
+    ) -> Session {
+        Session { granted, absent, bytes_max, open: None, refused: None }
     }
 
     async fn open(&mut self, name: &str) -> Result<(), DbError> {
@@ -41,13 +53,16 @@ impl Session {
             );
             return Err(error("42501", said));
         }
+        if self.absent.iter().any(|absent| absent == name) {
+            return Err(away("no database is connected to in a check"));
+        }
         let Some(database) = self.granted.get(name) else {
             return Err(error(
                 "42501",
                 format!("database {name:?} is not granted: add it to grant.databases"),
             ));
         };
-        let connection = connect(database).await?;
+        let connection = connect(database, self.bytes_max).await?;
         self.open = Some(Open { name: name.to_owned(), connection, positions: Positions::default() });
         Ok(())
     }
@@ -63,7 +78,7 @@ impl Session {
     pub(crate) async fn take(
         &mut self,
         consumer: &str,
-        partitions: &[(String, u32)],
+        claims: &[Claim],
     ) -> Result<Vec<sql::Taken>, DbError> {
         if self.open.is_none() {
             let only = match self.granted.keys().collect::<Vec<_>>()[..] {
@@ -75,13 +90,30 @@ impl Session {
             self.open(&only).await?;
         }
         let Some(open) = &mut self.open else { return Err(error("08003", "no database is open")) };
-        let (positions, taken) = Positions::take(&mut *open.connection, consumer, partitions).await?;
+        let (positions, taken) = Positions::take(&mut *open.connection, consumer, claims).await?;
         open.positions = positions;
         Ok(taken)
     }
 
     pub(crate) async fn begin(&mut self) -> Result<(), DbError> {
+        self.refused = None;
         self.connection()?.begin().await
+    }
+
+    /// Whether a guest gives up because rows were refused: it says so in the database's words.
+    pub(crate) fn is_refusal(&self, reason: &str) -> bool {
+        self.refused.as_ref().is_some_and(|failed| {
+            // The end of a long one may have been cut off on its way.
+            let words = &failed.message[..failed.message.floor_char_boundary(SAID_MIN)];
+            reason.contains(words)
+        })
+    }
+
+    fn note<R>(&mut self, done: Result<R, DbError>) -> Result<R, DbError> {
+        if let Some(failed) = done.as_ref().err().filter(|failed| is_of_the_values(failed)) {
+            self.refused = Some(failed.clone());
+        }
+        done
     }
 
     pub(crate) async fn rollback(&mut self) -> Result<(), DbError> {
@@ -146,10 +178,12 @@ impl HostConnection for State {
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Vec<Vec<Value>>, DbError>> {
         self.table.get(&handle)?;
-        Ok(match (State::check(&statement), self.sql.connection()) {
-            (Ok(()), Ok(connection)) => connection.query(&statement, params).await,
+        let bytes_max = self.sql.bytes_max;
+        let done = match (State::check(&statement), self.sql.connection()) {
+            (Ok(()), Ok(connection)) => connection.query(&statement, params, bytes_max).await,
             (Err(error), _) | (_, Err(error)) => Err(error),
-        })
+        };
+        Ok(self.sql.note(done))
     }
 
     async fn execute(
@@ -159,10 +193,11 @@ impl HostConnection for State {
         rows: Vec<Vec<Value>>,
     ) -> wasmtime::Result<Result<u64, DbError>> {
         self.table.get(&handle)?;
-        Ok(match (State::check(&statement), self.sql.connection()) {
+        let done = match (State::check(&statement), self.sql.connection()) {
             (Ok(()), Ok(connection)) => connection.execute(&statement, rows).await,
             (Err(error), _) | (_, Err(error)) => Err(error),
-        })
+        };
+        Ok(self.sql.note(done))
     }
 
     async fn drop(&mut self, handle: Resource<Opened>) -> wasmtime::Result<()> {

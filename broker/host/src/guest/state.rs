@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -14,11 +14,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::calls::{CallError, DeadlinePassed};
 use super::http::Origins;
-use super::limits::Limiter;
+use super::limits::{FIELDS_BYTES_MAX, HANDLES_MAX, Limiter, RANDOM_BYTES_MAX};
 use super::lines::Lines;
 use super::sql::Session;
 use crate::bindings::Host_;
 use crate::bindings::flumen::plugin::logging::Level;
+use crate::engine::TICK;
 use crate::sql::Database;
 use crate::status::{Board, Reporter};
 use crate::{Access, Grants, Limits};
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub limiter: Limiter,
     /// When the call that runs must have ended.
     pub deadline: Instant,
+    /// How long it has been seen to compute.
+    pub computed: Duration,
     pub sql: Session,
     pub lines: Lines,
     pub board: Arc<Board>,
@@ -44,6 +47,8 @@ pub(crate) struct Surroundings<'a> {
     pub reporter: Reporter,
     pub grants: &'a Grants,
     pub databases: &'a BTreeMap<String, Arc<Database>>,
+    /// Databases that are granted, and are as if they were down.
+    pub absent: &'a [String],
     pub limits: &'a Limits,
     pub board: &'a Arc<Board>,
 }
@@ -55,6 +60,7 @@ impl State {
         let mut wasi = WasiCtxBuilder::new();
         // A guest has a thread of its own, so that a file need not be read on yet another one.
         wasi.allow_blocking_current_thread(true).allow_tcp(false).allow_udp(false);
+        wasi.max_random_size(RANDOM_BYTES_MAX);
         wasi.stdout(lines.stream(Level::Info)).stderr(lines.stream(Level::Warn));
         for (name, folder) in &around.grants.files {
             let perms = match folder.access {
@@ -67,14 +73,19 @@ impl State {
                 CallError::retry(said)
             })?;
         }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
         let state = State {
-            table: ResourceTable::new(),
+            table,
             wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
+            http,
             origins: Origins::new(&around.grants.http, around.limits.call),
             limiter: Limiter::new(around.limits.memory_bytes),
             deadline: Instant::now(),
-            sql: Session::new(around.databases.clone()),
+            computed: Duration::ZERO,
+            sql: Session::new(around.databases.clone(), around.absent.to_vec(), around.limits.output_bytes),
             lines,
             board: around.board.clone(),
             reporter: around.reporter,
@@ -85,9 +96,12 @@ impl State {
         // What one answer, or one call of the host, may bring over: records, and what surrounds them.
         store.set_hostcall_fuel(around.limits.output_bytes.saturating_mul(2).saturating_add(1 << 20));
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| {
-            if Instant::now() >= context.data().deadline {
-                return Err(DeadlinePassed.into());
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
+            // A tick that finds it at work; those that pass while it waits it does not see.
+            state.computed += TICK;
+            if Instant::now() >= state.deadline {
+                return Err(DeadlinePassed { computed: state.computed }.into());
             }
             Ok(UpdateDeadline::Yield(1))
         });

@@ -2,7 +2,8 @@
 //!
 //! The same chunk again, for it may have been an accident; then halves, until one record is left: the
 //! poison. Two things a record is never blamed for: a guest that has done nothing right since it was
-//! configured (more than a few times), and a missed deadline of a guest that waits for the world.
+//! configured (more than a few times), and a deadline that a guest missed while it waited for the world.
+//! One that it missed computing is the record's fault as a trap is.
 
 use crate::guest::Cause;
 
@@ -44,7 +45,7 @@ pub(super) fn next(case: &Case) -> Next {
     if case.count > 1 {
         return Next::Split(case.count / 2);
     }
-    if case.cause == Cause::Deadline && case.waits {
+    if case.cause == Cause::Waited && case.waits {
         return Next::Wait;
     }
     if case.proven || case.blamed < UNPROVEN_MAX { Next::Poison } else { Next::Wait }
@@ -101,9 +102,9 @@ mod tests {
 
     #[test]
     fn waiting_for_the_world_is_no_records_fault() {
-        let case =
-            Case { cause: Cause::Deadline, count: 1, attempts: 2, waits: true, proven: true, blamed: 0 };
+        let case = Case { cause: Cause::Waited, count: 1, attempts: 2, waits: true, proven: true, blamed: 0 };
         assert_eq!(next(&case), Next::Wait);
+        assert_eq!(next(&Case { cause: Cause::Deadline, ..case }), Next::Poison);
         assert_eq!(next(&Case { waits: false, ..case }), Next::Poison);
         assert_eq!(next(&Case { cause: Cause::Host, waits: false, ..case }), Next::Wait);
     }

@@ -11,6 +11,7 @@
 //! - *other sinks*: dead letters and offsets are one transaction, after the far side has answered.
 
 mod bisect;
+mod counted;
 mod quarantine;
 mod reader;
 mod source;
@@ -18,19 +19,23 @@ mod stream;
 mod transaction;
 
 pub(crate) use quarantine::first_follower;
+pub(crate) use stream::Pace;
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flumen_types::Offset;
+use futures::FutureExt;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::dead_letter::Sender;
 use crate::guest::{CallError, Guest};
-use crate::io::{IoError, Log};
+use crate::io::{IoError, Log, Producer};
 use crate::status::Board;
 use crate::{Kind, PluginInfo, PluginSpec, State, lock};
 
@@ -38,6 +43,9 @@ use crate::{Kind, PluginInfo, PluginSpec, State, lock};
 /// nothing more to do for now.
 pub(crate) const TRANSACTION_BYTES: usize = 4 << 20;
 pub(crate) const TRANSACTION_AGE: Duration = Duration::from_millis(100);
+
+/// So many commits apart the guest's memory is looked at.
+const WORN_EVERY: u32 = 16;
 
 /// What a pump works with, beside its guest.
 pub(crate) struct Task {
@@ -47,6 +55,7 @@ pub(crate) struct Task {
     pub task: u32,
     pub board: Arc<Board>,
     pub progress: Progress,
+    pub pace: Arc<Mutex<Pace>>,
     /// Ends the pump between two transactions.
     pub halt: CancellationToken,
     /// Told how the first session began. Where there is somebody to tell, a first session that does not
@@ -141,12 +150,15 @@ pub(crate) async fn run(mut task: Task, mut guest: Guest) -> (Guest, Exit) {
     let mut backoff = Backoff::new(&task.spec.limits);
     let mut memory = stream::Memory::default();
     let exit = loop {
-        let Err(end) = match task.spec.kind {
-            Kind::Source => source::session(&mut task, &mut guest, &mut backoff).await,
-            Kind::Transform | Kind::Sink => {
-                stream::session(&mut task, &mut guest, &mut backoff, &mut memory).await
-            }
-        };
+        let session = session(&mut task, &mut guest, &mut backoff, &mut memory);
+        let end = AssertUnwindSafe(session).catch_unwind().await.unwrap_or_else(|panic| {
+            // Nobody knows what it was at: what it used is made anew, but for what is committed.
+            guest = Guest::new(guest.recipe().clone());
+            memory = stream::Memory::default();
+            let reason = format!("its pump failed, which is a bug of the broker's: {}", said(&*panic));
+            tracing::error!(plugin = task.spec.name, task = task.task, reason);
+            End::Again { reason, after: None }
+        });
         match end {
             End::Halted => break Exit::Halted,
             End::Renew => {}
@@ -171,7 +183,41 @@ pub(crate) async fn run(mut task: Task, mut guest: Guest) -> (Guest, Exit) {
     (guest, exit)
 }
 
+async fn session(
+    task: &mut Task,
+    guest: &mut Guest,
+    backoff: &mut Backoff,
+    memory: &mut stream::Memory,
+) -> End {
+    let Err(end) = match task.spec.kind {
+        Kind::Source => source::session(task, guest, backoff).await,
+        Kind::Transform | Kind::Sink => stream::session(task, guest, backoff, memory).await,
+    };
+    end
+}
+
+/// What a panic has said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason")
+}
+
 impl Task {
+    /// The task's producer. What tasks that are no more have left open is ended first: offsets that they
+    /// hold pending would be waited for.
+    async fn producer(&self) -> Result<Box<dyn Producer>, IoError> {
+        if self.task == 0 {
+            let prefix = self.spec.transactional_prefix();
+            for id in self.log.open_transactions(&prefix).await? {
+                let task = id.strip_prefix(&prefix).and_then(|task| task.parse::<u32>().ok());
+                if task.is_some_and(|task| task >= self.spec.tasks) {
+                    drop(self.log.producer(&id).await?);
+                }
+            }
+        }
+        self.log.producer(&self.spec.transactional_id(self.task)).await
+    }
+
     /// A session has begun.
     fn began(&mut self) {
         if let Some(trial) = self.trial.take() {

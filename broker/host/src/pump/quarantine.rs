@@ -62,7 +62,8 @@ impl Quarantine {
         let group = group(&self.topic);
         let mut redriven = BTreeMap::new();
         for partition in 0..self.log.partitions(&self.topic).await? {
-            redriven.insert(partition, self.log.committed(&group, &self.topic, partition).await?);
+            let done = self.log.committed(&group, &self.topic, partition).await?;
+            redriven.insert(partition, done.map(|done| done.offset));
         }
         if redriven == self.redriven {
             return Ok(());
@@ -84,7 +85,8 @@ impl Quarantine {
                 }
                 read => read?,
             };
-            for piece in pieces(&self.topic, partition, from, &read) {
+            let found = pieces(&self.topic, partition, from, &read, crate::BatchSize::default().records);
+            for piece in found.pieces {
                 let Piece::Records(chunk) = piece else { continue };
                 for record in RecordIter::new(&chunk.records, chunk.count).flatten() {
                     let ours = record.headers().any(|(name, value)| {
@@ -95,10 +97,10 @@ impl Quarantine {
                     }
                 }
             }
-            if read.next <= from || read.next >= read.end {
+            if found.next <= from || found.next >= read.end {
                 return Ok(());
             }
-            from = read.next;
+            from = found.next;
         }
     }
 

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use super::counted::Counted;
 use super::transaction::{Owner, Transaction};
-use super::{End, Task};
+use super::{End, Task, WORN_EVERY};
 use crate::Policy;
 use crate::backoff::Backoff;
 use crate::dead_letter::{Body, Letter, Place};
@@ -12,7 +13,7 @@ use crate::guest::{BadInput, CallError, Guest, Polled};
 use crate::io::IoError;
 use crate::route::Routed;
 use crate::section::{Heads, Packer};
-use crate::status::{Counts, now_ms};
+use crate::status::Counts;
 
 /// A poll is asked for about so much; less after it has broken the guest.
 const POLL_BYTES: u32 = 1 << 20;
@@ -31,12 +32,14 @@ pub(super) async fn session(
     if !guest.run(|instance| Box::pin(async { Ok(instance.is_fresh()) })).await? {
         start(task, guest).await?;
     }
-    let producer = task.log.producer(&task.spec.transactional_id(task.task)).await?;
+    let counted = Counted::new(&*task.log, &task.spec.outputs).await?;
+    let producer = task.producer().await?;
     task.route_outputs(guest).await?;
     let cursor = task.log.cursor(&task.spec.name, task.task).await?;
     open(guest, cursor).await?;
     task.began();
-    let mut pump = Pump { transaction: Transaction::new(producer), bytes: POLL_BYTES, task, guest, backoff };
+    let transaction = Transaction::new(producer);
+    let mut pump = Pump { transaction, bytes: POLL_BYTES, commits: 0, counted, task, guest, backoff };
     loop {
         pump.step().await?;
     }
@@ -60,6 +63,9 @@ struct Pump<'a> {
     backoff: &'a mut Backoff,
     transaction: Transaction,
     bytes: u32,
+    /// Since the guest's memory was looked at.
+    commits: u32,
+    counted: Counted,
 }
 
 impl Pump<'_> {
@@ -68,6 +74,7 @@ impl Pump<'_> {
             self.commit().await?;
             return Err(End::Halted);
         }
+        self.look_around().await?;
         let bytes = self.bytes;
         match self.guest.run(move |instance| Box::pin(instance.poll(bytes))).await {
             Ok(polled) => self.take(polled).await,
@@ -88,6 +95,21 @@ impl Pump<'_> {
                 Err(error.into())
             }
         }
+    }
+
+    /// Topics that have grown, and a guest that has.
+    async fn look_around(&mut self) -> Result<(), End> {
+        if self.counted.have_changed(&*self.task.log).await? {
+            self.commit().await?;
+            self.task.route_outputs(self.guest).await?;
+        }
+        if self.commits >= WORN_EVERY && !self.transaction.is_open() {
+            self.commits = 0;
+            if self.guest.run(|instance| Box::pin(async { Ok(instance.retire_if_worn()) })).await? {
+                return Err(End::Renew);
+            }
+        }
+        Ok(())
     }
 
     async fn take(&mut self, polled: Polled) -> Result<(), End> {
@@ -176,7 +198,7 @@ impl Pump<'_> {
                         attempts: 1,
                         timestamp: -1,
                     };
-                    self.transaction.send(sender.pack(&letter, now_ms())).await?;
+                    self.transaction.park(&sender, &letter).await?;
                 }
                 Ok(())
             }
@@ -198,6 +220,7 @@ impl Pump<'_> {
         };
         let committed = self.transaction.commit(&owner).await?;
         self.backoff.progressed();
+        self.commits += 1;
         let Some(cursor) = committed.cursor else { return Ok(()) };
         let told = self
             .guest

@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 use flumen_types::{Offset, TopicPartition};
 
 use super::{At, Progress, TRANSACTION_AGE, TRANSACTION_BYTES};
+use crate::dead_letter::{Letter, Sender};
 use crate::io::{IoError, Producer};
 use crate::route::Routed;
-use crate::status::{Board, Counts};
+use crate::status::{Board, Counts, now_ms};
+
+/// Of a letter that its topic refuses so much is tried, and then none of it: its place says where it was.
+const LETTER_BYTES: [usize; 2] = [64 << 10, 0];
 
 pub(crate) struct Transaction {
     producer: Box<dyn Producer>,
@@ -60,6 +64,20 @@ impl Transaction {
         self.touch();
         self.bytes += routed.packed.records.len();
         self.producer.send(&routed.topic, routed.partition, routed.packed).await
+    }
+
+    /// A letter; where its topic does not take it whole, as much of it as the topic does.
+    pub(crate) async fn park(&mut self, sender: &Sender, letter: &Letter<'_>) -> Result<(), IoError> {
+        let mut parked = self.send(sender.pack(letter, now_ms())).await;
+        for bytes_max in LETTER_BYTES {
+            match parked {
+                Err(IoError::Refused(_)) => {
+                    parked = self.send(sender.pack_shortened(letter, now_ms(), bytes_max)).await;
+                }
+                other => return other,
+            }
+        }
+        parked
     }
 
     /// Input of this size has been dealt with.

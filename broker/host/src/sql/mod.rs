@@ -10,12 +10,13 @@ mod contract;
 mod database;
 mod offsets;
 mod postgres;
+mod result_set;
 mod sqlite;
 
 use async_trait::async_trait;
 
 pub use database::{Database, DatabaseError, Databases};
-pub(crate) use offsets::{AdvanceError, Letter, Position, Positions, Taken};
+pub(crate) use offsets::{AdvanceError, Claim, Letter, Position, Positions, Resume, Taken};
 
 pub(crate) use crate::bindings::flumen::plugin::sql::{Column, DbError, Dialect, Value};
 
@@ -27,7 +28,9 @@ pub struct Opened;
 ///
 /// Contract: `execute` and `query` are all or nothing. Between `begin` and `commit` they leave the
 /// transaction usable when they fail; outside of it each is a transaction of its own. Dropping a
-/// connection rolls back. After an error of class 08 it is dead.
+/// connection rolls back. After an error of class 08 it is dead. After one of 40000 the database has
+/// taken the transaction back by itself, and all but `rollback` fails. A query whose answer is larger
+/// than `bytes_max` fails with 54000, and is not read to its end.
 #[async_trait]
 pub(crate) trait Connection: Send {
     fn dialect(&self) -> Dialect;
@@ -36,13 +39,19 @@ pub(crate) trait Connection: Send {
     async fn rollback(&mut self) -> Result<(), DbError>;
     /// Columns in order; none where there is no such table.
     async fn describe(&mut self, table: &str) -> Result<Option<Vec<Column>>, DbError>;
-    async fn query(&mut self, statement: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, DbError>;
+    async fn query(
+        &mut self,
+        statement: &str,
+        params: Vec<Value>,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Value>>, DbError>;
     async fn execute(&mut self, statement: &str, rows: Vec<Vec<Value>>) -> Result<u64, DbError>;
 }
 
-pub(crate) async fn connect(database: &Database) -> Result<Box<dyn Connection>, DbError> {
+/// For a guest that may be given so many bytes by one query.
+pub(crate) async fn connect(database: &Database, bytes_max: usize) -> Result<Box<dyn Connection>, DbError> {
     match database {
-        Database::Sqlite { path } => Ok(Box::new(sqlite::Sqlite::open(path.clone()).await?)),
+        Database::Sqlite { path } => Ok(Box::new(sqlite::Sqlite::open(path.clone(), bytes_max).await?)),
         Database::Postgres { .. } => Ok(Box::new(postgres::Postgres::connect(database).await?)),
     }
 }
@@ -57,6 +66,11 @@ pub(crate) fn away(message: impl Into<String>) -> DbError {
     DbError { retryable: true, ..error("08006", message) }
 }
 
+/// Whether it says no to what is in the rows (data exceptions, violated constraints), and always will.
+pub(crate) fn is_of_the_values(failed: &DbError) -> bool {
+    !failed.retryable && (failed.sqlstate.starts_with("22") || failed.sqlstate.starts_with("23"))
+}
+
 /// `message (SQLSTATE 23505)`.
 pub(crate) fn sentence(error: &DbError) -> String {
     format!("{} (SQLSTATE {})", error.message, error.sqlstate)
@@ -68,9 +82,18 @@ pub(crate) fn is_plain(statement: &str) -> bool {
         "select", "insert", "update", "delete", "merge", "replace", "with", "values", "create", "alter",
         "drop", "truncate", "comment", "analyze",
     ];
+    begins_with(statement, &PLAIN)
+}
+
+/// Whether it makes, alters or drops something.
+fn defines(statement: &str) -> bool {
+    begins_with(statement, &["create", "alter", "drop"])
+}
+
+fn begins_with(statement: &str, words: &[&str]) -> bool {
     let rest = without_comments(statement);
     let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-    PLAIN.iter().any(|word| rest[..end].eq_ignore_ascii_case(word))
+    words.iter().any(|word| rest[..end].eq_ignore_ascii_case(word))
 }
 
 fn without_comments(mut rest: &str) -> &str {

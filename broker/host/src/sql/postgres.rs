@@ -16,7 +16,8 @@ use futures::{StreamExt, TryStreamExt};
 use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
-use super::{Column, Connection, Database, DbError, Dialect, Value, away, error, sqlite};
+use super::result_set::ResultSet;
+use super::{Column, Connection, Database, DbError, Dialect, Value, away, defines, error, sqlite};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Rows of a statement that are on their way at a time.
@@ -25,6 +26,7 @@ const STATEMENTS_KEPT: usize = 64;
 
 pub(super) struct Postgres {
     client: Client,
+    /// Prepared, by their text, with the types that their columns had then.
     statements: HashMap<String, Statement>,
     in_transaction: bool,
 }
@@ -114,7 +116,12 @@ impl Postgres {
         Ok(affected)
     }
 
-    async fn rows(&mut self, statement: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, DbError> {
+    async fn rows(
+        &mut self,
+        statement: &str,
+        params: &[Value],
+        mut found: ResultSet,
+    ) -> Result<Vec<Vec<Value>>, DbError> {
         let prepared = self.prepare(statement).await?;
         if prepared.params().len() != params.len() {
             let said = format!(
@@ -125,11 +132,22 @@ impl Postgres {
             return Err(error("07001", said));
         }
         let rows = self.client.query_raw(&prepared, params.iter().map(Param)).await;
-        let rows: Vec<Row> = match rows {
-            Ok(rows) => rows.try_collect().await.map_err(|e| map(&e, None))?,
-            Err(e) => return Err(map(&e, None)),
-        };
-        rows.iter().map(read_row).collect()
+        let mut rows = std::pin::pin!(rows.map_err(|e| map(&e, None))?);
+        while let Some(row) = rows.try_next().await.map_err(|e| map(&e, None))? {
+            if let Err(failed) = read_row(&row).and_then(|row| found.push(row)) {
+                // The next statement would wait for all that the server has yet to send.
+                self.client.cancel_token().cancel_query(NoTls).await.ok();
+                while let Ok(Some(_)) = rows.try_next().await {}
+                return Err(failed);
+            }
+        }
+        Ok(found.into_rows())
+    }
+
+    async fn execute_once(&mut self, statement: &str, rows: &[Vec<Value>]) -> Result<u64, DbError> {
+        self.savepoint().await?;
+        let done = self.run(statement, rows).await;
+        self.settle(done).await
     }
 }
 
@@ -170,7 +188,7 @@ impl Connection for Postgres {
                      and a.attnum = any (i.indkey)) \
              from pg_attribute a where a.attrelid = to_regclass($1::text) and a.attnum > 0 and not a.attisdropped \
              order by a.attnum";
-        let rows = self.query(sql, vec![Value::Text(quoted.join("."))]).await?;
+        let rows = self.query(sql, vec![Value::Text(quoted.join("."))], usize::MAX).await?;
         let columns: Vec<Column> = rows
             .into_iter()
             .filter_map(|row| match <[Value; 4]>::try_from(row) {
@@ -188,17 +206,35 @@ impl Connection for Postgres {
         Ok((!columns.is_empty()).then_some(columns))
     }
 
-    async fn query(&mut self, statement: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, DbError> {
+    async fn query(
+        &mut self,
+        statement: &str,
+        params: Vec<Value>,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Value>>, DbError> {
         self.savepoint().await?;
-        let rows = self.rows(statement, &params).await;
+        let rows = self.rows(statement, &params, ResultSet::new(bytes_max)).await;
         self.settle(rows).await
     }
 
     async fn execute(&mut self, statement: &str, rows: Vec<Vec<Value>>) -> Result<u64, DbError> {
-        self.savepoint().await?;
-        let done = self.run(statement, &rows).await;
-        self.settle(done).await
+        let known = self.statements.contains_key(statement);
+        let done = match self.execute_once(statement, &rows).await {
+            // Prepared against a table that somebody else has changed since, perhaps.
+            Err(failed) if known && is_of_types(&failed) => self.execute_once(statement, &rows).await,
+            done => done,
+        };
+        if done.is_ok() && defines(statement) {
+            // A column of another type takes other parameters.
+            self.statements.clear();
+        }
+        done
     }
+}
+
+/// Values or result do not go with the types that the statement was prepared with.
+fn is_of_types(failed: &DbError) -> bool {
+    ["22", "42", "0A"].iter().any(|class| failed.sqlstate.starts_with(class))
 }
 
 #[derive(Debug)]

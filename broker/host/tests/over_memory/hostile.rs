@@ -1,10 +1,12 @@
 //! A guest that misbehaves: the host says what it did, the poison is found, and its neighbours go on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::memory::{Memory, guest, host, status};
+use crate::memory::{Memory, guest, host, host_with, status};
 use flumen_host::{
-    Access, CheckError, ComponentError, Done, Folder, Kind, PluginSpec, StartError, State, WasmRef,
+    Access, CheckError, ComponentError, Database, Databases, Done, Folder, Kind, PluginSpec, Policy,
+    StartError, State, WasmRef,
 };
 use serde_json::json;
 
@@ -93,6 +95,53 @@ async fn the_one_poisonous_record_is_parked_and_all_others_are_done() {
 }
 
 #[tokio::test]
+async fn a_record_over_which_a_guest_computes_for_ever_is_parked_whatever_it_is_granted() {
+    let memory = Memory::default();
+    memory.values("in", 0, ["x".to_owned()]);
+    let host = host(&memory);
+    let mut spec = hostile("loop", json!({ "deed": "loop" }));
+    spec.grants.http = vec!["http://127.0.0.1:9".into()];
+    host.start(spec).await.expect("it starts");
+    memory.until_count("loop-dlq", 1).await;
+    host.stop_all(DRAIN).await;
+
+    // One that waits may wait for the world, which is no record's fault.
+    let mut spec = hostile("sleep", json!({ "deed": "sleep" }));
+    spec.grants.http = vec!["http://127.0.0.1:9".into()];
+    host.start(spec).await.expect("it starts");
+    memory
+        .until("it to be tried again and again", || match status(&host, "sleep") {
+            s if s.restarts > 3 => Ok(()),
+            s => Err(Box::new(s)),
+        })
+        .await;
+    assert_eq!(memory.seen("sleep-dlq"), []);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn a_poisonous_record_is_tried_again_for_ever_under_that_policy() {
+    let memory = Memory::default();
+    memory.values("in", 0, ["poison".to_owned()]);
+    let host = host(&memory);
+    let mut spec = hostile("trap", json!({ "deed": "trap-on", "word": "poison" }));
+    spec.errors.policy = Policy::Retry;
+    spec.limits.backoff_max = Duration::from_millis(100);
+    host.start(spec.clone()).await.expect("it starts");
+    memory
+        .until("more tries than it takes to find the poison", || match status(&host, "trap") {
+            s if s.restarts > 5 && s.reason.as_deref().unwrap_or_default().contains("in-0@0") => Ok(()),
+            s => Err(Box::new(s)),
+        })
+        .await;
+    spec.config = json!({ "deed": "pass" });
+    host.replace(spec).await.expect("it is swapped");
+    memory.until_count("out-trap", 1).await;
+    assert_eq!(memory.seen("trap-dlq"), []);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
 async fn a_gibibyte_that_fits_its_memory_is_still_no_answer() {
     let memory = Memory::default();
     memory.values("in", 0, ["x".to_owned()]);
@@ -109,22 +158,62 @@ async fn a_gibibyte_that_fits_its_memory_is_still_no_answer() {
 }
 
 #[tokio::test]
+async fn what_a_guest_has_the_host_hold_is_bounded() {
+    let memory = Memory::default();
+    memory.values("in", 0, ["x".to_owned()]);
+    let host = host(&memory);
+    let deeds = [
+        ("fields", "the host's handles"),
+        ("alarms", "the host's handles"),
+        ("headers", "size of fields exceeds limit"),
+        ("random", "exceeds limit 1048576"),
+    ];
+    for (deed, said) in deeds {
+        let mut spec = hostile(deed, json!({ "deed": deed }));
+        spec.wasm = guest("hoarder");
+        spec.limits.call = Duration::from_secs(20);
+        // Granted, so that it is not for want of that.
+        spec.grants.http = vec!["http://127.0.0.1:1".into()];
+        host.start(spec).await.expect("it starts");
+        memory.until_count(&format!("{deed}-dlq"), 1).await;
+        let reason = &memory.seen(&format!("{deed}-dlq"))[0].headers["flumen.error.reason"];
+        assert!(reason.contains(said), "{deed}: {reason}");
+    }
+    host.stop_all(DRAIN).await;
+
+    // And nothing of wasi:http is there for one that may not use it.
+    let mut spec = hostile("x", json!({ "deed": "fields" }));
+    spec.wasm = guest("hoarder");
+    let said = refused(spec).await;
+    assert!(said.contains("imports wasi:http (http), and it is not granted"), "{said}");
+}
+
+#[tokio::test]
 async fn a_sleeping_guest_does_not_hold_up_a_stop() {
     let memory = Memory::default();
     memory.values("in", 0, ["x".to_owned()]);
     let host = host(&memory);
-    let mut spec = hostile("sleep", json!({ "deed": "sleep" }));
+    let mut spec = hostile("sleeper", json!({ "deed": "sleep" }));
     spec.limits.call = Duration::from_secs(3600);
     host.start(spec).await.expect("it starts");
     memory
-        .until("it to run", || match status(&host, "sleep").state {
+        .until("it to run", || match status(&host, "sleeper").state {
             State::Running => Ok(()),
             other => Err(other),
         })
         .await;
     let begun = Instant::now();
-    host.stop("sleep", Duration::from_millis(100)).await;
+    host.stop("sleeper", Duration::from_millis(100)).await;
     assert!(begun.elapsed() < Duration::from_secs(5));
+    // And is no more: what it still did would be done beside its successor.
+    memory
+        .until("its thread to end", || {
+            let threads = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
+            let name = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("comm")).ok();
+            let mut names = threads.flatten().filter_map(name);
+            if names.any(|name| name.trim() == "sleeper/0") { Err("it is there") } else { Ok(()) }
+        })
+        .await;
 }
 
 async fn refused(spec: PluginSpec) -> String {
@@ -212,6 +301,44 @@ async fn what_is_asked_for_wrongly_is_refused_with_every_problem() {
     spec.grants.databases = vec!["warehouse".into()];
     let said = refused(spec).await;
     assert!(said.contains("there is no [databases.warehouse]"), "{said}");
+}
+
+#[tokio::test]
+async fn a_check_asks_the_plugin_and_touches_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = Database::parse("sqlite:made/a.db", None, folder.path()).expect("a database");
+    let databases = Databases([("warehouse".to_owned(), Arc::new(database))].into());
+    let host = host_with(&Memory::default(), databases);
+    let mut sink = PluginSpec::new("x", Kind::Sink, guest("db-sink"));
+    sink.config = json!({ "database": "warehouse", "table": "t" });
+    sink.inputs = vec!["in".into()];
+    sink.grants.databases = vec!["warehouse".into()];
+    host.check(&sink).await.expect("nothing is wrong with it");
+    assert!(!folder.path().join("made").exists());
+
+    let mut upsert = sink.clone();
+    upsert.config = json!({ "database": "warehouse", "table": "t", "mode": "upsert" });
+    let mut elsewhere = sink;
+    elsewhere.config = json!({ "database": "elsewhere", "table": "t" });
+    let mut post = PluginSpec::new("x", Kind::Sink, guest("http-sink"));
+    post.config = json!({ "url": "ftp://example.com/" });
+    post.inputs = vec!["in".into()];
+    post.grants.http = vec!["http://example.com".into()];
+    let mut filter = PluginSpec::new("x", Kind::Transform, guest("json-filter"));
+    filter.config = json!({ "where": "amount >" });
+    (filter.inputs, filter.outputs) = (vec!["in".into()], vec!["out".into()]);
+    let mut route = PluginSpec { wasm: guest("regex-route"), ..filter.clone() };
+    route.config = json!({ "by": "value", "routes": [{ "match": "(", "to": "out" }] });
+    for (spec, said) in [
+        (upsert, "key"),
+        (elsewhere, "\"elsewhere\" is not granted"),
+        (post, "ftp"),
+        (filter, "amount >"),
+        (route, "match = \"(\""),
+    ] {
+        let problems = host.check(&spec).await.expect_err(said).problems();
+        assert!(problems[0].starts_with("config") && problems[0].contains(said), "{problems:?}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flumen_host::{Databases, Host, IoError, Log, Options, Packed, PluginStatus, Producer, Read, WasmRef};
+use flumen_host::{
+    Databases, GroupOffset, Host, IoError, Log, Options, Packed, PluginStatus, Producer, Read, WasmRef,
+};
 use flumen_records::{
     Attributes, Batch, BatchBuilder, Compression, NewRecord, PackedBatch, assign, wrap_packed,
 };
@@ -30,7 +32,9 @@ struct Shared {
 #[derive(Default)]
 pub(crate) struct Model {
     topics: BTreeMap<String, Vec<Partition>>,
-    groups: BTreeMap<(String, String, u32), Offset>,
+    groups: BTreeMap<(String, String, u32), GroupOffset>,
+    /// How often each was deleted.
+    deleted: BTreeMap<String, u32>,
     cursors: BTreeMap<(String, u32), Vec<u8>>,
     /// By transactional id: the newest epoch.
     epochs: BTreeMap<String, u64>,
@@ -42,6 +46,8 @@ pub(crate) struct Model {
     pub(crate) faults: VecDeque<Fault>,
     /// Records larger than this are refused by every topic.
     pub(crate) record_bytes_max: Option<usize>,
+    /// A transactional id that gets no producer.
+    pub(crate) unavailable: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub(crate) enum Fault {
     None,
     LoseCommit,
     LoseAnswer,
+    /// A bug of the host's own.
+    Panic,
 }
 
 #[derive(Default)]
@@ -129,7 +137,7 @@ impl Model {
         if commit && pending.open {
             self.commits += 1;
             for (group, topic, partition, offset) in pending.offsets {
-                self.groups.insert((group, topic, partition), offset);
+                self.groups.insert((group, topic, partition), GroupOffset { offset, by_pump: true });
             }
             if let Some((of, cursor)) = pending.cursor {
                 self.cursors.insert(of, cursor);
@@ -157,6 +165,10 @@ impl Memory {
             memory.model().topics.insert((*topic).to_owned(), partitions);
         }
         memory
+    }
+
+    pub(crate) fn grow(&self, topic: &str, partitions: usize) {
+        self.model().topic(topic).resize_with(partitions, Partition::default);
     }
 
     pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
@@ -203,11 +215,22 @@ impl Memory {
     }
 
     pub(crate) fn group(&self, group: &str, topic: &str, partition: u32) -> Option<i64> {
-        self.model().groups.get(&(group.into(), topic.into(), partition)).map(|o| o.0)
+        self.model().groups.get(&(group.into(), topic.into(), partition)).map(|o| o.offset.0)
     }
 
     pub(crate) fn set_group(&self, group: &str, topic: &str, partition: u32, offset: i64) {
-        self.model().groups.insert((group.into(), topic.into(), partition), Offset(offset));
+        let set = GroupOffset { offset: Offset(offset), by_pump: false };
+        self.model().groups.insert((group.into(), topic.into(), partition), set);
+    }
+
+    /// With its offsets of all groups.
+    pub(crate) fn delete(&self, topic: &str) {
+        let mut model = self.model();
+        model.topics.remove(topic);
+        model.groups.retain(|(_, of, _), _| of != topic);
+        *model.deleted.entry(topic.to_owned()).or_default() += 1;
+        drop(model);
+        self.0.changed.notify_waiters();
     }
 
     pub(crate) fn cursor_of(&self, source: &str, task: u32) -> Option<Vec<u8>> {
@@ -277,6 +300,10 @@ impl Log for Memory {
         Ok(self.model().topic(topic).len() as u32)
     }
 
+    async fn topic_id(&self, topic: &str) -> Result<String, IoError> {
+        Ok(format!("{topic} {}", self.model().deleted.get(topic).copied().unwrap_or_default()))
+    }
+
     async fn read(
         &self,
         topic: &str,
@@ -318,8 +345,23 @@ impl Log for Memory {
         }
     }
 
-    async fn committed(&self, group: &str, topic: &str, partition: u32) -> Result<Option<Offset>, IoError> {
-        Ok(self.model().groups.get(&(group.into(), topic.into(), partition)).copied())
+    async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<GroupOffset>, IoError> {
+        loop {
+            let changed = self.0.changed.notified();
+            {
+                let model = self.model();
+                let mut pending = model.pending.values().flat_map(|pending| &pending.offsets);
+                if !pending.any(|(g, t, p, _)| (g.as_str(), t.as_str(), *p) == (group, topic, partition)) {
+                    return Ok(model.groups.get(&(group.into(), topic.into(), partition)).copied());
+                }
+            }
+            changed.await;
+        }
     }
 
     async fn cursor(&self, source: &str, task: u32) -> Result<Option<Vec<u8>>, IoError> {
@@ -328,6 +370,9 @@ impl Log for Memory {
 
     async fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>, IoError> {
         let mut model = self.model();
+        if model.unavailable.as_deref() == Some(transactional_id) {
+            return Err(IoError::Unavailable("the test gives none".into()));
+        }
         let epoch = model.epochs.entry(transactional_id.to_owned()).or_default();
         *epoch += 1;
         let epoch = *epoch;
@@ -335,6 +380,14 @@ impl Log for Memory {
         drop(model);
         self.0.changed.notify_waiters();
         Ok(Box::new(Session { memory: self.clone(), id: transactional_id.to_owned(), epoch }))
+    }
+
+    async fn open_transactions(&self, prefix: &str) -> Result<Vec<String>, IoError> {
+        Ok(self.model().pending.keys().filter(|id| id.starts_with(prefix)).cloned().collect())
+    }
+
+    fn end(&self, topic: &str, partition: u32) -> Option<Offset> {
+        Some(Offset(self.model().topics.get(topic)?.get(partition as usize)?.stable()))
     }
 }
 
@@ -391,6 +444,10 @@ impl Producer for Session {
     async fn commit(&mut self) -> Result<(), IoError> {
         let mut model = self.model()?;
         let fault = model.faults.pop_front().unwrap_or(Fault::None);
+        if fault == Fault::Panic {
+            drop(model);
+            panic!("the test says so");
+        }
         if fault != Fault::LoseCommit {
             model.end(&self.id, true);
         }

@@ -78,6 +78,27 @@ async fn a_tail_goes_on_over_lost_commits_swaps_and_restarts() {
 }
 
 #[tokio::test]
+async fn partitions_that_are_added_to_an_output_are_written_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = Memory::default();
+    let host = host(&memory);
+    append(&folder.path().join("a.txt"), 0..1);
+    host.start(files(folder.path())).await.expect("it starts");
+    memory.until_count("out", 1).await;
+    memory.grow("out", 4);
+    let mut lines = 1;
+    memory
+        .until("another partition", || {
+            append(&folder.path().join("a.txt"), lines..lines + 1);
+            lines += 1;
+            let seen = memory.seen("out");
+            if seen.iter().any(|seen| seen.partition > 0) { Ok(()) } else { Err(seen.len()) }
+        })
+        .await;
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
 async fn a_line_that_its_topic_refuses_is_parked_and_the_rest_arrives() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("a.txt"), format!("first\n{}\nlast\n", "x".repeat(200_000)))

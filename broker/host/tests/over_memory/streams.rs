@@ -1,10 +1,12 @@
 //! Filters and transforms over a log in memory.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::memory::{Fault, Memory, guest, host, status};
 use flumen_host::{Done, Kind, PluginSpec, Policy, State};
 use flumen_records::Compression;
+use flumen_types::{Offset, TopicPartition};
 use serde_json::json;
 
 const DRAIN: Duration = Duration::from_secs(10);
@@ -173,22 +175,137 @@ async fn an_output_that_its_topic_refuses_is_parked_and_nothing_else() {
     }
     let host = host(&memory);
     host.start(filter("n >= 0")).await.expect("it starts");
-    // The letter is refused as well, for it is larger still: that is for a person to see.
+    memory.until_count("out", 49).await;
+    let expected: Vec<String> =
+        values.iter().enumerate().filter(|(n, _)| *n != 17).map(|(_, v)| v.clone()).collect();
+    assert_eq!(memory.seen_values("out"), expected);
+    // The letter is refused as well, for it is larger still: then it is the beginning, and the place.
+    memory.until_count("big-dlq", 1).await;
+    let letter = &memory.seen("big-dlq")[0];
+    let value = letter.value.as_deref().expect("the beginning of the value");
+    assert!(values[17].starts_with(value) && value.len() == 64 << 10);
+    assert_eq!(letter.headers["flumen.error.truncated"], values[17].len().to_string());
+    assert_eq!(letter.headers["flumen.error.offset"], "17");
+    assert!(letter.headers["flumen.error.reason"].contains("too many"));
+    assert_eq!(memory.group("flumen.big", "in", 0), Some(50));
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn an_output_that_its_topic_refuses_for_now_is_tried_again_under_that_policy() {
+    let memory = Memory::default();
+    memory.model().record_bytes_max = Some(1000);
+    let values: Vec<String> = (0..10)
+        .map(|n| format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(if n == 7 { 1000 } else { 10 })))
+        .collect();
+    memory.values("in", 0, values.clone());
+    let host = host(&memory);
+    let mut spec = filter("n >= 0");
+    spec.errors.policy = Policy::Retry;
+    host.start(spec).await.expect("it starts");
     memory
-        .until("all before it", || match memory.seen("out").len() {
-            17 => Ok(()),
-            n => Err(Box::new((n, status(&host, "big")))),
-        })
-        .await;
-    memory
-        .until("the reason", || match status(&host, "big").reason {
-            Some(reason) if reason.contains("too many") => Ok(()),
-            other => Err(other),
+        .until("the reason", || match status(&host, "big") {
+            s if s.state == State::Retrying && s.reason.clone().unwrap_or_default().contains("too many") => {
+                Ok(())
+            }
+            s => Err(Box::new(s)),
         })
         .await;
     memory.model().record_bytes_max = None;
-    memory.until_count("out", 50).await;
-    assert_eq!(memory.seen_values("out"), values);
+    memory.until_count("out", 10).await;
+    assert_eq!((memory.seen_values("out"), memory.seen("big-dlq")), (values, vec![]));
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn partitions_that_are_added_are_read_and_written_under_load() {
+    let memory = Memory::default();
+    let host = host(&memory);
+    host.start(filter("n >= 0")).await.expect("it starts");
+    memory.values("in", 0, numbers(0..1));
+    memory.until_count("out", 1).await;
+    let load = async {
+        for n in 2.. {
+            // It is never idle.
+            memory.values("in", 0, numbers(n..n + 50));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let arrived = async {
+        memory.grow("out", 4);
+        memory
+            .until("all partitions of the output", || {
+                let written: BTreeSet<u32> = memory.seen("out").iter().map(|s| s.partition).collect();
+                if written.len() == 4 { Ok(()) } else { Err(written) }
+            })
+            .await;
+        memory.grow("in", 2);
+        memory.values("in", 1, numbers(1..2));
+        let added = Some("{\"n\":1}".to_owned());
+        memory
+            .until("the input's new one", || match memory.seen("out").iter().any(|s| s.value == added) {
+                true => Ok(()),
+                false => Err("it is not read"),
+            })
+            .await;
+    };
+    tokio::select! {
+        () = load => {}
+        () = arrived => {}
+    }
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn a_reader_of_dead_letters_is_done_after_who_writes_them() {
+    let memory = Memory::default();
+    memory.values("in", 0, (0..100).map(|n| format!("no json {n}")));
+    // The letters come late.
+    memory.model().faults.extend([Fault::LoseCommit; 3]);
+    let host = host(&memory);
+    host.start(filter("n >= 0")).await.expect("it starts");
+    let mut reader = PluginSpec::new("second", Kind::Transform, guest("hostile"));
+    reader.config = json!({ "deed": "pass" });
+    reader.inputs = vec!["big-dlq".into()];
+    reader.outputs = vec!["seen-again".into()];
+    host.start(reader).await.expect("it starts");
+    assert_eq!(host.done("second").await, Some(Done::Finished));
+    assert_eq!(memory.seen("seen-again").len(), 100);
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn what_a_task_that_is_no_more_left_open_is_not_waited_for() {
+    let memory = Memory::default();
+    memory.values("in", 0, numbers(0..10));
+    let mut former = flumen_host::Log::producer(&memory, "flumen.big.3").await.expect("a producer");
+    let pending = [(TopicPartition::new("in", 0), Offset(7))];
+    former.offsets("flumen.big", &pending).await.expect("they are taken");
+    let host = host(&memory);
+    host.start(filter("n >= 0")).await.expect("it starts");
+    memory.until_count("out", 10).await;
+    assert!(former.commit().await.is_err(), "it is fenced");
+    host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn a_pump_that_panics_says_so_and_begins_again() {
+    let memory = Memory::default();
+    memory.values("in", 0, numbers(0..10));
+    memory.model().faults.extend([Fault::Panic]);
+    let host = host(&memory);
+    let mut spec = filter("n >= 0");
+    spec.limits.backoff_min = Duration::from_millis(500);
+    host.start(spec).await.expect("it starts");
+    memory
+        .until("the reason", || match status(&host, "big") {
+            s if s.reason.as_deref().unwrap_or_default().contains("the test says so") => Ok(()),
+            s => Err(Box::new(s)),
+        })
+        .await;
+    memory.until_count("out", 10).await;
+    assert_eq!(memory.seen_values("out"), numbers(0..10).collect::<Vec<_>>());
+    assert_eq!(status(&host, "big").state, State::Running);
     host.stop_all(DRAIN).await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flumen_host::{Host, Kind, PluginSpec, ReplaceError, State, WasmRef};
+use flumen_host::{Host, Kind, PluginSpec, Policy, ReplaceError, State, WasmRef};
 use serde_json::json;
 
 use crate::memory::{Fault, Memory, guest, guest_again, host, status};
@@ -87,6 +87,42 @@ async fn what_is_refused_is_shown_and_the_old_one_goes_on() {
         Err(ReplaceError::Unknown(_))
     ));
     host.stop_all(DRAIN).await;
+}
+
+#[tokio::test]
+async fn a_task_that_has_stopped_is_still_stopped_after_a_swap_that_was_refused() {
+    let memory = Memory::with_topics(&[("in", 2)]);
+    let host = host(&memory);
+    let mut spec = pass(0);
+    spec.wasm = guest("json-filter");
+    spec.config = json!({ "where": "n >= 0" });
+    spec.tasks = 2;
+    spec.errors.policy = Policy::Stop;
+    host.start(spec.clone()).await.expect("it starts");
+    memory.values("in", 0, ["no".to_owned()]);
+    memory.until("it to stop", || stopped(&host)).await;
+    // The first of the new ones begins, and minds nothing; the second does not begin.
+    memory.model().unavailable = Some("flumen.mark.1".into());
+    let error = host.replace(PluginSpec { tasks: 2, ..pass(0) }).await;
+    assert!(matches!(error, Err(ReplaceError::Refused { .. })), "{error:?}");
+    stopped(&host).expect("nothing has set it to work again");
+    memory.model().unavailable = None;
+    memory.values("in", 1, ["{\"n\":1}".to_owned()]);
+    memory
+        .until("its neighbour to go on", || match memory.group("flumen.mark", "in", 1) {
+            Some(1) => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    stopped(&host).expect("its neighbour is at work, and it is not");
+    host.stop_all(DRAIN).await;
+}
+
+fn stopped(host: &Host) -> Result<(), State> {
+    match status(host, "mark").state {
+        State::Stopped => Ok(()),
+        other => Err(other),
+    }
 }
 
 #[tokio::test]

@@ -169,14 +169,14 @@ impl GroupCoordinator {
     }
 
     pub async fn heartbeat(&self, group: &str, from: &Committer) -> Result<(), ErrorCode> {
-        let cell = self.cell(group).await?;
+        let cell = self.cell(named(group)?).await?;
         let now = self.0.clock.now();
         cell.touch(|shard| shard.heartbeat(group, from, now)).map_err(code)
     }
 
     /// One answer for each that leaves.
     pub async fn leave(&self, group: &str, leaving: &[Leaving]) -> Result<Vec<ErrorCode>, ErrorCode> {
-        let cell = self.cell(group).await?;
+        let cell = self.cell(named(group)?).await?;
         let now = self.0.clock.now();
         let (answers, written) =
             cell.step(&self.0.tasks, now, |shard, step| shard.leave(group, leaving, now, step));
@@ -204,7 +204,7 @@ impl GroupCoordinator {
         producer: Producer,
         offsets: Vec<(TopicPartition, Committed)>,
     ) -> Result<Vec<ErrorCode>, ErrorCode> {
-        self.commit_as(group, from, Some(producer), offsets).await
+        self.commit_as(named(group)?, from, Some(producer), offsets).await
     }
 
     async fn commit_as(
@@ -250,14 +250,16 @@ impl GroupCoordinator {
         all_done(results)
     }
 
-    /// As [`Self::commit`], within a transaction.
+    /// As [`Self::commit`], within a transaction; every offset with these words beside it.
     pub async fn txn_commit(
         &self,
         group: &str,
         producer: Producer,
         offsets: &[(TopicPartition, Offset)],
+        metadata: &str,
     ) -> Result<(), ErrorCode> {
-        let offsets = offsets.iter().map(|(partition, offset)| (partition.clone(), self.plain(*offset)));
+        let beside = |offset| Committed { metadata: metadata.into(), ..self.plain(offset) };
+        let offsets = offsets.iter().map(|(partition, offset)| (partition.clone(), beside(*offset)));
         let results =
             self.txn_commit_offsets(group, &Committer::simple(), producer, offsets.collect()).await?;
         all_done(results)
@@ -268,13 +270,13 @@ impl GroupCoordinator {
         &self,
         group: &str,
         partition: &TopicPartition,
-    ) -> Result<Option<Offset>, ErrorCode> {
+    ) -> Result<Option<Committed>, ErrorCode> {
         let cell = self.cell(group).await?;
         loop {
             let ended = cell.ended.notified();
             let fetched = self.fetch_offsets(group, Some(std::slice::from_ref(partition)), true).await?;
             match fetched.into_iter().next() {
-                Some((_, Ok(found))) => return Ok(found.map(|committed| committed.offset)),
+                Some((_, Ok(found))) => return Ok(found),
                 Some((_, Err(ErrorCode::UnstableOffsetCommit))) => ended.await,
                 Some((_, Err(error))) => return Err(error),
                 None => return Ok(None),
@@ -376,9 +378,6 @@ impl GroupCoordinator {
     }
 
     async fn cell(&self, group: &str) -> Result<Arc<GroupCell>, ErrorCode> {
-        if group.is_empty() {
-            return Err(ErrorCode::InvalidGroupId);
-        }
         let cells = self.loaded().await?;
         Ok(cells[place(group, cells.len() as i32).0 as usize].clone())
     }
@@ -427,6 +426,11 @@ async fn settle(cell: &GroupCell, last: Option<Offset>) -> Result<(), ErrorCode>
         Some(last) if !cell.durable(last).await => Err(ErrorCode::CoordinatorNotAvailable),
         _ => Ok(()),
     }
+}
+
+/// Offsets may be kept under an empty id, as old clients do; members cannot.
+fn named(group: &str) -> Result<&str, ErrorCode> {
+    if group.is_empty() { Err(ErrorCode::InvalidGroupId) } else { Ok(group) }
 }
 
 fn or_none(result: Result<(), GroupError>) -> ErrorCode {

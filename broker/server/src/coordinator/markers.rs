@@ -105,7 +105,8 @@ impl Markers {
         }
     }
 
-    fn try_mark(
+    /// A marker, appended; what tells whether it became durable.
+    pub(crate) fn try_mark(
         &self,
         partition: &TopicPartition,
         producer: Producer,

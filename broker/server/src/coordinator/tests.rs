@@ -62,7 +62,7 @@ impl World {
     }
 
     async fn committed(&self) -> Option<i64> {
-        self.broker.groups().committed(GROUP, &tp(0)).await.unwrap().map(|offset| offset.0)
+        self.broker.groups().committed(GROUP, &tp(0)).await.unwrap().map(|found| found.offset.0)
     }
 
     /// Records that a read_committed reader sees, and whether it sees the whole partition.
@@ -156,7 +156,7 @@ async fn a_transaction_is_seen_whole_when_it_has_ended() {
         world.add(producer, Some(GROUP)).await.unwrap();
         world.send(producer, 0, 0).await;
         world.send(producer, 1, 0).await;
-        world.broker.groups().txn_commit(GROUP, producer, &[(tp(0), Offset(9))]).await.unwrap();
+        world.broker.groups().txn_commit(GROUP, producer, &[(tp(0), Offset(9))], "").await.unwrap();
         assert_eq!(world.seen(0).await, (0, false));
         world.end(producer, commit).await.unwrap();
         for partition in [0, 1] {
@@ -177,7 +177,7 @@ async fn the_next_incarnation_aborts_what_the_one_before_left_open() {
     let old = world.producer().await;
     world.add(old, Some(GROUP)).await.unwrap();
     world.send(old, 0, 0).await;
-    world.broker.groups().txn_commit(GROUP, old, &[(tp(0), Offset(9))]).await.unwrap();
+    world.broker.groups().txn_commit(GROUP, old, &[(tp(0), Offset(9))], "").await.unwrap();
     let world = world.restart().await;
     assert_eq!(world.seen(0).await, (0, false));
     let new = world.producer().await;
@@ -239,10 +239,10 @@ async fn transactions_of_many_producers_end_side_by_side() {
             let producer = transactions.init_producer(Some(&id), TIMEOUT).await.unwrap();
             for round in 0..10 {
                 transactions.add_all(&id, producer, &[tp(0)], Some(&id)).await.unwrap();
-                broker.groups().txn_commit(&id, producer, &[(tp(0), Offset(round))]).await.unwrap();
+                broker.groups().txn_commit(&id, producer, &[(tp(0), Offset(round))], "").await.unwrap();
                 transactions.end(&id, producer, round % 3 != 2).await.unwrap();
             }
-            broker.groups().committed(&id, &tp(0)).await.unwrap()
+            broker.groups().committed(&id, &tp(0)).await.unwrap().map(|found| found.offset)
         }
     };
     let all = futures::future::join_all((0..16).map(run));

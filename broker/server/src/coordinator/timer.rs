@@ -1,5 +1,6 @@
 //! One task for all deadlines of a coordinator.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use flumen_types::{Millis, Timestamp};
@@ -10,6 +11,8 @@ use super::time::Clock;
 
 /// Nothing sleeps longer: what forgot to set the alarm is late, not lost.
 const SLEEP_MAX: Millis = Millis(60_000);
+
+const AFTER_PANIC: Millis = Millis(1000);
 
 /// When the task wakes, known to those who may need it earlier.
 pub(crate) struct Alarm {
@@ -43,7 +46,15 @@ impl Alarm {
             self.at.store(i64::MAX, Ordering::Release);
             let now = clock.now();
             let latest = now.plus(SLEEP_MAX);
-            let next = tick(now).unwrap_or(latest).min(latest);
+            // A bug in one group must not end the sessions of all others.
+            let ticked = catch_unwind(AssertUnwindSafe(|| tick(now)));
+            let next = match ticked {
+                Ok(next) => next.unwrap_or(latest).min(latest),
+                Err(_) => {
+                    tracing::error!("a coordinator's timer panicked: this is a bug; it goes on");
+                    now.plus(AFTER_PANIC)
+                }
+            };
             self.at.store(next.0, Ordering::Release);
             tokio::select! {
                 () = tokio::time::sleep_until(clock.instant(next)) => {}

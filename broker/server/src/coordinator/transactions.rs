@@ -379,6 +379,20 @@ impl TransactionCoordinator {
         Ok(())
     }
 
+    /// Ends a producer's transaction on one partition, which is there, whatever its coordinator knows.
+    pub async fn end_on(
+        &self,
+        partition: &TopicPartition,
+        producer: Producer,
+        commit: bool,
+    ) -> Result<(), ErrorCode> {
+        let marked = self.0.markers.try_mark(partition, producer, commit);
+        match marked.map_err(|error| append_code(&error))?.await {
+            true => Ok(()),
+            false => Err(ErrorCode::KafkaStorageError),
+        }
+    }
+
     /// Every transactional id.
     pub async fn list(&self) -> Result<Vec<Listed>, ErrorCode> {
         if self.0.topics.get(TRANSACTION_STATE).is_none() {
@@ -390,7 +404,10 @@ impl TransactionCoordinator {
 
     /// What is known of a transactional id.
     pub async fn describe(&self, transactional_id: &str) -> Result<Listed, ErrorCode> {
-        let listed = self.list().await?.into_iter().find(|listed| &*listed.id == transactional_id);
+        if self.0.topics.get(TRANSACTION_STATE).is_none() {
+            return Err(ErrorCode::TransactionalIdNotFound);
+        }
+        let listed = self.cell(transactional_id).await?.read(|shard| shard.listed(transactional_id));
         listed.ok_or(ErrorCode::TransactionalIdNotFound)
     }
 
@@ -416,6 +433,7 @@ impl Inner {
         let cells = self.cells.get_or_try_init(|| async {
             let topic = self.topics.ensure(TRANSACTION_STATE, None, &Default::default()).await?;
             let mut ids = self.ids.lock().await;
+            ids.restore(first_unused(&self.topics));
             let mut cells = Vec::with_capacity(topic.partitions.len());
             for log in &topic.partitions {
                 let journal = Journal::new(log.clone());
@@ -427,6 +445,15 @@ impl Inner {
         self.alarm.set(cells.iter().filter_map(|cell| cell.next_deadline()).min());
         Ok(cells)
     }
+}
+
+/// Above every producer id that a partition remembers. In a directory that was Kafka's no record of ours
+/// says which ids were given, and an id given twice would have its records taken for repeated ones.
+fn first_unused(topics: &Topics) -> ProducerId {
+    let all = topics.all();
+    let logs = all.iter().flat_map(|topic| &topic.partitions);
+    let highest = logs.flat_map(|log| log.producers()).map(|producer| producer.id.0).max();
+    ProducerId(highest.map_or(0, |highest| highest.saturating_add(1)))
 }
 
 /// Waits until what was written is durable.

@@ -6,6 +6,7 @@ use flumen_protocol::messages::create_partitions_response::CreatePartitionsTopic
 use flumen_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 use flumen_protocol::{ErrorCode, message};
 
+use super::create_topics::PARTITIONS_MAX;
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
@@ -35,6 +36,11 @@ async fn grow(ctx: &Ctx, wanted: &CreatePartitionsTopic, validate_only: bool) ->
     let have = topic.record.partitions;
     if wanted.count <= have {
         let words = format!("the topic has {have} partitions; {} are not more", wanted.count);
+        return Err(Refusal::new(ErrorCode::InvalidPartitions, words));
+    }
+    if wanted.count - have > PARTITIONS_MAX {
+        let words =
+            format!("{} more partitions at once are not possible; {PARTITIONS_MAX} are", wanted.count - have);
         return Err(Refusal::new(ErrorCode::InvalidPartitions, words));
     }
     // None at all: wherever the broker likes.

@@ -1,6 +1,6 @@
 //! CreateTopics (19): several topics, each made or refused on its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use flumen_auth::Operation;
 use flumen_log::config::TopicConfig;
@@ -16,16 +16,19 @@ use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 
-/// More partitions than this in one topic are taken for a slip.
-const PARTITIONS_MAX: i32 = 10_000;
+/// More partitions than this, made at once for one topic, are taken for a slip.
+pub(super) const PARTITIONS_MAX: i32 = 10_000;
 /// "As the broker has it."
 const DEFAULT: i32 = -1;
 
 pub(crate) async fn handle(ctx: &Ctx, request: CreateTopicsRequest, _: i16) -> CreateTopicsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
-    for (n, topic) in request.topics.iter().enumerate() {
-        let twice = request.topics.iter().enumerate().any(|(m, other)| m != n && other.name == topic.name);
-        let made = match twice {
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    for topic in &request.topics {
+        *times.entry(&topic.name).or_default() += 1;
+    }
+    for topic in &request.topics {
+        let made = match times[&*topic.name] > 1 {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic twice")),
             false => create(ctx, topic, request.validate_only).await,
         };
@@ -54,12 +57,14 @@ async fn create(
     topics.check_new(&wanted.name)?;
     let partitions = shape(ctx, wanted)?;
     let configs = settings(ctx, wanted)?;
-    let id = match (validate_only, is_internal(&wanted.name)) {
-        (true, _) => TopicId::ZERO,
+    let made = match (validate_only, is_internal(&wanted.name)) {
+        (true, _) => None,
         // It has the shape that the broker needs, whatever was asked for.
-        (false, true) => topics.ensure(&wanted.name, None, &BTreeMap::new()).await?.id(),
-        (false, false) => topics.create(&wanted.name, partitions, configs.clone()).await?.id(),
+        (false, true) => Some(topics.ensure(&wanted.name, None, &BTreeMap::new()).await?),
+        (false, false) => Some(topics.create(&wanted.name, partitions, configs.clone()).await?),
     };
+    let id = made.as_ref().map_or(TopicId::ZERO, |topic| topic.id());
+    let partitions = made.map_or(partitions, |topic| topic.record.partitions);
     let described = topic_settings::describe(&configs, &ctx.broker.options().broker_configs).map(|setting| {
         message!(CreatableTopicConfigs {
             name: setting.key.name.into(),
@@ -113,6 +118,11 @@ fn assigned(ctx: &Ctx, wanted: &CreatableTopic) -> Result<i32, Refusal> {
     if wanted.num_partitions != DEFAULT || i32::from(wanted.replication_factor) != DEFAULT {
         let words = "with replica assignments neither partitions nor replication factor are given";
         return Err(Refusal::new(ErrorCode::InvalidRequest, words));
+    }
+    if wanted.assignments.len() > PARTITIONS_MAX as usize {
+        let words =
+            format!("{} partitions are not possible; 1 to {PARTITIONS_MAX} are", wanted.assignments.len());
+        return Err(Refusal::new(ErrorCode::InvalidPartitions, words));
     }
     let mut numbers: Vec<_> = wanted.assignments.iter().map(|one| one.partition_index).collect();
     numbers.sort_unstable();

@@ -12,44 +12,62 @@ use flumen_auth::Operation;
 use flumen_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use flumen_protocol::messages::{FetchRequest, FetchResponse, topic_id};
 use flumen_protocol::{ErrorCode, message};
+use flumen_records::{Batch, Compression, batches};
 use flumen_types::{Offset, PartitionId};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
 use crate::access::Resource;
+use crate::budget::{Budget, Share};
 use crate::ctx::Ctx;
 use crate::fetch_sessions::{Plan, Wanted};
 use crate::partition_log::{Bound, Marks, PartitionLog, Read, ReadError};
 
 const READ_COMMITTED: i8 = 1;
+/// Older clients cannot read it (KIP-110).
+const FIRST_WITH_ZSTD: i16 = 10;
+/// Between two reads of a fetch that waits for more bytes than there are.
+const REREAD_PAUSE: Duration = Duration::from_millis(10);
 
-pub(crate) async fn handle(ctx: &Ctx, request: FetchRequest, version: i16) -> FetchResponse {
+/// The answer, and what it holds of the budget of answers.
+pub(crate) async fn handle(ctx: &Ctx, request: FetchRequest, version: i16) -> (FetchResponse, Vec<Share>) {
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(ctx.broker.options().fetch_bytes_max);
     let asked = Asked {
         bound: if request.isolation_level == READ_COMMITTED {
             Bound::LastStable
         } else {
             Bound::HighWatermark
         },
-        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
-        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(ctx.broker.options().fetch_bytes_max),
+        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
+        bytes_max,
         by_id: version >= 13,
+        takes_zstd: version >= FIRST_WITH_ZSTD,
+        answers: ctx.broker.answers().clone(),
     };
     let planned = ctx.broker.sessions().plan(request, version);
     let plan = match planned {
         Ok(plan) => plan,
-        Err(error) => return message!(FetchResponse { error_code: error.code() }),
+        Err(error) => return (message!(FetchResponse { error_code: error.code() }), Vec::new()),
     };
     let sources: Vec<_> = plan.wanted.iter().map(|wanted| asked.source(ctx, wanted)).collect();
     let mut round = asked.read(&plan.wanted, &sources).await;
-    while round.bytes < asked.bytes_min && !round.failed && !plan.wanted.is_empty() {
-        if timeout_at(deadline, asked.news(&plan.wanted, &sources, &round)).await.is_err() {
+    while round.bytes < asked.bytes_min && !round.ends_wait && !plan.wanted.is_empty() {
+        // What has come so far is read again with what comes: not for every append of a busy producer.
+        let pause = if round.bytes > 0 { REREAD_PAUSE } else { Duration::ZERO };
+        let news = async {
+            tokio::time::sleep(pause).await;
+            asked.news(&plan.wanted, &sources, &round).await;
+        };
+        if timeout_at(deadline, news).await.is_err() {
             break;
         }
+        // What it holds is given back before more is asked for: else two could wait for each other.
+        drop(round);
         round = asked.read(&plan.wanted, &sources).await;
     }
-    answer(ctx, &plan, round.answers)
+    (answer(ctx, &plan, round.answers), round.held)
 }
 
 /// What holds for all partitions of a fetch.
@@ -58,15 +76,27 @@ struct Asked {
     bytes_min: usize,
     bytes_max: usize,
     by_id: bool,
+    takes_zstd: bool,
+    answers: Budget,
 }
 
 type Source = Result<Arc<dyn PartitionLog>, ErrorCode>;
+
+/// Whether a partition has more than a read of it gave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    Nothing,
+    /// The limits of the fetch were in the way.
+    WithoutRoom,
+}
 
 /// One pass over the partitions.
 struct Round {
     answers: Vec<PartitionData>,
     bytes: usize,
-    failed: bool,
+    held: Vec<Share>,
+    /// There is an error to tell, or more than was asked for: waiting brings nothing.
+    ends_wait: bool,
 }
 
 impl Asked {
@@ -74,14 +104,13 @@ impl Asked {
         let may = |name: &str| ctx.may(Operation::Read, Resource::Topic(name));
         let topic = match self.by_id {
             true => {
-                let id = topic_id(wanted.topic.id);
-                let topic = ctx.broker.topics().by_id(id).ok_or(ErrorCode::UnknownTopicId)?;
+                let topic = ctx.broker.topics().by_id(topic_id(wanted.topic.id)).ok_or(self.unknown())?;
                 may(&topic.name)?;
                 topic
             }
             false => {
                 may(&wanted.topic.name)?;
-                ctx.broker.topic(&wanted.topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
+                ctx.broker.topic(&wanted.topic.name).ok_or(self.unknown())?
             }
         };
         let log = topic.partition(PartitionId(wanted.partition)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
@@ -90,15 +119,17 @@ impl Asked {
     }
 
     async fn read(&self, wanted: &[Wanted], sources: &[Source]) -> Round {
-        let mut round = Round { answers: Vec::with_capacity(wanted.len()), bytes: 0, failed: false };
+        let answers = Vec::with_capacity(wanted.len());
+        let mut round = Round { answers, bytes: 0, held: Vec::new(), ends_wait: false };
         for (wanted, source) in wanted.iter().zip(sources) {
             let answer = match source {
-                Ok(log) => self.read_one(log.as_ref(), wanted, round.bytes).await,
+                Ok(log) => self.read_one(log.as_ref(), wanted, &mut round).await,
                 Err(error) => Err(*error),
             };
-            let answer = answer.unwrap_or_else(|error| refusal(wanted.partition, error));
+            let (answer, more) =
+                answer.unwrap_or_else(|error| (refusal(wanted.partition, error), More::Nothing));
             round.bytes += answer.records.as_ref().map_or(0, Bytes::len);
-            round.failed |= answer.error_code != 0;
+            round.ends_wait |= answer.error_code != 0 || more == More::WithoutRoom;
             round.answers.push(answer);
         }
         round
@@ -108,20 +139,43 @@ impl Asked {
         &self,
         log: &dyn PartitionLog,
         wanted: &Wanted,
-        bytes_before: usize,
-    ) -> Result<PartitionData, ErrorCode> {
-        let marks = *log.watch().borrow();
-        let room = wanted.bytes_max.min(self.bytes_max.saturating_sub(bytes_before));
+        round: &mut Round,
+    ) -> Result<(PartitionData, More), ErrorCode> {
+        let watch = log.watch();
+        if watch.has_changed().is_err() {
+            return Err(self.unknown());
+        }
+        let marks = *watch.borrow();
+        let room = wanted.bytes_max.min(self.bytes_max.saturating_sub(round.bytes));
         let nothing_new = wanted.from >= self.limit(&marks) && wanted.from <= marks.end;
-        let no_room = room == 0 && bytes_before > 0;
+        let is_first = round.bytes == 0;
+        let mut share = match (nothing_new, is_first) {
+            (true, _) => None,
+            (false, true) => self.answers.take(room).await,
+            (false, false) => self.answers.try_take(room).filter(|_| room > 0),
+        };
+        let no_room = share.is_none() && !is_first;
         if wanted.from >= marks.start && (nothing_new || no_room) {
             let nothing = Read { bytes: Bytes::new(), next: wanted.from, aborted: Vec::new(), marks };
-            return Ok(self.data(wanted, nothing));
+            let more = if nothing_new { More::Nothing } else { More::WithoutRoom };
+            return Ok((self.data(wanted, nothing), more));
         }
-        match log.read(wanted.from, room, self.bound, bytes_before == 0).await {
-            Ok(read) => Ok(self.data(wanted, read)),
-            Err(error) => Err(read_code(log, &error)),
+        let read = log.read(wanted.from, room, self.bound, is_first).await;
+        let read = read.map_err(|error| read_code(log, &error))?;
+        if let Some(unused) = room.checked_sub(read.bytes.len()).filter(|unused| *unused > 0) {
+            drop(share.as_mut().and_then(|share| share.split(unused.min(share.num_permits()))));
         }
+        round.held.extend(share);
+        if !self.takes_zstd && has_zstd(&read.bytes) {
+            return Err(ErrorCode::UnsupportedCompressionType);
+        }
+        let more = if read.next < self.limit(&read.marks) { More::WithoutRoom } else { More::Nothing };
+        Ok((self.data(wanted, read), more))
+    }
+
+    /// Of a topic or partition that is not there, or no longer.
+    fn unknown(&self) -> ErrorCode {
+        if self.by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition }
     }
 
     fn data(&self, wanted: &Wanted, read: Read) -> PartitionData {
@@ -168,6 +222,11 @@ impl Asked {
         let mut waits: FuturesUnordered<_> = known.collect();
         waits.next().await;
     }
+}
+
+fn has_zstd(records: &Bytes) -> bool {
+    let codec = |batch: Batch| batch.header().attributes.compression();
+    batches(records.clone()).flatten().any(|batch| matches!(codec(batch), Ok(Compression::Zstd)))
 }
 
 /// A client that knows of another leader's reign must not read here as if it did not.

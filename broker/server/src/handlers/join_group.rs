@@ -1,7 +1,9 @@
 //! JoinGroup (11): answered when the group's rebalance is through.
 
+use bytes::Bytes;
 use flumen_auth::Operation;
 use flumen_groups::group::{Join, Joined};
+use flumen_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use flumen_protocol::messages::join_group_response::JoinGroupResponseMember;
 use flumen_protocol::messages::{JoinGroupRequest, JoinGroupResponse, StrBytes};
 use flumen_protocol::{ErrorCode, message};
@@ -27,7 +29,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: JoinGroupRequest, version: i16) -
             timeout => Millis(timeout.into()),
         },
         protocol_type: request.protocol_type.to_string(),
-        protocols: request.protocols.into_iter().map(|p| (p.name.to_string(), p.metadata)).collect(),
+        protocols: request.protocols.into_iter().map(protocol).collect(),
         requires_member_id: version >= 4,
         can_skip_assignment: version >= 9,
     };
@@ -38,6 +40,11 @@ pub(crate) async fn handle(ctx: &Ctx, request: JoinGroupRequest, version: i16) -
         Ok(joined) => answer(joined),
         Err(refused) => refusal(&refused, version),
     }
+}
+
+/// Copied: kept for as long as the member lives, where a slice would keep the whole request.
+fn protocol(told: JoinGroupRequestProtocol) -> (String, Bytes) {
+    (told.name.to_string(), Bytes::copy_from_slice(&told.metadata))
 }
 
 fn answer(joined: Joined) -> JoinGroupResponse {

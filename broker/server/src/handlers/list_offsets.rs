@@ -33,6 +33,9 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, version: i16)
             let log = ctx.broker.partition(&TopicPartition::new(&*topic.name, wanted.partition_index));
             let found = match (may, log) {
                 (Err(error), _) => Err(error),
+                (Ok(()), Some(_)) if version < first_version(wanted.timestamp) => {
+                    Err(ErrorCode::UnsupportedVersion)
+                }
                 (Ok(()), Some(log)) => find(log.as_ref(), &wanted, committed).await,
                 (Ok(()), None) => Err(ErrorCode::UnknownTopicOrPartition),
             };
@@ -41,6 +44,17 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, version: i16)
         topics.push(message!(ListOffsetsTopicResponse { name: topic.name, partitions }));
     }
     message!(ListOffsetsResponse { topics })
+}
+
+/// From which version on a place may be asked for.
+fn first_version(timestamp: i64) -> i16 {
+    match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    }
 }
 
 /// `None` if there is no record there that this reader may see.

@@ -27,14 +27,13 @@ pub(crate) async fn handle(ctx: &Ctx, request: OffsetFetchRequest, version: i16)
         return message!(OffsetFetchResponse { groups });
     }
     let named = |topics: Vec<_>| topics.into_iter().map(as_newer).collect();
-    let topics = request.topics.map(named);
-    let group = message!(OffsetFetchRequestGroup { group_id: request.group_id, topics });
-    let mut answer = one(ctx, group.clone(), stable, version).await;
+    let topics: Option<Vec<_>> = request.topics.map(named);
+    let group = message!(OffsetFetchRequestGroup { group_id: request.group_id, topics: topics.clone() });
+    let mut answer = one(ctx, group, stable, version).await;
     if version < 2 && answer.error_code != 0 {
-        // There is no other place for it.
+        // There is one place for it: in each partition.
         let error = ErrorCode::from(answer.error_code);
-        answer.topics =
-            group.topics.into_iter().flatten().map(|topic| refused_topic(&topic, error)).collect();
+        answer.topics = topics.into_iter().flatten().map(|topic| all_refused(topic, error)).collect();
     }
     let topics = answer.topics.into_iter().map(as_older).collect();
     message!(OffsetFetchResponse { topics, error_code: answer.error_code })
@@ -50,7 +49,7 @@ async fn one(
     let may = ctx.may(Operation::Describe, Resource::Group(&group_id));
     let fetched = match (may, group.topics) {
         (Err(error), _) => Err(error),
-        (Ok(()), None) => all(ctx, &group_id, stable).await,
+        (Ok(()), None) => all(ctx, &group_id, stable, version).await,
         (Ok(()), Some(topics)) => some(ctx, &group_id, topics, stable, version).await,
     };
     match fetched {
@@ -59,19 +58,27 @@ async fn one(
     }
 }
 
-async fn all(ctx: &Ctx, group: &str, stable: bool) -> Result<Vec<OffsetFetchResponseTopics>, ErrorCode> {
+async fn all(
+    ctx: &Ctx,
+    group: &str,
+    stable: bool,
+    version: i16,
+) -> Result<Vec<OffsetFetchResponseTopics>, ErrorCode> {
     let fetched = ctx.broker.groups().fetch_offsets(group, None, stable).await?;
     let mut topics: BTreeMap<Arc<str>, Vec<OffsetResult>> = BTreeMap::new();
     let may = |one: &OffsetResult| ctx.may(Operation::Describe, Resource::Topic(&one.0.topic)).is_ok();
     for one in fetched.into_iter().filter(may) {
         topics.entry(one.0.topic.clone()).or_default().push(one);
     }
-    let told = topics.into_iter().map(|(name, offsets)| {
-        message!(OffsetFetchResponseTopics {
-            topic_id: wire_id(ctx.broker.topic(&name).map(|topic| topic.id()).unwrap_or_default()),
+    let told = topics.into_iter().filter_map(|(name, offsets)| {
+        let id = ctx.broker.topic(&name).map(|topic| topic.id());
+        // By id nothing can be said of a topic that is gone.
+        let id = if version >= 10 { id? } else { id.unwrap_or_default() };
+        Some(message!(OffsetFetchResponseTopics {
+            topic_id: wire_id(id),
             name: (&*name).into(),
             partitions: offsets.into_iter().map(partition).collect(),
-        })
+        }))
     });
     Ok(told.collect())
 }
@@ -100,7 +107,10 @@ async fn some(
                 let fetched = ctx.broker.groups().fetch_offsets(group, Some(&wanted), stable).await?;
                 fetched.into_iter().map(partition).collect()
             }
-            Err(error) => refused_topic(&topic, error).partitions,
+            Err(error) => {
+                answer.push(all_refused(topic, error));
+                continue;
+            }
         };
         let topic_id = topic.topic_id;
         answer.push(message!(OffsetFetchResponseTopics { name: topic.name, topic_id, partitions }));
@@ -126,6 +136,11 @@ fn told(partition_index: i32, committed: &Committed) -> OffsetFetchResponseParti
     })
 }
 
+fn all_refused(topic: OffsetFetchRequestTopics, error: ErrorCode) -> OffsetFetchResponseTopics {
+    let partitions = topic.partition_indexes.iter().map(|n| refused(*n, error)).collect();
+    message!(OffsetFetchResponseTopics { name: topic.name, topic_id: topic.topic_id, partitions })
+}
+
 fn refused(partition_index: i32, error: ErrorCode) -> OffsetFetchResponsePartitions {
     message!(OffsetFetchResponsePartitions {
         partition_index,
@@ -134,11 +149,6 @@ fn refused(partition_index: i32, error: ErrorCode) -> OffsetFetchResponsePartiti
         metadata: Some(StrBytes::default()),
         error_code: error.code(),
     })
-}
-
-fn refused_topic(topic: &OffsetFetchRequestTopics, error: ErrorCode) -> OffsetFetchResponseTopics {
-    let partitions = topic.partition_indexes.iter().map(|n| refused(*n, error)).collect();
-    message!(OffsetFetchResponseTopics { name: topic.name.clone(), topic_id: topic.topic_id, partitions })
 }
 
 fn as_newer(

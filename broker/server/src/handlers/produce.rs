@@ -13,7 +13,7 @@ use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProd
 use flumen_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
 use flumen_protocol::{ErrorCode, encode_response, message};
-use flumen_records::BatchHeader;
+use flumen_records::{BatchError, BatchHeader, Compression};
 use flumen_types::{Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -26,6 +26,13 @@ use crate::internal_topics::is_internal;
 use crate::partition_log::{AppendError, Marks, Origin, durable};
 use crate::reply::Reply;
 use crate::topics::Topic;
+
+/// KIP-110.
+const FIRST_WITH_ZSTD: i16 = 7;
+
+/// There are no other replicas to wait for, and what is in the log will be durable: whoever is told
+/// "timed out" meanwhile writes it again.
+const TIMEOUT_MIN: Duration = Duration::from_secs(30);
 
 /// What was appended, and what it waits for.
 pub(crate) struct Produced {
@@ -59,9 +66,28 @@ pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produc
     let ends = Ends { ctx, transactional_id: request.transactional_id.as_deref() };
     for topic in request.topic_data {
         let found = acks.clone().and_then(|()| find(ctx, &topic, version));
-        produced.topic(&ends, topic, found, now);
+        produced.topic(&ends, topic, found, (version, now));
     }
     produced
+}
+
+/// Kafka's rules for what a request of this version may carry for a partition: one batch, of magic 2, in a
+/// codec that clients of the time know. What else is wrong with it, the log says.
+fn check_shape(records: &[u8], version: i16) -> Result<(), Refused> {
+    let refused = |words: &str| Err((ErrorCode::InvalidRecord, Some(words.to_string())));
+    let header = match BatchHeader::parse(records) {
+        Ok(header) => header,
+        Err(BatchError::Magic(_)) => return refused("from Produce version 3 on batches have magic 2"),
+        Err(_) => return Ok(()),
+    };
+    if records.len() > header.total_len() {
+        return refused("from Produce version 3 on there is one batch for a partition");
+    }
+    let zstd = matches!(header.attributes.compression(), Ok(Compression::Zstd));
+    if zstd && version < FIRST_WITH_ZSTD {
+        return Err((ErrorCode::UnsupportedCompressionType, Some("zstd needs Produce version 7".into())));
+    }
+    Ok(())
 }
 
 /// Who will end the transactions of a request's batches.
@@ -110,13 +136,13 @@ impl Produced {
         ends: &Ends<'_>,
         wanted: TopicProduceData,
         found: Result<std::sync::Arc<Topic>, Refused>,
-        now: Timestamp,
+        when: (i16, Timestamp),
     ) {
         let at = self.response.responses.len();
         let mut answers = Vec::with_capacity(wanted.partition_data.len());
         for (n, data) in wanted.partition_data.into_iter().enumerate() {
             let index = data.index;
-            let appended = found.clone().and_then(|topic| append_one(ends, &topic, data, now));
+            let appended = found.clone().and_then(|topic| append_one(ends, &topic, data, when));
             answers.push(match appended {
                 Ok((answer, marks, last)) => {
                     self.waits.push(Wait { topic: at, partition: n, marks, last });
@@ -126,7 +152,8 @@ impl Produced {
             });
         }
         self.response.responses.push(message!(TopicProduceResponse {
-            name: wanted.name,
+            // A copy: the request's memory is not held while the disk is waited for.
+            name: StrBytes::from(&*wanted.name),
             topic_id: wanted.topic_id,
             partition_responses: answers,
         }));
@@ -137,7 +164,7 @@ impl Produced {
         if self.acks == 0 {
             return self.unanswered();
         }
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.timeout.max(TIMEOUT_MIN);
         for wait in std::mem::take(&mut self.waits) {
             let error = match timeout_at(deadline, durable(wait.marks, wait.last)).await {
                 Ok(true) => continue,
@@ -169,13 +196,14 @@ fn append_one(
     ends: &Ends<'_>,
     topic: &Topic,
     data: PartitionProduceData,
-    now: Timestamp,
+    (version, now): (i16, Timestamp),
 ) -> Result<Appended, Refused> {
     let log = topic.partition(PartitionId(data.index)).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
     let records = data.records.filter(|records: &Bytes| !records.is_empty());
     let Some(records) = records else {
         return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())));
     };
+    check_shape(&records, version)?;
     ends.check(&records, log.id())?;
     let appended = log.append(records, Origin::Client, now).map_err(|error| {
         if let AppendError::Storage(error) = &error {

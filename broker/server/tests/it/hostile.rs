@@ -127,3 +127,48 @@ async fn a_connection_that_waits_does_not_hold_up_the_stop() {
     client.send(&waiting, 11).await;
     timeout(PATIENCE, running.stop()).await.unwrap();
 }
+
+/// Kafka's strings end at 32,767 bytes in every layout. A longer group would not fit its own records.
+#[tokio::test]
+async fn a_name_that_no_record_can_hold_is_no_request() {
+    let running = Running::start().await;
+    let mut neighbour = running.client().await;
+    neighbour.create("t", 1, &[]).await;
+    let mut client = running.client().await;
+    let mut request: JoinGroupRequest = flumen_protocol::message!(JoinGroupRequest {
+        group_id: "g".repeat(40_000).into(),
+        session_timeout_ms: 6_000,
+        rebalance_timeout_ms: 6_000,
+        protocol_type: "consumer".into(),
+    });
+    request.protocols = vec![flumen_protocol::message!(
+        flumen_protocol::messages::join_group_request::JoinGroupRequestProtocol { name: "range".into() }
+    )];
+    client.send(&request, 9).await;
+    assert!(client.frame().await.is_none(), "the connection ends");
+    is_well(&mut neighbour, 0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_million_topics_in_one_request_do_not_stop_the_broker() {
+    use flumen_protocol::messages::create_topics_request::CreatableTopic;
+    let running = Running::start().await;
+    let mut neighbour = running.client().await;
+    neighbour.create("t", 1, &[]).await;
+    let mut client = running.client().await;
+    let topic = |n: u32| {
+        flumen_protocol::message!(CreatableTopic {
+            name: format!("/{n:x}").into(),
+            num_partitions: 1,
+            replication_factor: 1,
+        })
+    };
+    let request =
+        flumen_protocol::message!(CreateTopicsRequest { topics: (0..500_000).map(topic).collect() });
+    let answer = client.ask(&request, 7).await;
+    assert_eq!(answer.topics.len(), 500_000);
+    assert!(answer.topics.iter().all(|topic| topic.error_code == 17), "no such name is possible");
+    is_well(&mut neighbour, 0).await;
+    running.stop().await;
+}

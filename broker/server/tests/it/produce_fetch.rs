@@ -297,3 +297,120 @@ async fn large_requests_and_answers_arrive_whole() {
     assert!(got == (1..=4).map(large).collect::<Vec<_>>());
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_fetch_that_waits_on_a_deleted_topic_is_told_at_once() {
+    let running = Running::start().await;
+    let (mut reader, mut admin) = (running.client().await, running.client().await);
+    admin.create("t", 1, &[]).await;
+    let mut request = fetch("t", 0, 0);
+    (request.max_wait_ms, request.min_bytes) = (i32::MAX, 1);
+    let waiting = reader.send(&request, 11).await;
+    // A fetch of this very reader must be waiting before the topic goes; whenever it is, the answer is the same.
+    running.broker.topics().delete("t").await.unwrap();
+    let answer = reader.receive::<FetchRequest>(waiting, 11).await;
+    let told = answer.responses[0].partitions[0].error_code;
+    assert_eq!(told, ErrorCode::UnknownTopicOrPartition.code());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_fetch_wants_no_more_than_it_takes() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    for _ in 0..4 {
+        client.produce("t", 0, batch(&["some bytes"])).await;
+    }
+    let waits_long = |request: &mut FetchRequest, bytes: i32| {
+        (request.max_wait_ms, request.min_bytes) = (i32::MAX, bytes);
+    };
+    // More than all limits together.
+    let mut request = fetch("t", 0, 0);
+    waits_long(&mut request, i32::MAX);
+    request.max_bytes = 150;
+    let answer = client.ask(&request, 11).await;
+    assert!(!values(&answer.responses[0].partitions[0]).is_empty());
+    // As much as the partition may give, where whole batches do not fill that.
+    let mut request = fetch("t", 0, 0);
+    waits_long(&mut request, 150);
+    request.topics[0].partitions[0].partition_max_bytes = 150;
+    let answer = client.ask(&request, 11).await;
+    assert_eq!(values(&answer.responses[0].partitions[0]).len(), 1, "one batch fits into 150 bytes");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_is_not_waited_for() {
+    let running = Running::start_with(|options| options.request_bytes_total = 64 << 10).await;
+    let (mut reader, mut writer) = (running.client().await, running.client().await);
+    writer.create("t", 1, &[]).await;
+    // Requests as large as the budget, which wait for ever.
+    let mut request = fetch("t", 0, 0);
+    (request.max_wait_ms, request.min_bytes) = (i32::MAX, 1);
+    request.rack_id = "x".repeat(30_000).into();
+    reader.send(&request, 11).await;
+    let mut other = running.client().await;
+    other.send(&request, 11).await;
+    let large = "v".repeat(50_000);
+    let made = timeout(PATIENCE, writer.produce("t", 0, batch(&[&large]))).await;
+    assert_eq!(made.expect("a fetch that waits holds nothing of the budget").error_code, 0);
+    drop((reader, other));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_old_versions_cannot_carry_is_refused() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let zstd = batch_with(BatchBuilder::new(Compression::Zstd), &["a"]);
+    let two = [batch(&["a"]), batch(&["b"])].concat();
+    let mut old = batch(&["a"]).to_vec();
+    old[16] = 1;
+    let cases = [
+        (6, zstd.clone(), ErrorCode::UnsupportedCompressionType),
+        (7, zstd, ErrorCode::None),
+        (9, two.into(), ErrorCode::InvalidRecord),
+        (9, old.into(), ErrorCode::InvalidRecord),
+    ];
+    for (version, records, error) in cases {
+        let answer = client.ask(&produce("t", 0, records), version).await;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, error.code(), "{version}");
+    }
+    for (version, error) in [(9, ErrorCode::UnsupportedCompressionType), (10, ErrorCode::None)] {
+        let answer = client.ask(&fetch("t", 0, 0), version).await;
+        assert_eq!(answer.responses[0].partitions[0].error_code, error.code(), "fetch {version}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_short_timeout_makes_no_acknowledged_record_look_lost() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    for acks in [1, -1] {
+        let mut request = produce("t", 0, batch(&["a"]));
+        (request.acks, request.timeout_ms) = (acks, 0);
+        assert_eq!(client.ask(&request, 9).await.responses[0].partition_responses[0].error_code, 0);
+    }
+    running.stop().await;
+}
+
+/// As in a directory that was another broker's: its producers are remembered, the ids it gave are not.
+#[tokio::test]
+async fn an_id_that_a_partition_remembers_is_not_given_again() {
+    use flumen_types::{ProducerEpoch, ProducerId, Sequence};
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let of_another =
+        BatchBuilder::new(Compression::None).producer(ProducerId(5000), ProducerEpoch(0), Sequence(0));
+    assert_eq!(client.produce("t", 0, batch_with(of_another, &["a"])).await.error_code, 0);
+    let request =
+        message!(InitProducerIdRequest { transactional_id: None, producer_id: -1, producer_epoch: -1 });
+    let given = client.ask(&request, 4).await;
+    assert_eq!((given.error_code, given.producer_id), (0, 5001));
+    running.stop().await;
+}

@@ -241,13 +241,22 @@ async fn offsets_have_names_and_times() {
         let topic = message!(ListOffsetsTopic { name: "t".into(), partitions: vec![partition] });
         message!(ListOffsetsRequest { replica_id: -1, topics: vec![topic] })
     };
-    for (timestamp, offset) in
-        [(-1, 6), (-2, 3), (-3, 3), (-4, 3), (-5, -1), (1_700_000_000_000, 3), (1_700_000_000_001, -1)]
-    {
-        for version in [1, 3, 4, 8, 11] {
+    // Each from the version on that knows it.
+    for (timestamp, offset, since) in [
+        (-1, 6, 1),
+        (-2, 3, 1),
+        (-3, 3, 7),
+        (-4, 3, 8),
+        (-5, -1, 9),
+        (-6, -1, 11),
+        (1_700_000_000_000, 3, 1),
+        (1_700_000_000_001, -1, 1),
+    ] {
+        for version in [1, 3, 4, 6, 7, 8, 9, 10, 11] {
             let answer = client.ask(&ask(timestamp), version).await;
             let partition = &answer.topics[0].partitions[0];
-            assert_eq!((partition.error_code, partition.offset), (0, offset), "{timestamp} in {version}");
+            let expected = if version >= since { (0, offset) } else { (35, -1) };
+            assert_eq!((partition.error_code, partition.offset), expected, "{timestamp} in {version}");
         }
     }
     running.stop().await;

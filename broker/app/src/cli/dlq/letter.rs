@@ -64,6 +64,11 @@ impl Letter {
     }
 }
 
+/// Whether the dead-letter topic did not take the record whole.
+pub(crate) fn is_shortened(record: &Record) -> bool {
+    record.headers.iter().any(|(name, _)| name.as_ref() == b"flumen.error.truncated")
+}
+
 /// The record as it was before it was refused.
 pub(crate) fn original(record: &Record) -> Record {
     let is_ours = |name: &Bytes| name.starts_with(PREFIX);

@@ -10,7 +10,7 @@ use flumen_client::{Client, Fetched, Received, Record, Transactions, partitioner
 use flumen_types::{Offset, TopicPartition};
 use serde_json::json;
 
-use super::letter::{Letter, original};
+use super::letter::{Letter, is_shortened, original};
 use super::stretch::Stretch;
 use crate::cli::kafka::{self, failed};
 use crate::cli::{Failure, Out, Outcome};
@@ -121,6 +121,12 @@ impl Redrive<'_> {
         received: &Received,
     ) -> Result<TopicPartition, Failure> {
         let letter = Letter::of(&received.record).unwrap_or_default();
+        if self.to.is_none() && is_shortened(&received.record) {
+            let what = format!("{from} at offset {} is only the beginning of its record", received.offset);
+            let todo =
+                format!("the whole may still be at {}; see to it, then drop the letter", letter.from());
+            return Err(Failure::new(what).todo(todo));
+        }
         let topic = match &self.to {
             Some(to) => to.clone(),
             None if !letter.topic.is_empty() => letter.topic.clone(),

@@ -1,12 +1,14 @@
-//! `flumen log dump`: what the files of a data directory say, without a broker.
+//! `flumen log`: what the files of a data directory say, beside a broker or without one.
 //!
-//! Invariants: files are opened for reading only. Damage is reported with file and place, and the rest
+//! Invariants: files are opened for reading only; beside a broker that writes, the last batch may look cut
+//! short, and files may go. Damage is reported with file and place, and the rest
 //! is read on. Memory is bounded by the largest batch.
 
 mod beside;
 mod index;
 mod report;
 mod segment;
+mod usage;
 
 use std::path::{Path, PathBuf};
 
@@ -27,31 +29,59 @@ pub(crate) struct Args {
 enum Command {
     /// Print the batches, indexes, checkpoints and snapshots in folders or files; nothing is changed
     Dump(Dump),
+    /// Read everything, checksums, records and indexes, and print only what is damaged
+    Verify(Files),
+    /// Print what takes the room: segments, bytes and indexes of each partition
+    Usage {
+        /// A data directory or a partition's folder
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
 struct Dump {
-    /// A data directory, a partition's folder, or single files
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Each record of each batch too
     #[arg(long, short)]
     records: bool,
+}
+
+#[derive(clap::Args)]
+struct Files {
+    /// A data directory, a partition's folder, or single files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
     /// A batch that is larger when decompressed is reported and not opened
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     batch_max: ByteSize,
 }
 
 pub(crate) fn run(args: Args, out: &Out) -> Outcome {
-    let Command::Dump(dump) = args.command;
+    match args.command {
+        Command::Dump(dump) => read_all(&dump.files, dump.records, Report::new(out), out),
+        Command::Verify(files) => read_all(&files, false, Report::of_problems(out), out),
+        Command::Usage { path } => usage::run(&path, out),
+    }
+}
+
+fn read_all(named: &Files, records: bool, mut report: Report<'_>, out: &Out) -> Outcome {
     let mut files = Vec::new();
-    for path in &dump.paths {
+    for path in &named.paths {
         collect(path, &mut files)?;
     }
-    let mut report = Report::new(out);
-    let options = segment::Options { records: dump.records, batch_bytes_max: dump.batch_max.as_usize() };
-    for file in &files {
+    let sizes: Vec<u64> = files.iter().map(|file| std::fs::metadata(file).map_or(0, |m| m.len())).collect();
+    let options = segment::Options { records, batch_bytes_max: named.batch_max.as_usize() };
+    let bar = report.is_silent().then(|| out.progress_bytes("reading", sizes.iter().sum()));
+    for (file, size) in files.iter().zip(sizes) {
         dump_file(file, &options, &mut report)?;
+        if let Some(bar) = &bar {
+            bar.inc(size);
+        }
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
     }
     out.note(report.summary(files.len()));
     if report.problems() > 0 { Err(Failure::silent(Exit::Damaged)) } else { Ok(()) }

@@ -1,4 +1,5 @@
-//! What a dump prints: a heading a file, lines for a person, one JSON object a line for a program.
+//! What a dump prints: a heading a file, lines for a person, one JSON object a line for a program; or of
+//! all that only the damage.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,17 +16,27 @@ pub(super) struct Report<'a> {
     batches: u64,
     records: u64,
     problems: u64,
+    silent: bool,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(out: &'a Out) -> Report<'a> {
         let stdout = BufWriter::with_capacity(64 * 1024, io::stdout());
-        Report { out, file: PathBuf::new(), stdout, batches: 0, records: 0, problems: 0 }
+        Report { out, file: PathBuf::new(), stdout, batches: 0, records: 0, problems: 0, silent: false }
+    }
+
+    /// Says nothing of what is as it should be.
+    pub(super) fn of_problems(out: &'a Out) -> Report<'a> {
+        Report { silent: true, ..Report::new(out) }
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// What follows is about this file.
     pub(super) fn file(&mut self, path: &Path) -> io::Result<()> {
-        if !self.out.json() {
+        if !self.out.json() && !self.silent {
             let blank = if self.file.as_os_str().is_empty() { "" } else { "\n" };
             writeln!(self.stdout, "{blank}{}", path.display())?;
         }
@@ -39,18 +50,18 @@ impl<'a> Report<'a> {
         line: impl FnOnce() -> String,
         fields: impl FnOnce() -> Value,
     ) -> io::Result<()> {
+        if self.silent {
+            return Ok(());
+        }
         if self.out.json() {
-            let mut fields = fields();
-            fields["file"] = json!(self.file);
-            serde_json::to_writer(&mut self.stdout, &fields)?;
-            return self.stdout.write_all(b"\n");
+            return self.object(fields());
         }
         writeln!(self.stdout, "  {}", line())
     }
 
     /// A line below the fact before it; JSON has it in the fact.
     pub(super) fn record(&mut self, line: impl FnOnce() -> String) -> io::Result<()> {
-        if self.out.json() { Ok(()) } else { writeln!(self.stdout, "    {}", line()) }
+        if self.out.json() || self.silent { Ok(()) } else { writeln!(self.stdout, "    {}", line()) }
     }
 
     /// Damage, at this place of the file if it has one.
@@ -64,9 +75,15 @@ impl<'a> Report<'a> {
         self.stdout.flush()?;
         self.out.warn(format!("{place}: {what}"));
         if self.out.json() {
-            return self.fact(String::new, || json!({ "position": position, "problem": what }));
+            return self.object(json!({ "position": position, "problem": what }));
         }
         Ok(())
+    }
+
+    fn object(&mut self, mut fields: Value) -> io::Result<()> {
+        fields["file"] = json!(self.file);
+        serde_json::to_writer(&mut self.stdout, &fields)?;
+        self.stdout.write_all(b"\n")
     }
 
     pub(super) fn count(&mut self, records: u64) {

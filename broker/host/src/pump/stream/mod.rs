@@ -2,6 +2,7 @@
 
 mod pace;
 mod resume;
+mod topics;
 mod work;
 
 use std::collections::BTreeMap;
@@ -11,23 +12,19 @@ use std::time::Duration;
 
 use flumen_types::Offset;
 
-use self::pace::Pace;
+pub(crate) use self::pace::Pace;
+use self::topics::Topics;
+use super::counted::Counted;
 use super::quarantine::Quarantine;
 use super::reader::{Incoming, Readers};
 use super::transaction::{Owner, Transaction};
-use super::{At, End, Task};
+use super::{At, End, Task, WORN_EVERY};
 use crate::backoff::Backoff;
 use crate::chunk::{Chunk, Piece};
 use crate::dead_letter::Sender;
 use crate::guest::{Broken, CallError, Guest};
 use crate::io::IoError;
 use crate::route::Rejected;
-
-/// How often partitions are counted anew.
-const RECOUNT: Duration = Duration::from_secs(10);
-
-/// So many commits apart the guest's memory is looked at.
-const WORN_EVERY: u32 = 16;
 
 /// What outlives a session.
 #[derive(Default)]
@@ -36,7 +33,6 @@ pub(super) struct Memory {
     careful: BTreeMap<At, Offset>,
     proven: bool,
     blamed: u32,
-    pace: Pace,
 }
 
 pub(super) async fn session(
@@ -45,15 +41,18 @@ pub(super) async fn session(
     backoff: &mut Backoff,
     memory: &mut Memory,
 ) -> Result<Infallible, End> {
+    let topics = [&task.spec.inputs[..], &task.spec.outputs].concat();
+    let counted = Counted::new(&*task.log, &topics).await?;
     let assigned = assign(task).await?;
-    let producer = task.log.producer(&task.spec.transactional_id(task.task)).await?;
+    let producer = task.producer().await?;
     task.route_outputs(guest).await?;
     let mut pump = Pump {
         group: task.spec.group(),
+        topics: Topics::identify(task.log.clone(), &task.spec.inputs).await?,
         transaction: Transaction::new(producer),
         positions: BTreeMap::new(),
         published: BTreeMap::new(),
-        ends: BTreeMap::new(),
+        counted,
         sender: None,
         shaken: true,
         quarantine: None,
@@ -66,8 +65,8 @@ pub(super) async fn session(
     pump.resume(&assigned).await?;
     pump.task.began();
     let from = pump.positions.iter().map(|((topic, partition), at)| (topic.clone(), *partition, *at));
-    let readers = Readers::start(&pump.task.log, from.collect());
-    pump.run(readers, &assigned).await
+    let readers = Readers::start(&pump.task.log, pump.task.spec.batch, from.collect());
+    pump.run(readers).await
 }
 
 /// The partitions of this task, spread over topics.
@@ -91,7 +90,7 @@ enum Trouble {
         after: Option<Duration>,
     },
     Broken(Broken),
-    /// The topic that it should go to will never take it.
+    /// The topic, or the database, that it should go to will never take it.
     Refused(String),
     /// From this record on it must wait for one before it.
     Follows(u32),
@@ -115,6 +114,7 @@ impl From<CallError> for Trouble {
         match error {
             CallError::Retry { reason, after } => Trouble::Retry { reason, after },
             CallError::Broken(broken) => Trouble::Broken(broken),
+            CallError::Refused(reason) => Trouble::Refused(reason),
             other => Trouble::End(other.into()),
         }
     }
@@ -126,12 +126,13 @@ struct Pump<'a> {
     backoff: &'a mut Backoff,
     memory: &'a mut Memory,
     group: String,
+    topics: Topics,
     transaction: Transaction,
     /// Up to where each partition has been dealt with, committed or not.
     positions: BTreeMap<At, Offset>,
     /// The group's offsets as they are committed.
     published: BTreeMap<At, Option<Offset>>,
-    ends: BTreeMap<At, Offset>,
+    counted: Counted,
     /// Made when the first letter is there, and with it the topic.
     sender: Option<Sender>,
     /// The guest may be dead.
@@ -142,13 +143,16 @@ struct Pump<'a> {
 }
 
 impl Pump<'_> {
-    async fn run(mut self, mut readers: Readers, assigned: &[At]) -> Result<Infallible, End> {
-        let mut recount = tokio::time::interval_at(tokio::time::Instant::now() + RECOUNT, RECOUNT);
+    async fn run(mut self, mut readers: Readers) -> Result<Infallible, End> {
         let halt = self.task.halt.clone();
         loop {
             if halt.is_cancelled() {
                 self.commit().await?;
                 return Err(End::Halted);
+            }
+            if self.counted.have_changed(&*self.task.log).await? {
+                self.commit().await?;
+                return Err(End::Renew);
             }
             let incoming = match readers.ready() {
                 Some(incoming) => incoming?,
@@ -159,12 +163,7 @@ impl Pump<'_> {
                         biased;
                         () = halt.cancelled() => continue,
                         Some(incoming) = readers.next() => incoming?,
-                        _ = recount.tick() => {
-                            if assign(self.task).await? != assigned {
-                                return Err(End::Renew);
-                            }
-                            continue;
-                        }
+                        () = tokio::time::sleep_until(self.counted.next_look()) => continue,
                     }
                 }
             };
@@ -173,8 +172,10 @@ impl Pump<'_> {
     }
 
     async fn take_in(&mut self, incoming: Incoming) -> Result<(), End> {
+        if !self.topics.is_same(&incoming.topic).await? {
+            return Err(End::Renew);
+        }
         let at = (incoming.topic.clone(), incoming.partition);
-        self.ends.insert(at.clone(), incoming.end);
         for piece in incoming.pieces {
             if self.task.halt.is_cancelled() {
                 self.commit().await?;
@@ -196,7 +197,7 @@ impl Pump<'_> {
         if incoming.next > position {
             self.pass(&empty(&at, position, incoming.next)).await?;
         }
-        self.measure(&at);
+        self.show(&at);
         Ok(())
     }
 
@@ -211,7 +212,10 @@ impl Pump<'_> {
                 Err(trouble) => Err(trouble),
             };
             match passed {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.task.running();
+                    return Ok(());
+                }
                 Err(trouble) => self.outlive(trouble).await?,
             }
         }
@@ -248,7 +252,7 @@ impl Pump<'_> {
         let committed = self.transaction.commit(&owner).await?;
         self.backoff.progressed();
         for (at, next) in committed.offsets {
-            self.measure(&at);
+            self.show(&at);
             self.published.insert(at, Some(next));
         }
         self.commits = self.commits.wrapping_add(1);
@@ -259,10 +263,9 @@ impl Pump<'_> {
         Ok(())
     }
 
-    fn measure(&self, at: &At) {
+    fn show(&self, at: &At) {
         let position = self.positions.get(at).copied().unwrap_or_default();
-        let lag = self.ends.get(at).map_or(0, |end| end.since(position).max(0) as u64);
-        self.task.board.lag(&at.0, at.1, lag);
+        self.task.board.reached(&at.0, at.1, position);
     }
 }
 

@@ -4,28 +4,31 @@ use std::time::Duration;
 
 use flumen_types::Offset;
 
-use super::{At, End, Pump, Trouble};
+use super::{At, End, Pump, Trouble, empty};
 use crate::chunk::Piece;
 use crate::dead_letter::{Body, Letter, Place};
 use crate::guest::CallError;
-use crate::io::IoError;
+use crate::io::{GroupOffset, IoError};
 use crate::pump::quarantine::Quarantine;
 use crate::section::Heads;
-use crate::status::now_ms;
 use crate::{Policy, sql};
 
 impl Pump<'_> {
     /// Finds where its predecessor was, in the group or in the database.
     pub(super) async fn resume(&mut self, assigned: &[At]) -> Result<(), End> {
+        let mut groups = Vec::with_capacity(assigned.len());
         for (topic, partition) in assigned {
             let committed = self.task.log.committed(&self.group, topic, *partition).await?;
-            let at = (topic.clone(), *partition);
-            self.positions.insert(at.clone(), committed.unwrap_or(Offset::ZERO));
-            self.published.insert(at, committed);
+            let (at, offset) = ((topic.clone(), *partition), committed.map(|group| group.offset));
+            self.positions.insert(at.clone(), offset.unwrap_or(Offset::ZERO));
+            // Its lag shows though its guest may never start.
+            self.show(&at);
+            self.published.insert(at, offset);
+            groups.push(committed);
         }
         self.start_guest().await?;
         if self.task.info.sql {
-            self.resume_sql(assigned).await?;
+            self.resume_sql(assigned, &groups).await?;
         }
         self.shaken = false;
         let errors = &self.task.spec.errors;
@@ -35,26 +38,33 @@ impl Pump<'_> {
         }
         for ((topic, partition), at) in &self.positions {
             self.task.progress.set(topic, *partition, *at);
+            self.task.board.reached(topic, *partition, *at);
         }
         Ok(())
     }
 
-    async fn resume_sql(&mut self, assigned: &[At]) -> Result<(), End> {
+    async fn resume_sql(&mut self, assigned: &[At], groups: &[Option<GroupOffset>]) -> Result<(), End> {
         let taken = self.take(assigned).await?;
-        for (at, taken) in assigned.iter().zip(taken) {
-            let group = self.published.get(at).copied().flatten();
-            let (next, letters) = taken.resume(group);
+        let mut untied = Vec::new();
+        for ((at, taken), group) in assigned.iter().zip(taken).zip(groups) {
+            let sql::Resume { next, letters, reset } = taken.resume(*group);
             let next = next.unwrap_or(Offset::ZERO);
-            if taken.next.is_some_and(|known| next < known) {
-                tracing::warn!(plugin = self.task.spec.name, topic = %at.0, partition = at.1, from = next.0, "the group was reset: going on from there");
-            }
             self.positions.insert(at.clone(), next);
+            if reset {
+                tracing::warn!(plugin = self.task.spec.name, topic = %at.0, partition = at.1, from = next.0, "the group was reset: going on from there");
+                self.pass(&empty(at, next, next)).await?;
+            }
             for letter in letters {
                 self.publish(at, letter).await?;
             }
-            if !letters.is_empty() {
+            if taken.next.is_some() && *group != Some(GroupOffset { offset: next, by_pump: true }) {
                 self.transaction.advance(&at.0, at.1, next);
             }
+            untied.extend(taken.untied.then(|| empty(at, next, next)));
+        }
+        self.commit().await?;
+        for here in untied {
+            self.pass(&here).await?;
         }
         self.commit().await
     }
@@ -64,7 +74,7 @@ impl Pump<'_> {
         let offset = Offset(letter.offset);
         let read = self.task.log.read(&at.0, at.1, offset, 1, Duration::ZERO).await;
         let pieces = match read {
-            Ok(read) => crate::chunk::pieces(&at.0, at.1, offset, &read),
+            Ok(read) => crate::chunk::pieces(&at.0, at.1, offset, &read, 1).pieces,
             // Retention has taken the record; the letter says what there was.
             Err(IoError::OutOfRange { .. }) => Default::default(),
             Err(other) => return Err(other.into()),
@@ -89,15 +99,23 @@ impl Pump<'_> {
         };
         let place = Place::Log { topic: &at.0, partition: at.1, offset: letter.offset };
         let letter = Letter { body, place, reason: &letter.reason, attempts: letter.attempts, timestamp };
-        let routed = self.sender().await?.pack(&letter, now_ms());
-        self.transaction.send(routed).await?;
+        let sender = self.sender().await?.clone();
+        self.transaction.park(&sender, &letter).await?;
         Ok(())
     }
 
     /// In the database, every partition that is ours.
     async fn take(&mut self, assigned: &[At]) -> Result<Vec<sql::Taken>, CallError> {
-        let partitions: Vec<(String, u32)> = assigned.iter().map(|(t, p)| (t.to_string(), *p)).collect();
-        self.guest.run(move |instance| Box::pin(async move { instance.take(&partitions).await })).await
+        if !self.topics.are_same().await.map_err(|error| CallError::retry(error.to_string()))? {
+            return Err(CallError::Fenced);
+        }
+        let claim = |(topic, partition): &At| sql::Claim {
+            topic: topic.to_string(),
+            partition: *partition,
+            topic_id: self.topics.id(topic),
+        };
+        let claims: Vec<sql::Claim> = assigned.iter().map(claim).collect();
+        self.guest.run(move |instance| Box::pin(async move { instance.take(&claims).await })).await
     }
 
     async fn start_guest(&mut self) -> Result<(), CallError> {

@@ -3,6 +3,8 @@
 //! Nothing of a call counts before the configuration has been asked about what it rejected; an offset
 //! moves only with, or behind, everything that belongs to the records before it.
 
+use std::time::Instant;
+
 use super::{End, Pump, Trouble};
 use crate::chunk::Chunk;
 use crate::dead_letter::{Body, Letter, Place, Sender};
@@ -11,10 +13,10 @@ use crate::io::IoError;
 use crate::pump::bisect::{self, Case, Next};
 use crate::pump::quarantine::{self, first_follower};
 use crate::pump::transaction::Transaction;
-use crate::route::{Rejected, Routed};
+use crate::route::Rejected;
 use crate::section::Heads;
-use crate::status::{Counts, now_ms};
-use crate::{Kind, Policy};
+use crate::status::Counts;
+use crate::{Kind, Policy, lock};
 
 /// A piece of a chunk that has yet to be done.
 struct Work {
@@ -31,6 +33,7 @@ impl Pump<'_> {
         while let Some(work) = stack.pop() {
             let Some(work) = self.set_apart(&mut stack, work).await? else { continue };
             let work = self.paced(&mut stack, work);
+            let begun = Instant::now();
             let done = match self.ready_guest().await {
                 Ok(()) => self.attempt(&work).await,
                 Err(trouble) => Err(trouble),
@@ -38,15 +41,16 @@ impl Pump<'_> {
             match done {
                 Ok(()) => {
                     self.memory.proven = true;
-                    self.memory.pace.kept(work.chunk.count);
+                    let limit = self.task.spec.limits.call;
+                    lock(&self.task.pace).kept(work.chunk.count, begun.elapsed(), limit);
                     self.task.running();
                     self.step_done(&work.chunk).await?;
                 }
                 Err(Trouble::Broken(broken)) => {
                     self.task.board.restarted();
                     self.shaken = true;
-                    if broken.cause == Cause::Deadline {
-                        self.memory.pace.missed(work.chunk.count);
+                    if matches!(broken.cause, Cause::Deadline | Cause::Waited) {
+                        lock(&self.task.pace).missed(work.chunk.count);
                     }
                     tracing::debug!(plugin = self.task.spec.name, topic = %work.chunk.topic, partition = work.chunk.partition,
                         offset = work.chunk.base_offset, records = work.chunk.count, %broken, "a call broke the guest");
@@ -99,7 +103,7 @@ impl Pump<'_> {
 
     /// As much of it as a call gets done in time.
     fn paced(&self, stack: &mut Vec<Work>, work: Work) -> Work {
-        let split = self.memory.pace.records_max().and_then(|most| work.chunk.split(most));
+        let split = lock(&self.task.pace).records_max().and_then(|most| work.chunk.split(most));
         let Some((now, later)) = split else { return work };
         stack.push(Work { chunk: later, ..work });
         Work { chunk: now, ..work }
@@ -134,6 +138,14 @@ impl Pump<'_> {
             (_, Some((left, right))) => {
                 stack.push(Work { chunk: right, attempts, held: false });
                 stack.push(Work { chunk: left, attempts, held: false });
+                Ok(())
+            }
+            (Next::Poison, _) if self.task.spec.errors.policy == Policy::Retry => {
+                // Something else may change, so that it can be done: the guest, the world, the topic.
+                if let Err(trouble) = self.judge(&work.chunk, &[Rejected { index: 0, reason }]) {
+                    self.outlive(trouble).await?;
+                }
+                stack.push(Work { attempts: 2, ..work });
                 Ok(())
             }
             (Next::Poison, _) => {
@@ -230,8 +242,7 @@ impl Pump<'_> {
         match self.try_commit().await {
             Ok(()) => Ok(()),
             Err(IoError::Refused(reason)) => {
-                let id = self.task.spec.transactional_id(self.task.task);
-                self.transaction = Transaction::new(self.task.log.producer(&id).await?);
+                self.transaction = Transaction::new(self.task.producer().await?);
                 Err(Trouble::Refused(reason))
             }
             Err(other) => Err(other.into()),
@@ -309,6 +320,11 @@ impl Pump<'_> {
     ) -> Result<(), End> {
         loop {
             let done = match self.judge(chunk, rejected) {
+                // It is read again, for it is not the guest that decides.
+                Err(Trouble::Retry { reason, after }) => {
+                    self.commit().await?;
+                    return Err(End::Again { reason, after });
+                }
                 Ok(()) if self.task.info.sql => match self.ready_guest().await {
                     Ok(()) => self.pass_sql(chunk, rejected, 2).await,
                     Err(trouble) => Err(trouble),
@@ -321,7 +337,10 @@ impl Pump<'_> {
             }
         }
         match self.settle(chunk, rejected, 2, bytes).await {
-            Ok(()) => self.step_done(chunk).await,
+            Ok(()) => {
+                self.task.running();
+                self.step_done(chunk).await
+            }
             Err(trouble) => self.outlive(trouble).await,
         }
     }
@@ -334,11 +353,11 @@ impl Pump<'_> {
         attempts: u32,
         bytes: Option<&[u8]>,
     ) -> Result<(), Trouble> {
-        let keeps = matches!(self.task.spec.errors.policy, Policy::DeadLetter | Policy::Quarantine);
+        let keeps = self.task.spec.errors.parks();
         if keeps && !rejected.is_empty() {
             let sender = self.sender().await?.clone();
-            for routed in letters(&sender, chunk, rejected, attempts, bytes) {
-                self.transaction.send(routed).await?;
+            for letter in letters(chunk, rejected, attempts, bytes) {
+                self.transaction.park(&sender, &letter).await?;
             }
         }
         if let Some(quarantine) = &mut self.quarantine {
@@ -358,19 +377,22 @@ impl Pump<'_> {
     pub(super) async fn sender(&mut self) -> Result<&Sender, IoError> {
         let sender = match self.sender.take() {
             Some(sender) => sender,
-            None => self.task.letters().await?,
+            None => {
+                let sender = self.task.letters().await?;
+                self.counted.add(sender.topic.clone(), sender.partitions);
+                sender
+            }
         };
         Ok(self.sender.insert(sender))
     }
 }
 
-fn letters(
-    sender: &Sender,
-    chunk: &Chunk,
-    rejected: &[Rejected],
+fn letters<'a>(
+    chunk: &'a Chunk,
+    rejected: &'a [Rejected],
     attempts: u32,
-    bytes: Option<&[u8]>,
-) -> Vec<Routed> {
+    bytes: Option<&'a [u8]>,
+) -> Vec<Letter<'a>> {
     let place = |offset| Place::Log { topic: &chunk.topic, partition: chunk.partition, offset };
     if let (Some(bytes), Some(first)) = (bytes, rejected.first()) {
         let letter = Letter {
@@ -380,20 +402,19 @@ fn letters(
             attempts,
             timestamp: -1,
         };
-        return vec![sender.pack(&letter, now_ms())];
+        return vec![letter];
     }
     let mut rejected = rejected.iter().peekable();
-    let mut routed = Vec::with_capacity(rejected.len());
+    let mut letters = Vec::with_capacity(rejected.len());
     for (index, head) in Heads::new(&chunk.records, chunk.count).flatten().enumerate() {
         let Some(r) = rejected.next_if(|r| r.index as usize == index) else { continue };
-        let letter = Letter {
+        letters.push(Letter {
             body: Body::Record(head.raw),
             place: place(chunk.base_offset + i64::from(head.offset_delta)),
             reason: &r.reason,
             attempts,
             timestamp: chunk.timestamp(head.timestamp_delta),
-        };
-        routed.push(sender.pack(&letter, now_ms()));
+        });
     }
-    routed
+    letters
 }

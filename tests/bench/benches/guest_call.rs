@@ -1,6 +1,7 @@
-//! What a record costs in a guest: packed in, keep-bitmask out, and the host's own work on both sides.
+//! What a record costs in a guest: packed in, keep-bitmask out, and the host's own work on both sides;
+//! and what the same filter costs natively, in the same run.
 //!
-//! `cargo bench -p flumen-host`; needs `plugins/build` first. The line `ns a record` is the thing.
+//! `cargo bench -p flumen-bench`; needs `plugins/build` first. The lines `ns a record` are the thing.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -10,6 +11,9 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use flumen_host::WasmRef;
 use flumen_host::probe::Probe;
 use flumen_records::{NewRecord, write_record};
+use flumen_sdk::filter;
+use flumen_sdk::testing::{Harness, Record, pack};
+use json_filter::JsonFilter;
 use serde_json::json;
 
 /// Name, plugin, configuration, and the value of the n-th record.
@@ -47,6 +51,33 @@ fn order(i: u32) -> String {
     )
 }
 
+/// The same plugin without wasm between: the ratio to it is what the sandbox costs.
+fn native(criterion: &mut Criterion, counts: &[u32]) -> f64 {
+    let config = json!({ "where": "amount > 100" }).to_string();
+    let mut harness = Harness::<JsonFilter>::new(&config).expect("a configuration");
+    let mut group = criterion.benchmark_group("native");
+    let mut ns = f64::MAX;
+    for &count in counts {
+        let header = |record: Record| record.header("trace", "0123456789");
+        let records: Vec<Record> =
+            (0..count).map(|i| header(Record::value(order(i)).key(format!("key-{i:012}")))).collect();
+        let packed = pack("in", 0, &records);
+        group.throughput(Throughput::Elements(count.into()));
+        let (mut calls, begun) = (0_u64, Instant::now());
+        group.bench_function(BenchmarkId::new("json-filter", count), |bencher| {
+            bencher.iter(|| {
+                calls += 1;
+                filter::run(&mut harness.plugin, &packed.batch()).expect("an answer")
+            });
+        });
+        let took = begun.elapsed().as_nanos() as f64 / (calls as f64 * f64::from(count));
+        println!("json-filter natively, {count} a call: about {took:.0} ns a record");
+        ns = ns.min(took);
+    }
+    group.finish();
+    ns
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut criterion = Criterion::default().configure_from_args();
@@ -55,10 +86,12 @@ fn main() {
         ("filter keeps half", "byte-filter", json!({ "parity": 1 }), plain),
         ("json-filter", "json-filter", json!({ "where": "amount > 100" }), order),
     ];
+    let counts = [16, 256, 4096];
+    let natively = native(&mut criterion, &counts);
     let mut group = criterion.benchmark_group("guest call");
     for (title, name, config, value) in cases {
         let mut probe = runtime.block_on(Probe::new(guest(name), config)).expect("the guest");
-        for count in [16, 256, 4096] {
+        for count in counts {
             let records = section(count, value);
             group.throughput(Throughput::Elements(count.into()));
             let (mut calls, begun) = (0_u64, Instant::now());
@@ -70,6 +103,9 @@ fn main() {
             });
             let ns = begun.elapsed().as_nanos() as f64 / (calls as f64 * f64::from(count));
             println!("{title}, {count} a call: about {ns:.0} ns a record");
+            if name == "json-filter" {
+                println!("{title}, {count} a call: {:.2} times the native filter", ns / natively);
+            }
         }
     }
     group.finish();

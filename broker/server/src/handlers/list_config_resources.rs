@@ -1,0 +1,46 @@
+//! ListConfigResources (74): what has settings: topics, and the broker. Version 0 asks for client metrics
+//! alone, of which there are none.
+
+use flumen_auth::Operation;
+use flumen_protocol::messages::list_config_resources_response::ConfigResource;
+use flumen_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use flumen_protocol::{ErrorCode, message};
+
+use crate::access::Resource;
+use crate::ctx::Ctx;
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
+const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: ListConfigResourcesRequest,
+    version: i16,
+) -> ListConfigResourcesResponse {
+    if let Err(error) = ctx.may(Operation::DescribeConfigs, Resource::Cluster) {
+        return message!(ListConfigResourcesResponse { error_code: error.code() });
+    }
+    let wanted = match (version, &request.resource_types[..]) {
+        (0, _) => &[CLIENT_METRICS][..],
+        (_, []) => &ALL[..],
+        (_, some) => some,
+    };
+    if !wanted.iter().all(|kind| ALL.contains(kind)) {
+        return message!(ListConfigResourcesResponse { error_code: ErrorCode::UnsupportedVersion.code() });
+    }
+    let mut config_resources = Vec::new();
+    let mut add = |resource_type: i8, name: &str| {
+        config_resources.push(message!(ConfigResource { resource_name: name.into(), resource_type }));
+    };
+    if wanted.contains(&TOPIC) {
+        ctx.broker.topics().all().iter().for_each(|topic| add(TOPIC, &topic.name));
+    }
+    for kind in [BROKER, BROKER_LOGGER].into_iter().filter(|kind| wanted.contains(kind)) {
+        add(kind, &ctx.node_id().to_string());
+    }
+    message!(ListConfigResourcesResponse { config_resources })
+}
