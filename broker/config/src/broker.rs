@@ -126,6 +126,10 @@ section! {
         /// Default of a topic's `min.cleanable.dirty.ratio`.
         pub log_cleaner_min_cleanable_ratio: f64 = ["log.cleaner.min.cleanable.ratio", 0.5],
 
+        /// Default of a topic's `flush.messages`. Unset: every acknowledged record is on the disk.
+        pub log_flush_messages: Option<u64> = ["log.flush.interval.messages", null; min 1],
+        /// Default of a topic's `flush.ms`. Unset: every acknowledged record is on the disk.
+        pub log_flush_interval: Option<Millis> = ["log.flush.interval.ms", null; min 0],
         /// How often recovery points are written down; a shorter time makes recovery after a crash shorter.
         pub log_flush_checkpoint_interval: Millis = ["log.flush.offset.checkpoint.interval.ms", "1m"; min 1],
         /// Threads that read partitions at start.
@@ -185,6 +189,8 @@ const TOPIC_DEFAULTS: &[(&str, &str)] = &[
     ("segment.index.bytes", "log.index.size.max.bytes"),
     ("index.interval.bytes", "log.index.interval.bytes"),
     ("file.delete.delay.ms", "log.segment.delete.delay.ms"),
+    ("flush.messages", "log.flush.interval.messages"),
+    ("flush.ms", "log.flush.interval.ms"),
     ("max.message.bytes", "message.max.bytes"),
     ("compression.type", "compression.type"),
     ("message.timestamp.type", "log.message.timestamp.type"),
@@ -245,9 +251,6 @@ fn elsewhere(key: &str) -> Option<String> {
         "node.id" => "the number is \"broker.id\"",
         "log.retention.hours" | "log.retention.minutes" => "write log.retention.ms = \"7d\"",
         "log.roll.hours" => "write log.roll.ms = \"7d\"",
-        "log.flush.interval.messages" | "log.flush.interval.ms" => {
-            "every acknowledged record is on the disk already; leave it out"
-        }
         "default.replication.factor"
         | "offsets.topic.replication.factor"
         | "transaction.state.log.replication.factor"

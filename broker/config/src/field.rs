@@ -152,6 +152,7 @@ macro_rules! integer {
 
 integer!(i32, "number", "expected a whole number");
 integer!(u32, "number", "expected a whole number from 0 on");
+integer!(u64, "number", "expected a whole number from 0 on");
 
 impl Field for NonZeroU32 {
     const TYPE: &'static str = "number";

@@ -36,6 +36,10 @@ section! {
         pub index_interval_bytes: Option<ByteSize> = ["index.interval.bytes", null; min 0],
         /// How long a deleted segment's file stays, for readers that have it open.
         pub file_delete_delay: Option<Millis> = ["file.delete.delay.ms", null; min 0],
+        /// Set, an acknowledgement does not wait for the disk, which is told after so many records. Unset: before each acknowledgement.
+        pub flush_messages: Option<u64> = ["flush.messages", null; min 1],
+        /// Set, an acknowledgement does not wait for the disk, which is told after so long. Unset: before each acknowledgement.
+        pub flush_interval: Option<Millis> = ["flush.ms", null; min 0],
         /// The largest record batch.
         pub max_message_bytes: Option<ByteSize> = ["max.message.bytes", null; min 0],
         /// What batches are stored with; `producer` keeps them as they were sent.
@@ -81,7 +85,6 @@ fn elsewhere(key: &str) -> Option<String> {
         "replication.factor" | "min.insync.replicas" | "unclean.leader.election.enable" => {
             "one broker keeps one copy; leave it out"
         }
-        "flush.messages" | "flush.ms" => "every acknowledged record is on the disk already; leave it out",
         "num.partitions" => "the key is \"partitions\"",
         key if key.ends_with(".partitions") => "a topic whose name has a dot is quoted: [topics.\"a.b\"]",
         _ => return None,

@@ -127,8 +127,13 @@ fn check_time(found: Timestamp, config: &TopicConfig, now: Timestamp) -> Result<
 
 /// Compaction goes by keys: each record of a compacted topic needs one.
 fn check_keys(batch: &Batch) -> Result<(), Invalid> {
-    for record in &batch.records(DECOMPRESSED_MAX)? {
-        check_key(&record?)?;
+    for (n, record) in (0..).zip(&batch.records(DECOMPRESSED_MAX)?) {
+        let record = record?;
+        check_key(&record)?;
+        if record.offset_delta != n {
+            // Compaction would keep the wrong one of two.
+            return Err(Invalid::Record("the records' offset deltas do not count from 0"));
+        }
     }
     Ok(())
 }
@@ -160,6 +165,8 @@ pub struct RollFacts {
     pub first_timestamp: Option<Timestamp>,
     pub index_entries: u64,
     pub time_index_entries: u64,
+    /// From 0 to 1, by chance: how much of `segment.jitter.ms` comes off the segment's age.
+    pub jitter: f64,
 }
 
 /// Whether the batch opens a new segment. Kafka's rules: too large, too old by the records' own time,
@@ -175,12 +182,22 @@ pub fn rolls(
     }
     let length = incoming.total_len() as u64;
     let age = facts.first_timestamp.map_or(0, |first| incoming.max_timestamp.since(first));
-    let age_max = config.segment.0.saturating_sub(config.segment_jitter.0.min(config.segment.0));
+    let age_max = age_max(config, facts.jitter);
     facts.size > config.segment_bytes.saturating_sub(length)
         || age > age_max
         || (facts.index_entries + 1) * 8 > config.segment_index_bytes
         || (facts.time_index_entries + 2) * 12 > config.segment_index_bytes
         || last.since(facts.base) > i64::from(i32::MAX)
+}
+
+/// A record of the active segment is not compacted: on a compacted topic it closes in time for that.
+fn age_max(config: &TopicConfig, jitter: f64) -> i64 {
+    let longest = match config.cleanup_policy.compact {
+        true => config.segment.0.min(config.max_compaction_lag.0),
+        false => config.segment.0,
+    };
+    let jitter_max = config.segment_jitter.0.min(longest);
+    longest - (jitter_max as f64 * jitter.clamp(0.0, 1.0)) as i64
 }
 
 #[cfg(test)]
@@ -235,6 +252,23 @@ mod tests {
         let compact = config(&[("cleanup.policy", "compact")]);
         validate(&batch(Some(b"k"), NOW), &compact, NOW).unwrap();
         assert!(matches!(validate(&batch(None, NOW), &compact, NOW), Err(Invalid::Record(_))));
+    }
+
+    #[test]
+    fn a_compacted_topic_wants_offsets_in_order() {
+        let compact = config(&[("cleanup.policy", "compact")]);
+        let record = NewRecord { timestamp: NOW, key: Some(b"k"), value: Some(b"v"), headers: &[] };
+        for codec in [Compression::None, Compression::Lz4] {
+            let mut builder = BatchBuilder::new(codec);
+            builder.push_at(0, &record);
+            builder.push_at(2, &record);
+            let mut bytes = builder.build().unwrap().to_vec();
+            // Two records, it says, at offsets 0 and 1.
+            bytes[23..27].copy_from_slice(&1_i32.to_be_bytes());
+            flumen_records::seal(&mut bytes);
+            let batch = Batch::parse(bytes.into()).unwrap();
+            assert!(matches!(validate(&batch, &compact, NOW), Err(Invalid::Record(_))), "{codec}");
+        }
     }
 
     #[test]
@@ -299,6 +333,7 @@ mod tests {
             first_timestamp: Some(NOW),
             index_entries: 0,
             time_index_entries: 0,
+            jitter: 0.0,
         };
         let small = config(&[
             ("internal.segment.bytes", "1050"),
@@ -317,5 +352,16 @@ mod tests {
         assert!(rolls(&RollFacts { index_entries: 8, ..fits }, &incoming, Offset(5), &small));
         assert!(rolls(&fits, &incoming, Offset(i64::from(i32::MAX) + 1), &small));
         assert!(!rolls(&RollFacts { size: 0, ..facts }, &incoming, Offset(5), &small), "an empty one never");
+    }
+
+    #[test]
+    fn an_age_is_bounded_by_what_waits_for_compaction_and_varied_by_chance() {
+        let lag = ("max.compaction.lag.ms", "1000");
+        assert_eq!(age_max(&config(&[lag]), 0.0), 604_800_000, "nothing is compacted");
+        assert_eq!(age_max(&config(&[lag, ("cleanup.policy", "compact")]), 0.0), 1000);
+        assert_eq!(age_max(&config(&[lag, ("cleanup.policy", "compact"), ("segment.ms", "10")]), 0.0), 10);
+        let jitter = config(&[("segment.ms", "1000"), ("segment.jitter.ms", "400")]);
+        assert_eq!([0.0, 0.5, 1.0].map(|chance| age_max(&jitter, chance)), [1000, 800, 600]);
+        assert_eq!(age_max(&config(&[("segment.ms", "1000"), ("segment.jitter.ms", "5000")]), 1.0), 0);
     }
 }

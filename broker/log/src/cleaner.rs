@@ -116,7 +116,10 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    pub fn new(mut aborted: Vec<Aborted>) -> Self {
+    /// For a log that is read from `from` on. Those whose markers lie before it are over: nobody would
+    /// end them here, and all that their producers write later would pass for aborted.
+    pub fn new(mut aborted: Vec<Aborted>, from: Offset) -> Self {
+        aborted.retain(|txn| txn.last_offset >= from);
         aborted.sort_unstable_by_key(|txn| std::cmp::Reverse(txn.first_offset));
         Transactions { ahead: aborted, aborted: HashMap::new(), committed: HashSet::new(), met: Vec::new() }
     }
@@ -368,7 +371,7 @@ mod tests {
             now: Timestamp,
         ) -> Log {
             let mut map = OffsetMap::new(1 << 20);
-            let mut transactions = Transactions::new(aborted.to_vec());
+            let mut transactions = Transactions::new(aborted.to_vec(), Offset::ZERO);
             for batch in &self.0 {
                 if transactions.discards(batch).unwrap() || batch.header().is_control() {
                     map.passed(batch.header().next_offset());
@@ -377,7 +380,7 @@ mod tests {
                 }
             }
             let config = TopicConfig::resolve(&Texts::new(), &Texts::new()).unwrap();
-            let transactions = Transactions::new(aborted.to_vec());
+            let transactions = Transactions::new(aborted.to_vec(), Offset::ZERO);
             let mut cleaner = Cleaner { map: &map, transactions, producers, config: &config, now };
             let mut out = Vec::new();
             for batch in &self.0 {

@@ -6,6 +6,7 @@ use flumen_records::{Compression, TimestampType};
 use flumen_types::{ByteSize, Millis};
 use thiserror::Error;
 
+use crate::flush::Flush;
 use crate::keys::{self, KEYS, Key, Kind, Unit};
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -31,6 +32,7 @@ pub struct TopicConfig {
     pub compression: Option<Compression>,
     pub delete_retention: Millis,
     pub file_delete_delay: Millis,
+    pub flush: Flush,
     pub index_interval_bytes: u64,
     pub max_compaction_lag: Millis,
     pub max_message_bytes: usize,
@@ -91,6 +93,7 @@ impl TopicConfig {
             compression: text("compression.type")?.replace("uncompressed", "none").parse().ok(),
             delete_retention: millis("delete.retention.ms")?,
             file_delete_delay: millis("file.delete.delay.ms")?,
+            flush: Flush::new(long("flush.messages")?, millis("flush.ms")?),
             index_interval_bytes: long("index.interval.bytes")? as u64,
             max_compaction_lag: millis("max.compaction.lag.ms")?,
             max_message_bytes: long("max.message.bytes")? as usize,

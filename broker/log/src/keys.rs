@@ -131,7 +131,7 @@ pub const KEYS: &[Key] = &[
             Long,
             "9223372036854775807",
             "log.flush.interval.messages",
-            "Kept for Kafka's tools: every acknowledged record is on the device here",
+            "Acknowledge before the sync, which comes after so many records; unset: sync every append",
         ),
     ),
     number(
@@ -142,7 +142,7 @@ pub const KEYS: &[Key] = &[
             Long,
             "9223372036854775807",
             "log.flush.interval.ms",
-            "Kept for Kafka's tools: every acknowledged record is on the device here",
+            "Acknowledge before the sync, which comes after so long; unset: sync every append",
         ),
     ),
     key(

@@ -13,6 +13,7 @@ pub mod cluster_metadata;
 pub mod compaction;
 pub mod config;
 pub mod epochs;
+pub mod flush;
 pub mod keys;
 pub mod producers;
 pub mod retention;

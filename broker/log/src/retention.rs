@@ -25,8 +25,6 @@ pub struct Plan {
     pub drop: usize,
     /// The active segment is among them: open a new one first.
     pub roll: bool,
-    /// Where the log starts afterwards.
-    pub start: Offset,
 }
 
 /// `segments`: oldest first, the active one last. Nothing at or past `high_watermark` goes.
@@ -42,7 +40,7 @@ pub fn plan(
         Ok(limit) if config.cleanup_policy.delete => total.saturating_sub(limit),
         _ => 0,
     };
-    let mut plan = Plan { start, ..Plan::default() };
+    let mut plan = Plan::default();
     for (i, segment) in segments.iter().enumerate() {
         let active = i + 1 == segments.len();
         if segment.next > high_watermark || (active && segment.size == 0) {
@@ -57,7 +55,6 @@ pub fn plan(
         excess = excess.saturating_sub(segment.size);
         plan.drop = i + 1;
         plan.roll = active;
-        plan.start = plan.start.max(segment.next);
     }
     plan
 }
@@ -87,42 +84,42 @@ mod tests {
             .collect()
     }
 
-    fn planned(pairs: &[(&str, &str)], start: i64, high_watermark: i64) -> (usize, bool, i64) {
+    fn planned(pairs: &[(&str, &str)], start: i64, high_watermark: i64) -> (usize, bool) {
         let texts: Texts = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         let config = TopicConfig::resolve(&texts, &Texts::new()).unwrap();
         let plan = plan(&log(), &config, Offset(start), Offset(high_watermark), NOW);
-        (plan.drop, plan.roll, plan.start.0)
+        (plan.drop, plan.roll)
     }
 
     #[test]
     fn the_old_go_by_their_largest_timestamp() {
-        assert_eq!(planned(&[("retention.ms", "2500")], 0, 40), (2, false, 20));
-        assert_eq!(planned(&[("retention.ms", "10s")], 0, 40), (0, false, 0));
-        assert_eq!(planned(&[("retention.ms", "-1")], 0, 40), (0, false, 0));
+        assert_eq!(planned(&[("retention.ms", "2500")], 0, 40), (2, false));
+        assert_eq!(planned(&[("retention.ms", "10s")], 0, 40), (0, false));
+        assert_eq!(planned(&[("retention.ms", "-1")], 0, 40), (0, false));
     }
 
     #[test]
     fn the_active_segment_can_expire_and_is_rolled_first() {
-        assert_eq!(planned(&[("retention.ms", "10")], 0, 40), (4, true, 40));
+        assert_eq!(planned(&[("retention.ms", "10")], 0, 40), (4, true));
     }
 
     #[test]
     fn size_drops_whole_segments_while_the_excess_covers_them() {
-        assert_eq!(planned(&[("retention.bytes", "200")], 0, 40), (2, false, 20));
-        assert_eq!(planned(&[("retention.bytes", "250")], 0, 40), (1, false, 10));
-        assert_eq!(planned(&[("retention.bytes", "350")], 0, 40), (0, false, 0));
-        assert_eq!(planned(&[("retention.bytes", "0")], 0, 40), (4, true, 40));
+        assert_eq!(planned(&[("retention.bytes", "200")], 0, 40), (2, false));
+        assert_eq!(planned(&[("retention.bytes", "250")], 0, 40), (1, false));
+        assert_eq!(planned(&[("retention.bytes", "350")], 0, 40), (0, false));
+        assert_eq!(planned(&[("retention.bytes", "0")], 0, 40), (4, true));
     }
 
     #[test]
     fn what_lies_below_the_start_goes_even_from_a_compacted_log() {
         let compact = [("cleanup.policy", "compact"), ("retention.ms", "10"), ("retention.bytes", "0")];
-        assert_eq!(planned(&compact, 25, 40), (2, false, 25));
-        assert_eq!(planned(&compact, 0, 40), (0, false, 0));
+        assert_eq!(planned(&compact, 25, 40), (2, false));
+        assert_eq!(planned(&compact, 0, 40), (0, false));
     }
 
     #[test]
     fn nothing_past_the_high_watermark_goes() {
-        assert_eq!(planned(&[("retention.ms", "10")], 0, 25), (2, false, 20));
+        assert_eq!(planned(&[("retention.ms", "10")], 0, 25), (2, false));
     }
 }

@@ -108,17 +108,26 @@ impl Log {
 
     fn built(steps: &[Step]) -> Log {
         let mut log = Log::default();
-        steps.iter().for_each(|step| log.step(step));
-        // Compaction stops before the first open transaction, so here there are none.
-        (0..3).for_each(|producer| log.step(&Step::End { producer, commit: true }));
+        log.go_on(steps);
         log
     }
 
-    /// One pass over the whole log, as the store does it.
+    /// Compaction stops before the first open transaction, so at the end there are none.
+    fn go_on(&mut self, steps: &[Step]) {
+        steps.iter().for_each(|step| self.step(step));
+        (0..3).for_each(|producer| self.step(&Step::End { producer, commit: true }));
+    }
+
+    /// One pass over a log that was never compacted, as the store does it.
     fn clean(&self, now: Timestamp, map_bytes: usize) -> Log {
+        self.clean_from(Offset::ZERO, now, map_bytes).0
+    }
+
+    /// One pass over a log that is clean up to an offset, and up to where it is clean then.
+    fn clean_from(&self, from: Offset, now: Timestamp, map_bytes: usize) -> (Log, Offset) {
         let mut map = OffsetMap::new(map_bytes);
-        let mut transactions = Transactions::new(self.aborted.clone());
-        for batch in &self.batches {
+        let mut transactions = Transactions::new(self.aborted.clone(), from);
+        for batch in self.batches.iter().filter(|batch| batch.header().last_offset() >= from) {
             if transactions.discards(batch).unwrap() || batch.header().is_control() {
                 map.passed(batch.header().next_offset());
             } else if !map.read(batch).unwrap() {
@@ -127,7 +136,7 @@ impl Log {
         }
         let config = TopicConfig::default();
         let producers = self.states.last_records();
-        let transactions = Transactions::new(self.aborted.clone());
+        let transactions = Transactions::new(self.aborted.clone(), Offset::ZERO);
         let mut cleaner = Cleaner { map: &map, transactions, producers: &producers, config: &config, now };
         let mut out = Vec::new();
         for batch in &self.batches {
@@ -140,7 +149,7 @@ impl Log {
         let aborted = cleaner.transactions.take_met();
         let batches: Vec<Batch> = batches(out.into()).collect::<Result<_, _>>().unwrap();
         batches.iter().for_each(|batch| batch.verify_crc().unwrap());
-        Log { batches, states: self.states.clone(), aborted, sequences: HashMap::new() }
+        (Log { batches, states: self.states.clone(), aborted, sequences: self.sequences.clone() }, map.end())
     }
 
     /// Every record that a reader of committed records is given: offset, key, value.
@@ -199,6 +208,24 @@ proptest! {
         prop_assert_eq!(left.len(), log.table().len());
         prop_assert!(left.iter().all(|(_, key, value)| key.is_some() && value.is_some()));
         prop_assert!(cleaned.aborted.is_empty() || cleaned.batches.iter().any(|b| b.header().records_count == 0));
+    }
+
+    #[test]
+    fn a_pass_that_begins_where_the_last_one_ended_finds_the_same_table(
+        first in steps(), then in steps(), small: bool,
+    ) {
+        let mut log = Log::built(&first);
+        let map_bytes = if small { 120 } else { 1 << 20 };
+        let (mut cleaned, mut from) = log.clean_from(Offset::ZERO, Timestamp(5000), map_bytes);
+        // Behind the horizon of a tombstone, what it hid must be gone.
+        for (n, steps) in [&then[..], &[], &[]].into_iter().enumerate() {
+            log.go_on(steps);
+            cleaned.go_on(steps);
+            let now = Timestamp(5000 + n as i64 * 2 * DAY);
+            (cleaned, from) = cleaned.clean_from(from, now, map_bytes);
+            prop_assert_eq!(cleaned.table(), log.table(), "after pass {}", n);
+            prop_assert_eq!(cleaned.end(), log.end());
+        }
     }
 
     #[test]

@@ -56,9 +56,16 @@ fn snappy(section: &[u8], bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(plain))
 }
 
+/// A copy of 64 bytes takes 3: no block unpacks to more than this many times its size.
+const SNAPPY_RATIO_MAX: usize = 22;
+
 /// Appends one raw block; false: it would go past `bytes_max`.
 fn snappy_block(block: &[u8], plain: &mut Vec<u8>, bytes_max: usize) -> io::Result<bool> {
     let length = snap::raw::decompress_len(block)?;
+    // It is only said, and the memory is taken before it is seen to be so.
+    if length > SNAPPY_RATIO_MAX * block.len() + 64 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a snappy block says more than it can hold"));
+    }
     if plain.len().saturating_add(length) > bytes_max {
         return Ok(false);
     }
@@ -150,6 +157,17 @@ mod tests {
             let refused = decompress(codec, section.into(), 1 << 20);
             assert!(matches!(refused, Err(BatchError::TooLarge(_))), "{codec}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn a_snappy_block_that_says_more_than_it_holds_takes_no_memory() {
+        // 1 GiB, it says; and the most that a block really unpacks to.
+        let lie = [0x80, 0x80, 0x80, 0x80, 0x04, 0, b'x'];
+        let refused = decompress(Compression::Snappy, Bytes::copy_from_slice(&lie), 2 << 30);
+        assert!(matches!(refused, Err(BatchError::Decompress { .. })), "{refused:?}");
+        let plain = vec![7; 1 << 20];
+        let dense = snap::raw::Encoder::new().compress_vec(&plain).unwrap();
+        assert_eq!(decompress(Compression::Snappy, dense.into(), 1 << 20).unwrap().len(), 1 << 20);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! them is trusted before the bytes behind it have been seen; a decompressed section is bounded by the
 //! caller. A batch on its way through the broker is one opaque `Bytes` ([`Batch`]).
 //!
-//! Magic 0 and 1 (message sets) are not here: [`BatchError::Magic`] names what was found.
+//! Magic 0 and 1 (message sets) are not here: [`BatchError::Magic`] names what was found, and
+//! [`old_message_format`] tells them from garbage.
 
 mod attributes;
 mod batch;
@@ -13,6 +14,7 @@ mod codec;
 mod control;
 mod error;
 mod header;
+mod old_format;
 mod record;
 pub mod varint;
 
@@ -23,6 +25,7 @@ pub use codec::{compress, decompress};
 pub use control::{ControlRecord, control_batch};
 pub use error::BatchError;
 pub use header::{BatchHeader, HEADER_LEN, MAGIC};
+pub use old_format::{old_message_format, old_message_len};
 pub use record::{Headers, NewRecord, RecordIter, RecordRef, record_len, write_record};
 
 /// CRC-32C (Castagnoli), as the batch header carries it.

@@ -9,6 +9,8 @@
 //! i64 last stable offset when it was written
 //! ```
 
+use std::ops::Range;
+
 use flumen_log::cleaner::Aborted;
 use flumen_log::producers::{Ended, ProducerStates};
 use flumen_types::{Offset, ProducerId};
@@ -90,19 +92,21 @@ impl AbortedIndex {
 
     /// Those whose markers are in a segment are now these.
     pub(crate) fn replace(&mut self, base: Offset, next: Option<Offset>, entries: Vec<Aborted>) {
-        let from = self.0.partition_point(|entry| entry.last_offset < base);
-        let to = next.map_or(self.0.len(), |next| self.0.partition_point(|entry| entry.last_offset < next));
-        self.0.splice(from..to.max(from), entries);
+        self.0.splice(self.range(base, next), entries);
+    }
+
+    /// Those whose markers are in `base..next`.
+    fn range(&self, base: Offset, next: Option<Offset>) -> Range<usize> {
+        let before = |offset: Offset| self.0.partition_point(|entry| entry.last_offset < offset);
+        let from = before(base);
+        from..next.map_or(self.0.len(), before).max(from)
     }
 
     /// The content of the `.txnindex` of a segment; empty if it needs none.
     pub(crate) fn encode(&self, base: Offset, end: Option<Offset>) -> Vec<u8> {
-        let mut out = Vec::new();
-        for entry in
-            self.0.iter().filter(|e| e.last_offset >= base && end.is_none_or(|end| e.last_offset < end))
-        {
-            encode(entry, &mut out);
-        }
+        let range = self.range(base, end);
+        let mut out = Vec::with_capacity(range.len() * ENTRY_BYTES);
+        self.0[range].iter().for_each(|entry| encode(entry, &mut out));
         out
     }
 

@@ -20,6 +20,7 @@ use flumen_log::keys;
 use flumen_records::batches;
 use flumen_types::{Offset, TopicId};
 
+use crate::breakage;
 use crate::catalogue::{Catalogue, TopicRecord};
 use crate::error::{FileError, OpenError};
 use crate::partition_folder;
@@ -36,6 +37,7 @@ pub(crate) fn adopt(dir: &Path) -> Result<Catalogue, OpenError> {
             continue;
         };
         let Some(id) = partition_folder::topic_id(&path)? else { continue };
+        refuse_old_formats(&path)?;
         let known = metadata.as_ref().and_then(|metadata| find(metadata, id));
         if metadata.is_some() && known.is_none() {
             continue;
@@ -141,6 +143,21 @@ fn take(metadata: &mut ClusterMetadata, path: &Path, from: Offset) -> Result<(),
             let error = &error as &dyn std::error::Error;
             tracing::warn!(path = %path.display(), error, "the controller's log ends here; topics and settings are as of then");
             break;
+        }
+    }
+    Ok(())
+}
+
+/// What Kafka wrote before 0.11 is not read here; better said now than to the first reader.
+fn refuse_old_formats(folder: &Path) -> Result<(), OpenError> {
+    for path in list(folder)? {
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let format = fs::File::open(&path)
+                .and_then(|file| breakage::old_format_at(&file, 0, file.metadata()?.len()))
+                .map_err(FileError::at("read", &path))?;
+            if let Some(format) = format {
+                return Err(FileError::at("read", &path)(breakage::old_format(format, 0)).into());
+            }
         }
     }
     Ok(())

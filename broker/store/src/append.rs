@@ -6,9 +6,12 @@
 //! poisoned. A full disk therefore refuses appends only for as long as it is full.
 
 use std::io::IoSlice;
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use flumen_log::config::TopicConfig;
+use flumen_log::flush::Flush;
 use flumen_log::producers::{Ended, Verdict};
 use flumen_records::{Batch, ControlRecord, TimestampType, assign, control_batch};
 use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
@@ -48,11 +51,10 @@ impl Partition {
         let append_time = stamped.then_some(now);
         let mut writer = self.open_writer()?;
         if let Some(duplicate) = self.judge(&writer, &incoming)? {
-            return Ok(Appended { append_time, ..duplicate });
+            return Ok(Appended { append_time: duplicate.append_time.filter(|_| stamped), ..duplicate });
         }
         let appended = self.write(&mut writer, &config, &mut incoming, None)?;
-        drop(writer);
-        self.mark_dirty();
+        self.request_sync(writer, config.flush);
         Ok(Appended { append_time, ..appended })
     }
 
@@ -69,13 +71,20 @@ impl Partition {
         let mut incoming = [Incoming { header: batch.header().clone(), bytes: batch.into_bytes() }];
         let mut writer = self.open_writer()?;
         writer.producers.check_marker(id, epoch, control)?;
-        let appended = self.write(&mut writer, &self.config(), &mut incoming, Some(control))?;
-        drop(writer);
-        self.mark_dirty();
+        let config = self.config();
+        let appended = self.write(&mut writer, &config, &mut incoming, Some(control))?;
+        self.request_sync(writer, config.flush);
         Ok(appended)
     }
 
-    fn open_writer(&self) -> Result<std::sync::MutexGuard<'_, Writer>, AppendError> {
+    /// Behind an append, which ends here.
+    fn request_sync(&self, writer: MutexGuard<'_, Writer>, flush: Flush) {
+        let rolled = !writer.sealed.is_empty();
+        drop(writer);
+        if rolled || flush == Flush::EveryAppend { self.mark_dirty() } else { self.sync_in_time(flush) }
+    }
+
+    fn open_writer(&self) -> Result<MutexGuard<'_, Writer>, AppendError> {
         let writer = self.writer();
         match writer.phase {
             Phase::Open => Ok(writer),
@@ -87,9 +96,9 @@ impl Partition {
     /// `Some` if it is here already.
     fn judge(&self, writer: &Writer, incoming: &[Incoming]) -> Result<Option<Appended>, AppendError> {
         for batch in incoming {
-            if let Verdict::Duplicate { base, last, .. } = writer.producers.check(&batch.header)? {
-                let start = self.marks().start;
-                return Ok(Some(Appended { base, last, append_time: None, start, duplicate: true }));
+            if let Verdict::Duplicate { base, last, timestamp } = writer.producers.check(&batch.header)? {
+                let (append_time, start) = (Some(timestamp), self.marks().start);
+                return Ok(Some(Appended { base, last, append_time, start, duplicate: true }));
             }
         }
         Ok(None)
@@ -114,6 +123,8 @@ impl Partition {
         };
         writer.note_batches(incoming, position, config.index_interval_bytes)?;
         writer.active.extend(size as u64);
+        self.bytes.fetch_add(size as u64, Ordering::Relaxed);
+        self.written.fetch_add(size as u64, Ordering::Relaxed);
         writer.end = end;
         let ended = writer.note_producers(incoming, control);
         if let Some(ended) = ended.filter(|ended| ended.aborted) {
@@ -123,6 +134,10 @@ impl Partition {
             let mut published = self.published();
             let ended = ended.map(|ended| (ended.first_offset, ended.last_offset));
             published.appended(end, writer.producers.first_unstable(), ended);
+            if config.flush != Flush::EveryAppend {
+                published.shown(end);
+                self.shared.events.marks(&self.tp, published.marks());
+            }
             published.marks().start
         };
         Ok(Appended { base, last: end.plus(-1), append_time: None, start, duplicate: false })
@@ -207,6 +222,8 @@ fn put(
     for (head, batch) in heads.iter().zip(incoming.iter()) {
         slices.extend([IoSlice::new(head), IoSlice::new(&batch.bytes[HEAD..])]);
     }
+    let length: usize = incoming.iter().map(|batch| batch.bytes.len()).sum();
+    writer.active.claim(position + length as u64);
     let file = writer.active.file()?;
     let written = write_all_at(disk, &file, &mut slices, position);
     written.map_err(FileError::at("write", &writer.active.path(Part::Log)))?;

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use flumen_types::TopicId;
+use flumen_types::{TopicId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use crate::durable_file;
@@ -88,13 +88,46 @@ impl Catalogue {
         Catalogue { path: dir.join(NAME), ..Catalogue::default() }
     }
 
+    /// A new topic, or one as it is from now on.
+    pub(crate) fn put(&mut self, topic: TopicRecord) {
+        self.topics.insert(topic.name.clone(), topic);
+    }
+
+    pub(crate) fn begin_deletion(&mut self, topic: &TopicRecord) {
+        self.deleting.extend(self.topics.remove(&topic.name));
+    }
+
+    /// Nothing of it is on the disk any more.
+    pub(crate) fn end_deletion(&mut self, topic: &TopicRecord) {
+        self.deleting.retain(|deleted| deleted.id != topic.id);
+    }
+
+    /// Whether a topic of it has this partition.
+    pub(crate) fn has(&self, tp: &TopicPartition) -> bool {
+        self.topics.get(&*tp.topic).is_some_and(|topic| (0..topic.partitions).contains(&tp.partition.0))
+    }
+
     /// Whether there is no file yet.
     pub(crate) fn is_unsaved(&self) -> bool {
         !self.path.exists()
     }
 
+    /// Makes a change that is durable when this returns; if it cannot be saved, nothing has changed.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Catalogue)) -> Result<(), FileError> {
+        let mut changed = self.clone();
+        change(&mut changed);
+        if let Err(error) = changed.save() {
+            // It may have been written and only not synced: a refused change must not come true at the
+            // next start. If this fails too, the file is as likely the old one.
+            let _ = self.save();
+            return Err(error);
+        }
+        *self = changed;
+        Ok(())
+    }
+
     /// Durable when this returns.
-    pub(crate) fn save(&self) -> Result<(), FileError> {
+    fn save(&self) -> Result<(), FileError> {
         let document = Document {
             version: VERSION,
             topics: self.topics.values().cloned().collect(),

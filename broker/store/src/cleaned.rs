@@ -1,4 +1,6 @@
-//! A compacted segment while it is written: `X.log.cleaned` and what goes with it.
+//! A compacted segment while it is written: `X.log.cleaned` and what goes with it, then `X.log.swap`.
+//!
+//! Invariants: what is given up on the way leaves no file behind.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,8 +12,8 @@ use flumen_records::Batch;
 use flumen_types::Offset;
 
 use crate::aborted::AbortedIndex;
-use crate::durable_file::write_synced;
-use crate::error::FileError;
+use crate::durable_file::{self, sync_dir, write_synced};
+use crate::error::{FileError, SYNC, chain};
 use crate::folder::{CLEANED, SWAP};
 use crate::segment::Part;
 use crate::segment_index::SegmentIndex;
@@ -25,9 +27,12 @@ pub(crate) struct Cleaned {
     index_interval_bytes: u64,
 }
 
-/// Whole on the disk, under its `.swap` names.
+/// Whole on the disk, under its `.swap` names, until it is installed or dropped.
 pub(crate) struct Swap {
+    dir: Arc<Path>,
+    base: Offset,
     pub(crate) size: u64,
+    kept: bool,
 }
 
 const BUFFER: usize = 1 << 20;
@@ -67,7 +72,7 @@ impl Cleaned {
         self.drain()?;
         let base = self.index.base();
         let cleaned = |part: Part| part.path(&self.dir, base, CLEANED);
-        self.file.sync_all().map_err(FileError::at("sync", &cleaned(Part::Log)))?;
+        self.file.sync_all().map_err(FileError::at(SYNC, &cleaned(Part::Log)))?;
         self.index.seal();
         write_synced(&cleaned(Part::Index), &self.index.encode_offsets())?;
         write_synced(&cleaned(Part::TimeIndex), &self.index.encode_times())?;
@@ -78,11 +83,45 @@ impl Cleaned {
             parts.push(Part::TxnIndex);
         }
         parts.push(Part::Log);
+        let swap = Swap { dir: self.dir.clone(), base, size: self.size, kept: false };
         for part in parts {
             let path = cleaned(part);
             let renamed = fs::rename(&path, part.path(&self.dir, base, SWAP));
             renamed.map_err(FileError::at("rename", &path))?;
         }
-        Ok(Swap { size: self.size })
+        sync_dir(&self.dir)?;
+        Ok(swap)
+    }
+}
+
+impl Drop for Cleaned {
+    /// Whatever was not renamed is of no use, and may be what fills the disk.
+    fn drop(&mut self) {
+        remove_all(&self.dir, self.index.base(), CLEANED);
+    }
+}
+
+impl Swap {
+    /// It is installed, or is for the next open to install.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Swap {
+    /// A swap that stays behind would be installed by an open to come, over whatever is there by then.
+    fn drop(&mut self) {
+        if !self.kept {
+            remove_all(&self.dir, self.base, SWAP);
+        }
+    }
+}
+
+/// The `.log` first: without it the others say nothing.
+fn remove_all(dir: &Path, base: Offset, suffix: &str) {
+    for part in Part::LOG_LAST.into_iter().rev() {
+        if let Err(error) = durable_file::remove(&part.path(dir, base, suffix)) {
+            tracing::warn!(error = %chain(&error), "a file of a compaction that was given up stays behind");
+        }
     }
 }

@@ -13,25 +13,25 @@
 //! active segment, is touched. A reader that holds an old segment keeps its file open and reads on in
 //! it. One pass at a time on a partition (`upkeep`).
 
-use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use flumen_log::cleaner::{Aborted, Cleaner, LastOfProducer, OffsetMap, Outcome, Transactions};
+use flumen_log::cleaner::{Aborted, Cleaner, OffsetMap, Outcome, Transactions};
 use flumen_log::compaction::{self, Dirt};
 use flumen_log::config::TopicConfig;
 use flumen_log::retention::SegmentFacts;
 use flumen_records::{Batch, BatchError, BatchHeader};
-use flumen_types::{Offset, ProducerId, Timestamp};
+use flumen_types::{Offset, Timestamp};
 
 use crate::cleaned::Cleaned;
 use crate::durable_file::sync_dir;
-use crate::error::{CompactError, FileError};
+use crate::error::{CompactError, FileError, ReadError};
 use crate::folder::SWAP;
 use crate::locks::{lock, read, write};
 use crate::lookup::broken;
 use crate::partition::Partition;
-use crate::scan::Scan;
 use crate::segment::{DELETED, Part, Segment};
 
 type Sealed = (Arc<Segment>, SegmentFacts);
@@ -48,16 +48,39 @@ impl Partition {
             return Ok(false);
         }
         let mut segments = self.facts()?;
-        // Until the flusher has saved a sealed segment, it counts as the active one.
-        let sealed = segments.iter().take_while(|(segment, _)| !segment.is_live()).count();
+        // Until the flusher has saved a sealed segment, it counts as the active one. So does a damaged
+        // one: rewritten without what is lost, it would look whole.
+        let movable = |segment: &Segment| !segment.is_live() && segment.damage().is_empty();
+        let sealed = segments.iter().take_while(|(segment, _)| movable(segment)).count();
         segments.truncate(sealed + 1);
         let dirt = self.dirt(&segments, &config, now)?;
         if !dirt.due(&config) {
             return Ok(false);
         }
         segments.truncate(sealed);
-        self.pass(&segments, dirt, &config, now)?;
-        Ok(true)
+        match self.pass(&segments, dirt, &config, now) {
+            Err(CompactError::Stopped) => Ok(false),
+            Err(error) => {
+                self.condemn_compacted(&segments, &error)?;
+                Err(error)
+            }
+            passed => passed.map(|()| true),
+        }
+    }
+
+    /// A batch that a pass could not read is not met by the next.
+    fn condemn_compacted(&self, segments: &[Sealed], error: &CompactError) -> Result<(), FileError> {
+        let (CompactError::Batch { path, position, .. }
+        | CompactError::Read(ReadError::Corrupt { path, position, .. })) = error
+        else {
+            return Ok(());
+        };
+        match segments.iter().find(|(segment, _)| segment.path(Part::Log) == *path) {
+            Some((segment, facts)) => {
+                self.condemn(segment, *position, segment.base(), Some(facts.next)).map(|_| ())
+            }
+            None => Ok(()),
+        }
     }
 
     fn dirt(&self, segments: &[Sealed], config: &TopicConfig, now: Timestamp) -> Result<Dirt, CompactError> {
@@ -85,8 +108,8 @@ impl Partition {
         let map = self.map_keys(segments, dirt, &aborted)?;
         let reached = segments.partition_point(|(segment, _)| segment.base() < map.end());
         let segments = &segments[..reached];
-        let producers = self.last_of_producers();
-        let transactions = Transactions::new(aborted);
+        let producers = self.writer().producers.last_records();
+        let transactions = Transactions::new(aborted, Offset::ZERO);
         let mut cleaner = Cleaner { map: &map, transactions, producers: &producers, config, now };
         let facts: Vec<SegmentFacts> = segments.iter().map(|(_, facts)| *facts).collect();
         let before: u64 = facts.iter().map(|facts| facts.size).sum();
@@ -110,13 +133,14 @@ impl Partition {
         aborted: &[Aborted],
     ) -> Result<OffsetMap, CompactError> {
         let mut map = OffsetMap::new(self.shared.options.compaction_buffer.as_usize());
-        let mut transactions = Transactions::new(aborted.to_vec());
+        let mut transactions = Transactions::new(aborted.to_vec(), dirt.from);
         for (segment, _) in segments.iter().filter(|(_, facts)| facts.next > dirt.from) {
             let file = segment.file()?;
             let size = segment.size();
             let Some(position) = segment.locate(&file, size, dirt.from)? else { continue };
-            let mut scan = Scan::new(&file, position, size);
+            let mut scan = segment.scan(&file, position);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+                self.go_on()?;
                 let header = batch.header();
                 if header.base_offset >= dirt.to {
                     return Ok(map);
@@ -132,13 +156,10 @@ impl Partition {
         Ok(map)
     }
 
-    fn last_of_producers(&self) -> HashMap<ProducerId, LastOfProducer> {
-        let writer = self.writer();
-        let last = |offset: Offset| (offset.0 >= 0).then_some(offset);
-        let facts = writer.producers.iter().map(|(id, state)| {
-            (id, LastOfProducer { last_data_offset: last(state.last_offset()), epoch: state.epoch })
-        });
-        facts.collect()
+    /// A pass takes long; whoever stops the store or deletes the topic does not wait for its end.
+    fn go_on(&self) -> Result<(), CompactError> {
+        let stopped = self.shared.stopping.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed);
+        if stopped { Err(CompactError::Stopped) } else { Ok(()) }
     }
 
     /// Step 1.
@@ -146,8 +167,9 @@ impl Partition {
         let mut cleaned = Cleaned::create(&self.dir, old[0].base(), cleaner.config.index_interval_bytes)?;
         for segment in old {
             let file = segment.file()?;
-            let mut scan = Scan::new(&file, 0, segment.size());
+            let mut scan = segment.scan(&file, 0);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+                self.go_on()?;
                 match cleaner.clean(&batch).map_err(|e| damaged(segment, position, e))? {
                     Outcome::Keep => cleaned.push(&batch)?,
                     Outcome::Rewrite(bytes) => {
@@ -173,51 +195,91 @@ impl Partition {
         let next =
             self.segments_now().into_iter().map(|s| s.base()).find(|next| *next > old[old.len() - 1].base());
         met.sort_unstable_by_key(|txn| txn.last_offset);
-        let index = cleaned.finish(&met)?;
-        sync_dir(&self.dir)?;
+        let swap = cleaned.finish(&met)?;
         for segment in old {
             segment.pin()?;
         }
-        let mut doomed = Vec::new();
-        for segment in old {
-            for part in Part::ALL {
-                let to = part.path(&self.dir, segment.base(), DELETED);
-                if rename(&segment.path(part), &to)? {
-                    doomed.push(to);
-                }
+        let mut renames = Renames::default();
+        if let Err(error) = self.install(old, base, &mut renames) {
+            if renames.undo() {
+                old.iter().for_each(|segment| segment.unpin());
+            } else {
+                // Half-way: the old ones are read on by those who hold them, the next open finishes it.
+                swap.keep();
             }
+            return Err(error.into());
         }
-        for part in [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log] {
-            rename(&part.path(&self.dir, base, SWAP), &part.path(&self.dir, base, ""))?;
-        }
-        let new = Segment::existing(&self.dir, base, index.size, &self.shared.open_files);
+        let size = swap.size;
+        let new = Segment::existing(&self.dir, base, size, &self.shared.open_files);
+        new.note_verified(0, size);
+        swap.keep();
         {
             let mut segments = write(&self.segments);
             segments.retain(|base, _| !old.iter().any(|segment| segment.base() == *base));
             segments.insert(base, new);
         }
+        self.count_replaced(old, size);
         write(&self.aborted).replace(base, next, met);
         sync_dir(&self.dir)?;
+        let doomed = renames.0.into_iter().map(|(_, to)| to);
+        let doomed = doomed.filter(|path| path.as_os_str().as_encoded_bytes().ends_with(DELETED.as_bytes()));
         self.shared.reaper.doom(doomed, config.file_delete_delay.duration());
+        Ok(())
+    }
+
+    /// Steps 3 and 4.
+    fn install(&self, old: &[Arc<Segment>], base: Offset, renames: &mut Renames) -> Result<(), FileError> {
+        for segment in old {
+            for part in Part::LOG_LAST {
+                renames.rename(segment.path(part), part.path(&self.dir, segment.base(), DELETED))?;
+            }
+        }
+        for part in Part::LOG_LAST {
+            renames.rename(part.path(&self.dir, base, SWAP), part.path(&self.dir, base, ""))?;
+        }
         Ok(())
     }
 }
 
-/// False if there is no such file.
-fn rename(from: &std::path::Path, to: &std::path::Path) -> Result<bool, FileError> {
-    match fs::rename(from, to) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(FileError::at("rename", from)(error)),
+/// Renames that are made as one, or taken back.
+#[derive(Default)]
+struct Renames(Vec<(PathBuf, PathBuf)>);
+
+impl Renames {
+    /// A file that is not there needs no other name.
+    fn rename(&mut self, from: PathBuf, to: PathBuf) -> Result<(), FileError> {
+        match fs::rename(&from, &to) {
+            Ok(()) => {
+                self.0.push((from, to));
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(FileError::at("rename", &from)(error)),
+        }
+    }
+
+    /// False if that is not possible either.
+    fn undo(&mut self) -> bool {
+        while let Some((from, to)) = self.0.pop() {
+            if let Err(error) = fs::rename(&to, &from) {
+                tracing::error!(file = %to.display(), %error, "a compaction that failed cannot be taken back; the next start carries it through");
+                return false;
+            }
+        }
+        true
     }
 }
 
 /// That of the batch that holds an offset, or the next behind it.
 fn first_header(segment: &Segment, offset: Offset) -> Result<Option<BatchHeader>, CompactError> {
     let file = segment.file()?;
-    let Some(position) = segment.locate(&file, segment.size(), offset)? else { return Ok(None) };
-    let batch = Scan::new(&file, position, segment.size()).next_batch().map_err(|e| broken(segment, e))?;
-    Ok(batch.map(|(_, batch)| batch.header().clone()))
+    let mut scan = segment.scan(&file, segment.begin_at(&file, offset)?);
+    while let Some((_, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+        if batch.header().last_offset() >= offset {
+            return Ok(Some(batch.header().clone()));
+        }
+    }
+    Ok(None)
 }
 
 fn damaged(segment: &Segment, position: u64, source: BatchError) -> CompactError {

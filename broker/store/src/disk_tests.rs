@@ -5,8 +5,9 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use flumen_types::{Offset, TopicId, TopicPartition};
+use flumen_types::{ByteSize, Offset, TopicId, TopicPartition};
 
+use crate::open_files::Closable;
 use crate::testing::*;
 use crate::{AppendError, Bound, Disk, Events, Marks, Options, Origin, RealDisk, Store};
 
@@ -169,5 +170,109 @@ fn more_segments_than_files_may_be_open() {
         wait_durable(&t);
         assert_eq!(read_all(&t).len(), 100);
         assert!(store.shared.open_files.count() <= 4);
+        let in_memory = t.segments_now().iter().filter(|segment| segment.has_index_in_memory()).count();
+        assert_eq!(in_memory, 1, "the active one's");
     }
+}
+
+#[test]
+fn only_the_hot_end_stays_in_the_page_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let window = 16 << 20;
+    let options = Options { cache_hot_window: Some(ByteSize(window)), ..Options::new(dir.path()) };
+    let store = Store::open(options, Arc::new(())).unwrap();
+    let configs = [("segment.bytes".to_string(), "5MiB".to_string())].into();
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    let batch = plain(&"x".repeat(1_000_000));
+    for _ in 0..64 {
+        t.append(batch.clone(), Origin::Client, NOW).unwrap();
+        wait_durable(&t);
+    }
+    wait_until("the flusher has told the page cache", || {
+        let segments = t.segments_now();
+        let dropped: u64 = segments.iter().map(|segment| segment.dropped.load(Ordering::SeqCst)).sum();
+        // Steps of 8 MiB, of a segment that is not whole in it, and of appends.
+        t.size_bytes() - dropped <= window as u64 + (8 << 20) + (5 << 20)
+    });
+}
+
+#[test]
+fn a_recovery_syncs_what_it_does_not_trust_before_it_reads_it() {
+    for partitions in [1, 20] {
+        let Setup { dir, disk, store, .. } = setup(partitions);
+        let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+        t.append(plain("x"), Origin::Client, NOW).unwrap();
+        wait_durable(&t);
+        drop((t, store));
+        // What a disk has that fails now is not known: that is no day to go on from the page cache.
+        let torn = dir.path().join("t-0/00000000000000000000.log");
+        let mut content = std::fs::read(&torn).unwrap();
+        content.extend_from_slice(b"torn");
+        std::fs::write(&torn, &content).unwrap();
+        disk.broken.store(true, Ordering::SeqCst);
+        let options = Options { disk: disk.clone(), ..Options::new(dir.path()) };
+        assert!(Store::open(options.clone(), Arc::new(())).is_err());
+        assert_eq!(std::fs::read(&torn).unwrap(), content, "nothing was read, nothing cut off");
+        disk.broken.store(false, Ordering::SeqCst);
+        Store::open(options, Arc::new(())).unwrap();
+        assert_ne!(std::fs::read(&torn).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_file_stays_open_until_its_bytes_are_synced() {
+    let Setup { dir: _dir, disk, store, .. } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    t.append(plain("x"), Origin::Client, NOW).unwrap();
+    wait_durable(&t);
+    let active = t.segments_now().pop().unwrap();
+    assert!(active.close());
+    disk.broken.store(true, Ordering::SeqCst);
+    t.append(plain("y"), Origin::Client, NOW).unwrap();
+    wait_until("its sync has failed", || t.marks().failed);
+    assert!(!active.close(), "who opened it anew would be told of no failure");
+}
+
+#[test]
+fn a_topic_that_asks_for_less_is_synced_behind() {
+    let Setup { dir: _dir, disk, store, .. } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    let set = |key: &str, value: &str| {
+        let configs = [(key, value), ("retention.ms", "-1")].map(|(k, v)| (k.to_string(), v.to_string()));
+        store.set_topic_configs("t", configs.into()).unwrap();
+    };
+    let append = || {
+        let appended = t.append(plain("x"), Origin::Client, NOW).unwrap();
+        // Acknowledged and read at once.
+        assert_eq!(t.marks().high_watermark, appended.last.next());
+        assert!(t.read(appended.base, 100, Bound::LastStable, true).unwrap().next == appended.last.next());
+    };
+    set("flush.messages", "10");
+    for _ in 0..9 {
+        append();
+    }
+    assert_eq!((t.durable(), disk.syncs.load(Ordering::SeqCst)), (Offset(0), 0));
+    assert!(!t.wait_durable(Offset(9), std::time::Duration::from_millis(50)));
+    append();
+    wait_until("ten are synced", || t.durable() == Offset(10));
+    assert_eq!(disk.syncs.load(Ordering::SeqCst), 1);
+    set("flush.ms", "100");
+    let began = std::time::Instant::now();
+    append();
+    append();
+    wait_until("their time has come", || t.durable() == Offset(12));
+    assert!(began.elapsed() >= std::time::Duration::from_millis(90));
+    // A trim, a stop and the setting's end do not leave it unsynced.
+    set("flush.ms", "1d");
+    append();
+    assert_eq!(t.trim(Offset(13)).unwrap(), Offset(13));
+    assert_eq!(t.durable(), Offset(13));
+    append();
+    set("flush.messages", "1");
+    wait_until("it is synced again", || t.durable() == Offset(14));
+    set("flush.ms", "9223372036854775806");
+    append();
+    store.close().unwrap();
+    assert_eq!(t.durable(), Offset(15));
 }

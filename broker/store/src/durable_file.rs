@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::error::FileError;
+use crate::error::{FileError, SYNC};
 
 /// Replaces `path` with `content`, durable when this returns.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
@@ -44,7 +44,16 @@ pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<(), FileError>
 
 fn write_all_synced(mut file: File, path: &Path, content: &[u8]) -> Result<(), FileError> {
     file.write_all(content).map_err(FileError::at("write", path))?;
-    file.sync_all().map_err(FileError::at("sync", path))
+    file.sync_all().map_err(FileError::at(SYNC, path))
+}
+
+/// Makes the content of a file that may not be there durable.
+pub(crate) fn sync_if_there(path: &Path) -> Result<(), FileError> {
+    match File::open(path) {
+        Ok(file) => file.sync_data().map_err(FileError::at(SYNC, path)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FileError::at("open", path)(error)),
+    }
 }
 
 /// The content, or `None` when there is no such file.
@@ -65,10 +74,24 @@ pub(crate) fn remove(path: &Path) -> Result<bool, FileError> {
     }
 }
 
+/// Makes a folder and those that it is in, unless they are there; durable when this returns.
+pub(crate) fn create_dirs(dir: &Path) -> Result<(), FileError> {
+    let missing = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).count();
+    fs::create_dir_all(dir).map_err(FileError::at("create", dir))?;
+    for made in dir.ancestors().take(missing) {
+        match made.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new("."))?,
+            Some(parent) => sync_dir(parent)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// Makes the names in a folder durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), FileError> {
     let folder = File::open(dir).map_err(FileError::at("open", dir))?;
-    folder.sync_all().map_err(FileError::at("sync", dir))
+    folder.sync_all().map_err(FileError::at(SYNC, dir))
 }
 
 fn beside(path: &Path) -> std::path::PathBuf {

@@ -4,6 +4,7 @@
 //! [`AppendError`] and [`ReadError`] have a variant for each answer that Kafka has a code for.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flumen_log::append::Invalid;
@@ -21,6 +22,9 @@ pub struct FileError {
     pub source: io::Error,
 }
 
+/// The deed that is never tried again.
+pub(crate) const SYNC: &str = "sync";
+
 impl FileError {
     /// For `map_err`: names the deed and the file.
     pub(crate) fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
@@ -31,6 +35,15 @@ impl FileError {
     /// Whether the disk (or the quota) has no room; that passes when room is made.
     pub fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether it is the want of something (room, descriptors, memory) that comes back, so that the
+    /// deed can be tried again. A failed sync never can: the kernel may have dropped what it covered.
+    pub fn is_passing(&self) -> bool {
+        let out_of = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+        let scarce = self.source.raw_os_error().is_some_and(|code| out_of.contains(&code))
+            || self.source.kind() == io::ErrorKind::OutOfMemory;
+        self.doing != SYNC && (self.is_full() || scarce)
     }
 }
 
@@ -134,6 +147,8 @@ pub enum TrimError {
 /// Why a compaction pass ended early. What it had swapped by then stays.
 #[derive(Debug, Error)]
 pub(crate) enum CompactError {
+    #[error("the partition is closed")]
+    Stopped,
     #[error("the batch at {} byte {position} cannot be read", path.display())]
     Batch { path: PathBuf, position: u64, source: BatchError },
     #[error(transparent)]
@@ -149,11 +164,17 @@ pub enum ReadError {
     #[error("offset {offset} is outside of {start}..={end}")]
     OutOfRange { offset: Offset, start: Offset, end: Offset },
     /// CORRUPT_MESSAGE
-    #[error("the log is damaged at {} byte {position}", path.display())]
-    Corrupt { path: PathBuf, position: u64 },
+    #[error("the log is damaged at {} byte {position}{}", path.display(), said_offsets(offsets))]
+    Corrupt { path: PathBuf, position: u64, offsets: Option<Range<Offset>> },
     /// KAFKA_STORAGE_ERROR
     #[error(transparent)]
     Storage(#[from] FileError),
+}
+
+fn said_offsets(offsets: &Option<Range<Offset>>) -> String {
+    offsets.as_ref().map_or_else(String::new, |lost| {
+        format!(": offsets {} to {} are lost; read on from {}", lost.start, lost.end.plus(-1), lost.end)
+    })
 }
 
 impl From<Invalid> for AppendError {
@@ -182,4 +203,16 @@ impl From<ProducerError> for AppendError {
             }
         }
     }
+}
+
+/// An error with its causes, for a line in the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

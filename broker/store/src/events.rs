@@ -21,7 +21,8 @@ pub trait Events: Send + Sync + 'static {
 pub struct Marks {
     /// The first offset that can be read.
     pub start: Offset,
-    /// The durable end: a sync has covered everything below.
+    /// The durable end: a sync has covered everything below. (On a topic with `flush.messages` or
+    /// `flush.ms`: the end.)
     pub high_watermark: Offset,
     /// No open transaction reaches below this.
     pub last_stable: Offset,

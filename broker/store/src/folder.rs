@@ -25,6 +25,8 @@ pub(crate) struct Folder {
     pub(crate) snapshots: Vec<Offset>,
     /// Bases of the segments with a `.txnindex`.
     pub(crate) aborted: Vec<Offset>,
+    /// Bases of the segments with a `.quarantine`.
+    pub(crate) quarantined: Vec<Offset>,
     /// Waiting to be unlinked.
     pub(crate) doomed: Vec<PathBuf>,
 }
@@ -34,7 +36,7 @@ impl Folder {
     pub(crate) fn open(dir: &Path) -> Result<Folder, FileError> {
         finish_swaps(dir)?;
         let mut folder = Folder::default();
-        let mut strays = Vec::new();
+        let mut others = Vec::new();
         for entry in names(dir)? {
             let path = dir.join(&entry);
             match Name::parse(&entry) {
@@ -42,8 +44,7 @@ impl Folder {
                     let meta = fs::metadata(&path).map_err(FileError::at("look at", &path))?;
                     folder.segments.push((base, meta.len()));
                 }
-                Name::Part(Part::TxnIndex, base) => folder.aborted.push(base),
-                Name::Part(_, base) => strays.push((base, path)),
+                Name::Part(part, base) => others.push((part, base, path)),
                 Name::Snapshot(offset) => folder.snapshots.push(offset),
                 Name::Doomed => folder.doomed.push(path),
                 Name::Unfinished => {
@@ -54,11 +55,17 @@ impl Folder {
         }
         folder.segments.sort_unstable();
         folder.snapshots.sort_unstable();
-        folder.aborted.sort_unstable();
-        let known = |base: &Offset| folder.segments.binary_search_by_key(base, |(base, _)| *base).is_ok();
-        for (_, path) in strays.iter().filter(|(base, _)| !known(base)) {
-            durable_file::remove(path)?;
+        for (part, base, path) in others {
+            if folder.segments.binary_search_by_key(&base, |(base, _)| *base).is_err() {
+                // Of a segment that is gone.
+                durable_file::remove(&path)?;
+            } else if part == Part::TxnIndex {
+                folder.aborted.push(base);
+            } else if part == Part::Quarantine {
+                folder.quarantined.push(base);
+            }
         }
+        folder.aborted.sort_unstable();
         Ok(folder)
     }
 }
@@ -85,7 +92,7 @@ impl Name {
         if extension == "snapshot" {
             return Name::Snapshot(base);
         }
-        match Part::ALL.into_iter().find(|part| part.extension() == extension) {
+        match Part::LOG_LAST.into_iter().find(|part| part.extension() == extension) {
             Some(part) => Name::Part(part, base),
             None => Name::Other,
         }
@@ -117,10 +124,14 @@ fn finish_swaps(dir: &Path) -> Result<(), FileError> {
     logs.sort_unstable();
     let swaps: Vec<Offset> = names.iter().filter_map(|name| base_of(name, ".log.swap")).collect();
     for base in &swaps {
+        if is_stale(dir, &logs, *base)? {
+            continue;
+        }
         let end = end_of(&Part::Log.path(dir, *base, SWAP), *base)?;
         // The segment that begins where the swap ends is not of the run.
         for old in logs.iter().filter(|old| (*base..end.max(base.next())).contains(old)) {
-            for part in Part::ALL {
+            // The `.log` last: it is what brings a crash in between back here for the others.
+            for part in Part::LOG_LAST {
                 let path = part.path(dir, *old, "");
                 let renamed = fs::rename(&path, part.path(dir, *old, DELETED));
                 match renamed {
@@ -132,7 +143,7 @@ fn finish_swaps(dir: &Path) -> Result<(), FileError> {
             }
         }
         // The `.log` last: until then the next open begins here again.
-        for part in [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log] {
+        for part in Part::LOG_LAST {
             let path = part.path(dir, *base, SWAP);
             match fs::rename(&path, part.path(dir, *base, "")) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -143,6 +154,17 @@ fn finish_swaps(dir: &Path) -> Result<(), FileError> {
         }
     }
     if swaps.is_empty() { Ok(()) } else { sync_dir(dir) }
+}
+
+/// Whether the segment before it reaches into the swap: then it was left behind by a compaction that was
+/// given up, and what it was made of is in another segment by now. It goes with what is unfinished.
+fn is_stale(dir: &Path, logs: &[Offset], base: Offset) -> Result<bool, FileError> {
+    let Some(before) = logs.iter().rev().find(|log| **log < base) else { return Ok(false) };
+    let stale = end_of(&Part::Log.path(dir, *before, ""), *before)? > base;
+    if stale {
+        tracing::warn!(dir = %dir.display(), %base, "removing a compacted segment whose place is taken");
+    }
+    Ok(stale)
 }
 
 /// The offset behind the last batch of a file.
@@ -186,6 +208,7 @@ mod tests {
                 "00000000000000000000.txnindex",
                 "00000000000000000100.snapshot",
                 "00000000000000000200.index",
+                "00000000000000000200.txnindex",
                 "00000000000000000000.log.cleaned",
                 "00000000000000000300.log.deleted",
                 "leader-epoch-checkpoint.tmp",

@@ -9,20 +9,24 @@
 //!   orders-0/
 //!     00000000000000000000.log .index .timeindex [.txnindex]    one segment
 //!     00000000000000004711.snapshot                             producers, at a segment's base
+//!     [00000000000000000000.quarantine] [....log.cut-8192]      what is damaged, what a crash tore
 //!     leader-epoch-checkpoint  partition.metadata
 //! ```
 //!
-//! Invariants: what `high_watermark` covers survives a power cut; nobody reads past it but by
-//! [`Bound::LogEnd`]. Kafka's own tools read every file. No tokio.
+//! Invariants: what `high_watermark` covers survives a power cut (unless the topic asks for less, see
+//! `flumen_log::flush`); nobody reads past it but by [`Bound::LogEnd`]. Kafka's own tools read every file. No tokio.
 
 mod aborted;
 mod adopt;
 mod append;
+mod breakage;
 mod buffers;
 mod catalogue;
 mod checkpoints;
 mod cleaned;
 mod compact;
+mod condemn;
+mod damage;
 mod dir_lock;
 mod disk;
 pub mod durable_file;
@@ -30,8 +34,10 @@ mod error;
 mod events;
 mod flusher;
 mod folder;
+mod gaps;
 mod hand_over;
 mod incoming;
+mod index_file;
 mod load;
 mod locks;
 mod lookup;
@@ -45,17 +51,22 @@ mod published;
 mod read;
 mod reaper;
 mod recent_reads;
+mod recover;
 mod retention;
 mod roll;
 mod scan;
 mod segment;
 mod segment_index;
+mod segment_indexes;
 mod segment_read;
+mod set_aside;
 mod starts;
 mod store;
+mod sweep;
 mod sync;
 mod topics;
 mod trim;
+mod verified;
 
 pub use append::Appended;
 pub use catalogue::{TopicRecord, is_name as is_topic_name};
@@ -75,6 +86,8 @@ pub use store::Store;
 mod disk_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod recover_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -1,13 +1,11 @@
 //! Brings a partition back from its folder: at once after a clean stop, by recovery after a crash.
 //!
-//! Recovery reads every batch from the segment that holds the recovery point on, checks its CRC and
-//! its place in the order of offsets, and cuts the log at the first that fails: what lies behind was
-//! never acknowledged. On the way it rebuilds the indexes, the aborted transactions and, from the
-//! newest snapshot on, the state of the producers.
+//! Here is what both have in common, and the way after a clean stop; `recover.rs` has the other.
 //!
 //! Invariants: what is in a loaded partition is durable before anybody sees it; where there are many,
 //! the store syncs them all at once.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +20,12 @@ use crate::aborted::{self, AbortedIndex};
 use crate::durable_file;
 use crate::error::FileError;
 use crate::folder::Folder;
-use crate::locks::read;
+use crate::locks::{lock, read};
 use crate::partition::{Partition, Phase, Sealed, Shared, Writer};
 use crate::partition_folder::EPOCHS;
 use crate::published::Published;
-use crate::scan::{Scan, ScanError, read_at};
+use crate::scan::{ScanError, read_at};
 use crate::segment::{Part, Segment};
-use crate::segment_index::SegmentIndex;
 
 /// What is known of a partition before its folder is opened.
 #[derive(Clone)]
@@ -69,23 +66,25 @@ pub(crate) fn load(shared: &Arc<Shared>, known: Known) -> Result<Arc<Partition>,
     let folder = Folder::open(&dir)?;
     shared.reaper.doom(folder.doomed.iter().cloned(), Duration::ZERO);
     let mut loader = Loader::new(shared, &dir, folder, &known)?;
-    if !(known.clean && loader.load_clean()?) {
+    if !(known.clean && loader.load_clean(&known)?) {
         loader.recover(&known)?;
     }
     loader.finish(known)
 }
 
-struct Loader<'a> {
-    shared: &'a Arc<Shared>,
-    dir: &'a Arc<Path>,
+pub(crate) struct Loader<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) dir: &'a Arc<Path>,
     /// Never empty.
-    segments: Vec<Arc<Segment>>,
-    folder: Folder,
-    aborted: AbortedIndex,
-    producers: ProducerStates,
-    end: Offset,
-    unsaved: Vec<Sealed>,
-    index_interval_bytes: u64,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) folder: Folder,
+    pub(crate) aborted: AbortedIndex,
+    pub(crate) producers: ProducerStates,
+    pub(crate) end: Offset,
+    pub(crate) unsaved: Vec<Sealed>,
+    /// What was durable and is not there.
+    pub(crate) missing: Option<Range<Offset>>,
+    pub(crate) index_interval_bytes: u64,
 }
 
 impl<'a> Loader<'a> {
@@ -99,6 +98,9 @@ impl<'a> Loader<'a> {
         let existing =
             |(base, size): &(Offset, u64)| Segment::existing(dir, *base, *size, &shared.open_files);
         let mut segments: Vec<Arc<Segment>> = folder.segments.iter().map(existing).collect();
+        for segment in segments.iter().filter(|segment| folder.quarantined.contains(&segment.base())) {
+            segment.load_damage()?;
+        }
         if segments.is_empty() {
             segments.push(Segment::create(dir, start, &shared.open_files)?);
         }
@@ -111,22 +113,23 @@ impl<'a> Loader<'a> {
             producers: ProducerStates::default(),
             end: start,
             unsaved: Vec::new(),
+            missing: None,
             index_interval_bytes: known.config.index_interval_bytes,
         })
     }
 
-    fn last(&self) -> &Arc<Segment> {
+    pub(crate) fn last(&self) -> &Arc<Segment> {
         // `new` made one if there was none, and recovery keeps the first it looks at.
         &self.segments[self.segments.len() - 1]
     }
 
     /// Everything was written at the stop: only the end is looked at. False if it is not as it
     /// should be, and a recovery has to tell what is.
-    fn load_clean(&mut self) -> Result<bool, FileError> {
+    fn load_clean(&mut self, known: &Known) -> Result<bool, FileError> {
         let last = self.last().clone();
         let mut index = read(&*last.index()?).clone();
         let file = last.file()?;
-        let mut scan = Scan::new(&file, index.last_position(), last.size());
+        let mut scan = last.scan(&file, index.last_position());
         self.end = last.base();
         loop {
             match scan.next_batch() {
@@ -135,6 +138,10 @@ impl<'a> Loader<'a> {
                 Err(ScanError::Broken { .. }) => return Ok(false),
                 Err(ScanError::Io { source, .. }) => return Err(unreadable(&last, source)),
             }
+        }
+        self.end = last.damage().next_offset_at(last.size()).unwrap_or(self.end).max(self.end);
+        if known.recovery_point.is_some_and(|point| point > self.end) {
+            return Ok(false);
         }
         index.reopen(last.size());
         last.go_live(index);
@@ -148,124 +155,31 @@ impl<'a> Loader<'a> {
         Ok(true)
     }
 
-    /// Reads again what no sync is known to have covered, and cuts off what is broken.
-    fn recover(&mut self, known: &Known) -> Result<(), FileError> {
-        let point = known.recovery_point.unwrap_or(Offset::ZERO);
-        // Strictly: a point right at a base may be older than the indexes of the segment before it.
-        let trusted = self.segments.iter().skip(1).take_while(|next| next.base() < point).count();
-        let from = self.segments[trusted].base();
-        self.aborted = AbortedIndex::default();
-        for base in self.folder.aborted.clone().into_iter().filter(|base| *base < from) {
-            if !self.load_aborted(base)? {
-                // One of the trusted is not: so none is.
-                return self.recover(&Known { recovery_point: None, ..known.clone() });
-            }
-        }
-        let replay_from = self.load_snapshot(from)?;
-        self.replay(replay_from, from)?;
-        self.end = from;
-        let mut whole = trusted;
-        let suspects = self.segments[trusted..].to_vec();
-        for segment in &suspects {
-            if segment.base() < self.end {
-                break;
-            }
-            whole += 1;
-            if !self.recover_segment(segment)? {
-                break;
-            }
-        }
-        for segment in self.segments.drain(whole..) {
-            tracing::warn!(partition = %known.tp, base = %segment.base(), "dropping a segment behind a broken one");
-            self.shared.reaper.doom(segment.doom()?, Duration::ZERO);
-        }
-        for segment in &self.segments.clone()[trusted..] {
-            if !Arc::ptr_eq(segment, self.last()) {
-                segment.seal()?;
-                match self.save_aborted(segment).and_then(|()| segment.save_index()) {
-                    // A full disk can be read: the next sync tries again.
-                    Err(error) if error.is_full() => {
-                        let end = self.next_base(segment).unwrap_or(self.end);
-                        self.unsaved.push(Sealed { segment: segment.clone(), end, snapshot: None });
-                    }
-                    other => other?,
-                }
-            }
-            if known.sync {
-                let synced = self.shared.options.disk.sync(&*segment.file()?);
-                synced.map_err(FileError::at("sync", &segment.path(Part::Log)))?;
-            }
-        }
-        if known.sync { durable_file::sync_dir(self.dir) } else { Ok(()) }
-    }
-
-    fn save_aborted(&self, segment: &Segment) -> Result<(), FileError> {
-        let content = self.aborted.encode(segment.base(), self.next_base(segment));
-        let path = segment.path(Part::TxnIndex);
-        if content.is_empty() {
-            return durable_file::remove(&path).map(|_| ());
-        }
-        durable_file::write_synced(&path, &content)
-    }
-
-    /// Checks every batch, rebuilds the index; false if the segment had to be cut.
-    fn recover_segment(&mut self, segment: &Arc<Segment>) -> Result<bool, FileError> {
-        let file = segment.file()?;
-        let mut index = SegmentIndex::new(segment.base());
-        let mut scan = Scan::new(&file, 0, segment.size());
-        self.end = self.end.max(segment.base());
-        let broken_at = loop {
-            let at = scan.position();
-            match scan.next_batch() {
-                Ok(Some((position, batch))) => {
-                    if !self.follows(segment, &batch)
-                        || batch.verify_crc().is_err()
-                        || !self.take(&batch, true)
-                    {
-                        break Some(at);
-                    }
-                    index.note(position, batch.header(), self.index_interval_bytes);
-                    self.end = batch.header().next_offset();
-                }
-                Ok(None) => break None,
-                Err(ScanError::Broken { position, .. }) => break Some(position),
-                Err(ScanError::Io { source, .. }) => return Err(unreadable(segment, source)),
-            }
-        };
-        segment.go_live(index);
-        if let Some(at) = broken_at {
-            let lost = segment.size() - at;
-            tracing::warn!(segment = %segment.path(Part::Log).display(), at, lost, "cutting off a torn tail");
-            segment.cut(at)?;
-        }
-        Ok(broken_at.is_none())
-    }
-
-    /// Offsets ascend, and fit the segment's index.
-    fn follows(&self, segment: &Segment, batch: &Batch) -> bool {
-        let header = batch.header();
-        header.base_offset >= self.end && header.last_offset().since(segment.base()) <= i64::from(i32::MAX)
-    }
-
-    /// Brings what is known of the producers up to a batch; false if it cannot be understood.
-    fn take(&mut self, batch: &Batch, note_aborted: bool) -> bool {
+    /// Brings what is known of the producers up to a batch.
+    pub(crate) fn take(&mut self, batch: &Batch, note_aborted: bool) {
         let header = batch.header();
         if !header.is_control() {
             self.producers.apply(header);
-            return true;
+            return;
         }
-        let Ok(control) = batch.control() else { return false };
+        let control = match batch.control() {
+            Ok(control) => control,
+            Err(error) => {
+                // Its CRC is right: somebody wrote it so, and nobody will make more of it.
+                tracing::warn!(dir = %self.dir.display(), offset = %header.base_offset, %error, "passing over a marker that cannot be understood");
+                return;
+            }
+        };
         if let Some(ended) = self.producers.apply_marker(header, control)
             && ended.aborted
             && note_aborted
         {
             self.aborted.push(aborted::entry(&ended, &self.producers));
         }
-        true
     }
 
     /// The newest snapshot at or before an offset that can be read; from where to replay.
-    fn load_snapshot(&mut self, upto: Offset) -> Result<Offset, FileError> {
+    pub(crate) fn load_snapshot(&mut self, upto: Offset) -> Result<Offset, FileError> {
         for offset in self.folder.snapshots.iter().rev().filter(|offset| **offset <= upto) {
             let path = snapshot_path(self.dir, *offset);
             let content = durable_file::read(&path)?.unwrap_or_default();
@@ -282,21 +196,19 @@ impl<'a> Loader<'a> {
     }
 
     /// Brings the producers from one offset to another.
-    fn replay(&mut self, from: Offset, to: Offset) -> Result<(), FileError> {
+    pub(crate) fn replay(&mut self, from: Offset, to: Offset) -> Result<(), FileError> {
         for segment in self.segments.clone() {
             if segment.base() >= to || self.next_base(&segment).is_some_and(|next| next <= from) {
                 continue;
             }
             let file = segment.file()?;
-            let position = read(&*segment.index()?).position_of(from);
-            let mut scan = Scan::new(&file, position, segment.size());
+            let position = segment.begin_at(&file, from)?;
+            let mut scan = segment.scan(&file, position);
             loop {
                 match scan.next_batch() {
                     Ok(Some((_, batch))) if batch.header().base_offset >= to => break,
                     Ok(Some((_, batch))) if batch.header().last_offset() < from => {}
-                    Ok(Some((_, batch))) => {
-                        self.take(&batch, false);
-                    }
+                    Ok(Some((_, batch))) => self.take(&batch, false),
                     Ok(None) => break,
                     Err(ScanError::Io { source, .. }) => return Err(unreadable(&segment, source)),
                     Err(error @ ScanError::Broken { .. }) => {
@@ -310,17 +222,19 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    fn next_base(&self, segment: &Segment) -> Option<Offset> {
+    pub(crate) fn next_base(&self, segment: &Segment) -> Option<Offset> {
         self.segments.iter().map(|other| other.base()).find(|base| *base > segment.base())
     }
 
     /// Takes in the `.txnindex` of a segment; false if it cannot be right.
-    fn load_aborted(&mut self, base: Offset) -> Result<bool, FileError> {
+    pub(crate) fn load_aborted(&mut self, base: Offset) -> Result<bool, FileError> {
         let content = durable_file::read(&Part::TxnIndex.path(self.dir, base, ""))?;
         Ok(self.aborted.load(&content.unwrap_or_default()))
     }
 
-    fn finish(self, known: Known) -> Result<Arc<Partition>, FileError> {
+    fn finish(self, mut known: Known) -> Result<Arc<Partition>, FileError> {
+        // Of a log that was longer it is no truth about this one.
+        known.cleaned_upto = known.cleaned_upto.filter(|upto| *upto <= self.end);
         let active = self.last().clone();
         self.drop_stray_snapshots()?;
         let mut epochs = load_epochs(self.dir)?;
@@ -341,7 +255,10 @@ impl<'a> Loader<'a> {
             names: false,
         };
         let segments = self.segments.iter().map(|segment| (segment.base(), segment.clone())).collect();
-        Ok(Partition::new(self.shared, known, self.dir.clone(), writer, segments, self.aborted, published))
+        let dir = self.dir.clone();
+        let partition = Partition::new(self.shared, known, dir, writer, segments, self.aborted, published);
+        lock(&partition.gaps).extend(self.missing);
+        Ok(partition)
     }
 
     /// A snapshot is kept at a segment's base, and the newest; none behind the end.
@@ -357,7 +274,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-fn unreadable(segment: &Segment, source: std::io::Error) -> FileError {
+pub(crate) fn unreadable(segment: &Segment, source: std::io::Error) -> FileError {
     FileError::at("read", &segment.path(Part::Log))(source)
 }
 

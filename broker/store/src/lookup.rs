@@ -1,12 +1,12 @@
 //! Finds offsets by time and by leader epoch.
 
-use flumen_records::Batch;
+use flumen_records::{Batch, BatchError, BatchHeader, Records, TimestampType};
 use flumen_types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::error::{FileError, ReadError};
-use crate::locks::read;
+use crate::locks::{lock, read};
 use crate::partition::Partition;
-use crate::scan::{Scan, ScanError};
+use crate::scan::ScanError;
 use crate::segment::{Part, Segment};
 
 /// A record's place and time.
@@ -26,7 +26,7 @@ impl Partition {
             if segment.largest_timestamp()? < time {
                 continue;
             }
-            let found = first_in(&segment, start, time)?;
+            let found = self.first_in(&segment, start, time)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -45,7 +45,7 @@ impl Partition {
             }
         }
         let Some((time, segment)) = largest else { return Ok(None) };
-        first_in(&segment, start, time)
+        self.first_in(&segment, start, time)
     }
 
     /// The largest epoch at or below this one, and where it ends; `None` if there is none so low.
@@ -55,52 +55,90 @@ impl Partition {
     }
 }
 
-/// The first record at or after `time` at or behind `start`.
-fn first_in(segment: &Segment, start: Offset, time: Timestamp) -> Result<Option<TimedOffset>, ReadError> {
-    let near = {
-        let index = segment.index()?;
-        read(&index).offset_before(time)
-    };
-    let file = segment.file()?;
-    let size = segment.size();
-    let Some(position) = segment.locate(&file, size, near.max(start))? else { return Ok(None) };
-    let mut scan = Scan::new(&file, position, size);
-    while let Some((position, batch)) = scan.next_batch().map_err(|error| broken(segment, error))? {
-        if batch.header().max_timestamp < time {
-            continue;
+/// What most batches unpack to; any number of lookups may do that at once.
+const USUAL_BYTES: usize = 4 << 20;
+/// What one lookup at a time may. A batch that unpacks to more is not looked into.
+const LARGE_BYTES: usize = 128 << 20;
+
+impl Partition {
+    /// The first record at or after `time` at or behind `start`.
+    fn first_in(
+        &self,
+        segment: &Segment,
+        start: Offset,
+        time: Timestamp,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        // All of it, checked: a wrong time is not found out by what is where.
+        let position = {
+            let index = segment.index()?;
+            let index = read(&index);
+            index.position_of(index.offset_before(time).max(start))
+        };
+        let file = segment.file()?;
+        let mut scan = segment.scan(&file, position);
+        while let Some((position, batch)) = scan.next_batch().map_err(|error| broken(segment, error))? {
+            let header = batch.header();
+            if header.max_timestamp < time || header.last_offset() < start {
+                continue;
+            }
+            let found = self.first_record(&batch, start, time).map_err(|_| corrupt(segment, position))?;
+            if found.is_some() {
+                return Ok(found);
+            }
         }
-        if let Some(found) = first_record(&batch, start, time).map_err(|_| corrupt(segment, position))? {
-            return Ok(Some(found));
-        }
+        Ok(None)
     }
-    Ok(None)
+
+    fn first_record(
+        &self,
+        batch: &Batch,
+        start: Offset,
+        time: Timestamp,
+    ) -> Result<Option<TimedOffset>, BatchError> {
+        let header = batch.header();
+        if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
+            return Ok(Some(front(header, start)));
+        }
+        let records = match batch.records(USUAL_BYTES) {
+            Err(BatchError::TooLarge(_)) => {
+                let _alone = lock(&self.shared.large_lookup);
+                match batch.records(LARGE_BYTES) {
+                    // Whoever reads from the batch on misses nothing.
+                    Err(BatchError::TooLarge(_)) => return Ok(Some(front(header, start))),
+                    records => return first_of(header, &records?, start, time),
+                }
+            }
+            records => records?,
+        };
+        first_of(header, &records, start, time)
+    }
 }
 
-fn first_record(
-    batch: &Batch,
+/// The batch, as if all its records were of one time.
+fn front(header: &BatchHeader, start: Offset) -> TimedOffset {
+    TimedOffset {
+        offset: header.base_offset.max(start),
+        timestamp: header.max_timestamp,
+        epoch: header.leader_epoch,
+    }
+}
+
+fn first_of(
+    header: &BatchHeader,
+    records: &Records,
     start: Offset,
     time: Timestamp,
-) -> Result<Option<TimedOffset>, flumen_records::BatchError> {
-    let header = batch.header();
-    let epoch = header.leader_epoch;
-    if header.attributes.timestamp_type() == flumen_records::TimestampType::LogAppendTime {
-        let offset = header.base_offset.max(start);
-        return Ok(Some(TimedOffset { offset, timestamp: header.max_timestamp, epoch }));
-    }
-    let records = batch.records(DECOMPRESSED_MAX)?;
-    for record in records.iter() {
+) -> Result<Option<TimedOffset>, BatchError> {
+    for record in records {
         let record = record?;
         let offset = header.base_offset.plus(i64::from(record.offset_delta));
         let timestamp = Timestamp(header.base_timestamp.0.saturating_add(record.timestamp_delta));
         if timestamp >= time && offset >= start {
-            return Ok(Some(TimedOffset { offset, timestamp, epoch }));
+            return Ok(Some(TimedOffset { offset, timestamp, epoch: header.leader_epoch }));
         }
     }
     Ok(None)
 }
-
-/// A batch that unpacks to more is a bomb.
-pub(crate) const DECOMPRESSED_MAX: usize = 1 << 30;
 
 pub(crate) fn broken(segment: &Segment, error: ScanError) -> ReadError {
     match error {
@@ -112,5 +150,5 @@ pub(crate) fn broken(segment: &Segment, error: ScanError) -> ReadError {
 }
 
 fn corrupt(segment: &Segment, position: u64) -> ReadError {
-    ReadError::Corrupt { path: segment.path(Part::Log), position }
+    ReadError::Corrupt { path: segment.path(Part::Log), position, offsets: None }
 }

@@ -1,7 +1,8 @@
-//! The thread that retention, compaction and checkpoints run on.
+//! The threads that retention and checkpoints run on, and compaction.
 //!
 //! A trouble with one partition is told and does not keep the others waiting; it is tried again the
-//! next time round.
+//! next time round. A compaction takes long, so it has a thread of its own; retention passes over the
+//! partition that it is at, and is caught up with behind it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
@@ -12,7 +13,7 @@ use flumen_log::checkpoint::Offsets;
 use flumen_types::{Timestamp, TopicPartition};
 
 use crate::checkpoints;
-use crate::error::FileError;
+use crate::error::{FileError, chain};
 use crate::locks::{lock, read};
 use crate::partition::{Partition, Shared};
 
@@ -32,17 +33,34 @@ impl Upkeep {
     /// Drops what is to go, everywhere.
     pub(crate) fn retain(&self, now: Timestamp) {
         for partition in self.partitions_now() {
-            if let Err(error) = partition.retain(now) {
-                tracing::warn!(partition = %partition.id(), error = %chain(&error), "retention failed; it is tried again");
-            }
+            self.retain_one(&partition, now);
+        }
+    }
+
+    fn retain_one(&self, partition: &Partition, now: Timestamp) {
+        if let Err(error) = partition.retain(now) {
+            tracing::warn!(partition = %partition.id(), error = %chain(&error), "retention failed; it is tried again");
         }
     }
 
     /// Compacts what is due, everywhere.
     pub(crate) fn compact(&self, now: Timestamp) {
         for partition in self.partitions_now() {
-            if let Err(error) = partition.compact(now) {
-                tracing::warn!(partition = %partition.id(), error = %chain(&error), "compaction failed; it is tried again");
+            match partition.compact(now) {
+                Ok(false) => {}
+                Ok(true) => self.retain_one(&partition, now),
+                Err(error) => {
+                    tracing::warn!(partition = %partition.id(), error = %chain(&error), "compaction failed; it is tried again");
+                }
+            }
+        }
+    }
+
+    /// Looks once for what nobody would miss before they read there.
+    pub(crate) fn look_for_gaps(&self) {
+        for partition in self.partitions_now() {
+            if let Err(error) = partition.look_for_gaps() {
+                tracing::warn!(partition = %partition.id(), error = %chain(&error), "its segments cannot be looked through for gaps");
             }
         }
     }
@@ -61,10 +79,52 @@ impl Upkeep {
     }
 }
 
-/// The thread; drop it to end it after what it is at, and join it.
+/// The threads; drop it to end them after what they are at, and join them.
 pub(crate) struct Maintenance {
+    workers: Vec<Worker>,
+}
+
+impl Maintenance {
+    pub(crate) fn start(upkeep: &Arc<Upkeep>) -> std::io::Result<Maintenance> {
+        let mut workers = vec![Worker::start("log-upkeep", upkeep, keep_up)?];
+        if upkeep.shared.options.compaction {
+            workers.push(Worker::start("log-cleaner", upkeep, clean)?);
+        }
+        Ok(Maintenance { workers })
+    }
+
+    /// Has everything looked at soon.
+    pub(crate) fn wake(&self) {
+        for worker in &self.workers {
+            lock(&worker.wake.state).now = true;
+            worker.wake.changed.notify_one();
+        }
+    }
+}
+
+struct Worker {
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    fn start(name: &str, upkeep: &Arc<Upkeep>, run: fn(&Upkeep, &Wake)) -> std::io::Result<Worker> {
+        let wake: Arc<Wake> = Arc::default();
+        let (upkeep, shared) = (upkeep.clone(), wake.clone());
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&upkeep, &shared))?;
+        Ok(Worker { wake, thread: Some(thread) })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        lock(&self.wake.state).stopping = true;
+        self.wake.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic in there has been printed; nothing it was at counts before it is whole.
+            let _ = thread.join();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -80,51 +140,28 @@ struct State {
     now: bool,
 }
 
-impl Maintenance {
-    pub(crate) fn start(upkeep: Upkeep) -> std::io::Result<Maintenance> {
-        let wake: Arc<Wake> = Arc::default();
-        let shared = wake.clone();
-        let thread = std::thread::Builder::new().name("log-upkeep".into());
-        let thread = thread.spawn(move || run(&upkeep, &shared))?;
-        Ok(Maintenance { wake, thread: Some(thread) })
-    }
-
-    /// Has everything looked at soon.
-    pub(crate) fn wake(&self) {
-        lock(&self.wake.state).now = true;
-        self.wake.changed.notify_one();
-    }
-}
-
-impl Drop for Maintenance {
-    fn drop(&mut self) {
-        lock(&self.wake.state).stopping = true;
-        self.wake.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // A panic in there has been printed; nothing it was at counts before it is whole.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn run(upkeep: &Upkeep, wake: &Wake) {
+fn keep_up(upkeep: &Upkeep, wake: &Wake) {
+    upkeep.look_for_gaps();
     let options = &upkeep.shared.options;
     let mut retention = Rounds::new(options.retention_interval);
-    let mut compaction = Rounds::new(options.compaction_interval);
     let mut checkpoint = Rounds::new(options.checkpoint_interval);
-    loop {
-        let next = retention.next.min(compaction.next).min(checkpoint.next);
-        let Some(all) = wake.wait_until(next) else { return };
+    while let Some(all) = wake.wait_until(retention.next.min(checkpoint.next)) {
         if retention.due(all) {
             upkeep.retain(now());
-        }
-        if compaction.due(all) && options.compaction {
-            upkeep.compact(now());
         }
         if checkpoint.due(false)
             && let Err(error) = upkeep.checkpoint()
         {
             tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
+        }
+    }
+}
+
+fn clean(upkeep: &Upkeep, wake: &Wake) {
+    let mut compaction = Rounds::new(upkeep.shared.options.compaction_interval);
+    while let Some(all) = wake.wait_until(compaction.next) {
+        if compaction.due(all) {
+            upkeep.compact(now());
         }
     }
 }
@@ -168,16 +205,4 @@ impl Rounds {
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// An error with its causes, for a line in the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

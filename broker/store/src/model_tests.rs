@@ -102,6 +102,8 @@ fn run(steps: Vec<Step>) {
             Step::Maintain => fixture.store().maintain_at(NOW),
             Step::Read(at, bytes) => check_read(&fixture, &model, model.part(at), bytes.into()),
         }
+        let sizes: u64 = fixture.t().segments_now().iter().map(|segment| segment.size()).sum();
+        assert_eq!(fixture.t().size_bytes(), sizes);
         let marks = fixture.t().marks();
         assert_eq!((marks.start.0, marks.end.0), (model.start, model.end()));
     }

@@ -32,6 +32,15 @@ impl OpenFiles {
     pub(crate) fn opened(&self, file: Weak<dyn Closable>) {
         let mut open = lock(&self.open);
         open.push_back(file);
+        self.shrink(&mut open);
+    }
+
+    /// Called when something that had to stay open need not any more.
+    pub(crate) fn released(&self) {
+        self.shrink(&mut lock(&self.open));
+    }
+
+    fn shrink(&self, open: &mut VecDeque<Weak<dyn Closable>>) {
         // Two rounds at most: the first may find that everything was used.
         for _ in 0..open.len() * 2 {
             if open.len() <= self.max {

@@ -8,19 +8,23 @@
 //! are taken in the order upkeep, writer, segments, published; no lock is held over a sync.
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use flumen_log::config::TopicConfig;
 use flumen_log::epochs::LeaderEpochs;
+use flumen_log::flush::{Due, Flush};
 use flumen_log::producers::{ProducerState, ProducerStates};
 use flumen_types::{Offset, ProducerId, Timestamp, TopicId, TopicPartition};
 
 use crate::aborted::AbortedIndex;
 use crate::buffers::Buffers;
 use crate::events::{Events, Marks};
-use crate::flusher::{FlushQueue, Turn};
+use crate::flusher::{FlushQueue, Flushable, Turn};
 use crate::load::Known;
 use crate::locks::{lock, read, write};
 use crate::open_files::OpenFiles;
@@ -46,7 +50,18 @@ pub struct Partition {
     pub(crate) synced: Condvar,
     /// Below: compacted.
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
+    /// Offsets that are missing, as far as was found out.
+    pub(crate) gaps: Mutex<Vec<Range<Offset>>>,
     pub(crate) turn: Turn,
+    /// As the writer's phase says, for those who ask often.
+    pub(crate) closed: AtomicBool,
+    /// A flush could not be begun for want of something, and it was told.
+    pub(crate) starved: AtomicBool,
+    /// In all segments.
+    pub(crate) bytes: AtomicU64,
+    /// Bytes appended since the open, and how many there were when the page cache was last told.
+    pub(crate) written: AtomicU64,
+    pub(crate) dropped_at: AtomicU64,
     pub(crate) me: Weak<Partition>,
 }
 
@@ -59,6 +74,11 @@ pub(crate) struct Shared {
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) chance: RandomState,
+    /// Held by who unpacks a large batch to look into it: one at a time.
+    pub(crate) large_lookup: Mutex<()>,
+    /// The store is about to close: upkeep that takes long gives up.
+    pub(crate) stopping: AtomicBool,
 }
 
 /// What the writer alone knows.
@@ -113,6 +133,7 @@ impl Partition {
         aborted: AbortedIndex,
         published: Published,
     ) -> Arc<Partition> {
+        let bytes = segments.values().map(|segment| segment.size()).sum();
         Arc::new_cyclic(|me| Partition {
             tp: known.tp,
             topic_id: known.topic_id,
@@ -126,7 +147,13 @@ impl Partition {
             published: Mutex::new(published),
             synced: Condvar::new(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
+            gaps: Mutex::default(),
             turn: Turn::default(),
+            closed: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            bytes: AtomicU64::new(bytes),
+            written: AtomicU64::new(0),
+            dropped_at: AtomicU64::new(0),
             me: me.clone(),
         })
     }
@@ -151,6 +178,8 @@ impl Partition {
     /// From the next append on, and for upkeep.
     pub fn set_config(&self, config: TopicConfig) {
         *write(&self.config) = Arc::new(config);
+        // It may want now what it did not want before.
+        self.flushed();
     }
 
     /// Everybody who has written with a producer id.
@@ -160,7 +189,14 @@ impl Partition {
 
     /// Bytes in its segments.
     pub fn size_bytes(&self) -> u64 {
-        self.segments_now().iter().map(|segment| segment.size()).sum()
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// These segments went, and these bytes came in their place.
+    pub(crate) fn count_replaced(&self, gone: &[Arc<Segment>], came: u64) {
+        let gone: u64 = gone.iter().map(|segment| segment.size()).sum();
+        self.bytes.fetch_add(came, Ordering::Relaxed);
+        self.bytes.fetch_sub(gone, Ordering::Relaxed);
     }
 
     pub(crate) fn cleaned_upto(&self) -> Option<Offset> {
@@ -208,15 +244,26 @@ impl Partition {
         if writer.phase == Phase::Open {
             writer.phase = Phase::Closed;
         }
+        self.closed.store(true, Ordering::Relaxed);
+        let end = writer.end;
+        drop(writer);
+        if self.durable() < end {
+            self.mark_dirty();
+        }
+    }
+
+    /// Below: a sync has covered it.
+    pub(crate) fn durable(&self) -> Offset {
+        self.published().durable()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.writer().phase == Phase::Closed
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Blocks until everything below an offset is durable; false if that takes longer, or a sync failed.
     pub fn wait_durable(&self, upto: Offset, timeout: Duration) -> bool {
-        let durable = || self.marks().high_watermark >= upto;
+        let durable = || self.durable() >= upto;
         self.wait_synced(timeout, durable)
     }
 
@@ -245,6 +292,24 @@ impl Partition {
     /// Has what was written synced.
     pub(crate) fn mark_dirty(&self) {
         self.shared.queue.dirty(&self.turn, || self.me.upgrade());
+    }
+
+    /// The same, when the topic wants it.
+    pub(crate) fn sync_in_time(&self, flush: Flush) {
+        let unsynced = {
+            let published = self.published();
+            // What a failed sync has left, no other will cover.
+            let end = if published.marks().failed { published.durable() } else { published.marks().end };
+            end.since(published.durable())
+        };
+        match flush.due(unsynced) {
+            _ if unsynced == 0 => {}
+            Due::Now => self.mark_dirty(),
+            Due::Within(span) => {
+                self.shared.queue.dirty_later(&self.turn, span.duration(), || self.me.upgrade());
+            }
+            Due::Open => {}
+        }
     }
 }
 

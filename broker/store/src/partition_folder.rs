@@ -16,7 +16,7 @@ use flumen_types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use uuid::Uuid;
 
 use crate::durable_file;
-use crate::error::FileError;
+use crate::error::{FileError, SYNC};
 
 const METADATA: &str = "partition.metadata";
 pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
@@ -41,7 +41,7 @@ pub(crate) fn create(dir: &Path, tp: &TopicPartition, id: TopicId) -> Result<(),
 pub(crate) fn sync(folder: &Path) -> Result<(), FileError> {
     for path in [folder.join(METADATA), folder.join(EPOCHS)] {
         let synced = fs::File::open(&path).and_then(|file| file.sync_all());
-        synced.map_err(FileError::at("sync", &path))?;
+        synced.map_err(FileError::at(SYNC, &path))?;
     }
     durable_file::sync_dir(folder)
 }

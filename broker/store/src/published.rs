@@ -1,6 +1,7 @@
 //! A partition's marks and the one place that moves them.
 //!
-//! Invariants: the high watermark moves only with a sync. The last stable offset is below every
+//! Invariants: the high watermark moves only with a sync, but for topics that ask for less
+//! (`flumen_log::flush`). The last stable offset is below every
 //! transaction that is open, and below every one whose end a sync has not covered yet: what a
 //! reader of committed records has seen, a power cut cannot undo.
 
@@ -17,6 +18,8 @@ pub(crate) struct Published {
     open: Option<Offset>,
     /// Transactions that have ended: where they begin, and their marker.
     ended: VecDeque<(Offset, Offset)>,
+    /// Below: a sync has covered it. The high watermark, but for topics that show what is not synced.
+    durable: Offset,
     /// How many syncs have ended.
     syncs: u64,
 }
@@ -25,7 +28,7 @@ impl Published {
     /// After a load: everything below `end` is durable.
     pub(crate) fn new(start: Offset, end: Offset, epoch: LeaderEpoch, open: Option<Offset>) -> Published {
         let marks = Marks { start, high_watermark: end, last_stable: end, end, epoch, failed: false };
-        let mut published = Published { marks, open, ended: VecDeque::new(), syncs: 0 };
+        let mut published = Published { marks, open, ended: VecDeque::new(), durable: end, syncs: 0 };
         published.settle();
         published
     }
@@ -50,6 +53,16 @@ impl Published {
 
     pub(crate) fn synced(&mut self, upto: Offset) {
         self.syncs += 1;
+        self.durable = self.durable.max(upto);
+        self.shown(upto);
+    }
+
+    pub(crate) fn durable(&self) -> Offset {
+        self.durable
+    }
+
+    /// Everything before an offset can be read: it was synced, or the topic does not wait for that.
+    pub(crate) fn shown(&mut self, upto: Offset) {
         self.marks.high_watermark = self.marks.high_watermark.max(upto);
         self.ended.retain(|(_, marker)| *marker >= self.marks.high_watermark);
         self.settle();

@@ -56,6 +56,11 @@ impl Partition {
                 Bound::LastStable => self.aborted_within(from, run.next),
                 Bound::LogEnd | Bound::HighWatermark => Vec::new(),
             };
+            // Retention forgets a segment's aborted transactions after it has moved the start: if the
+            // start has not reached these batches by now, none of theirs was missing.
+            if bound == Bound::LastStable && self.marks().start > from {
+                continue;
+            }
             return Ok(Read { bytes: run.bytes, next: run.next, aborted, marks });
         }
     }
@@ -75,7 +80,18 @@ impl Partition {
                 Err(error) => {
                     // Deleted or replaced meanwhile: its successor answers.
                     let still = self.segment_of(from).is_some_and(|(now, _)| Arc::ptr_eq(&now, &segment));
-                    return if still { Err(error) } else { Ok(None) };
+                    if !still {
+                        return Ok(None);
+                    }
+                    return match error {
+                        // Found out just now: from here on it is known.
+                        ReadError::Corrupt { position, offsets: None, .. }
+                            if self.condemn(&segment, position, from, next)? =>
+                        {
+                            Ok(None)
+                        }
+                        error => Err(error),
+                    };
                 }
             }
         }

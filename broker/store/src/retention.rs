@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use flumen_log::epochs::LeaderEpochs;
 use flumen_log::retention::{self, SegmentFacts};
 use flumen_types::{Millis, Offset, Timestamp};
 
 use crate::durable_file;
 use crate::error::FileError;
 use crate::load::snapshot_path;
-use crate::locks::{lock, write};
+use crate::locks::{try_lock, write};
 use crate::partition::{Partition, Phase};
 use crate::partition_folder::EPOCHS;
 use crate::segment::{Part, Segment};
@@ -21,9 +22,10 @@ use crate::segment::{Part, Segment};
 const SYNC_WAIT: Duration = Duration::from_secs(5);
 
 impl Partition {
-    /// One pass: rolls an expired active segment, drops what is to go, forgets silent producers.
+    /// One pass: rolls an expired active segment, drops what is to go, forgets silent producers. Not
+    /// while it is compacted.
     pub(crate) fn retain(&self, now: Timestamp) -> Result<(), FileError> {
-        let _upkeep = lock(&self.upkeep);
+        let Some(_upkeep) = try_lock(&self.upkeep) else { return Ok(()) };
         if self.is_closed() {
             return Ok(());
         }
@@ -55,6 +57,7 @@ impl Partition {
             segments.retain(|base, _| !doomed.iter().any(|segment| segment.base() == *base));
             segments.keys().next().copied().unwrap_or(Offset::ZERO)
         };
+        self.count_replaced(doomed, 0);
         tracing::info!(partition = %self.tp, segments = doomed.len(), %start, "dropping old segments");
         self.publish(|published| published.trimmed(start));
         write(&self.aborted).trim(start);
@@ -67,13 +70,22 @@ impl Partition {
         self.trim_epochs(start)
     }
 
+    /// Written without the writer's lock: nobody appends an epoch while there is one, nor trims beside
+    /// this.
     fn trim_epochs(&self, start: Offset) -> Result<(), FileError> {
-        let mut writer = self.writer();
-        let mut epochs = writer.epochs.clone();
-        epochs.trim(start);
-        if epochs != writer.epochs {
-            durable_file::replace(&self.dir.join(EPOCHS), epochs.to_text().as_bytes())?;
-            writer.epochs = epochs;
+        let trimmed = |epochs: &LeaderEpochs| {
+            let mut trimmed = epochs.clone();
+            trimmed.trim(start);
+            trimmed
+        };
+        let (before, after) = {
+            let writer = self.writer();
+            (writer.epochs.clone(), trimmed(&writer.epochs))
+        };
+        if after != before {
+            durable_file::replace(&self.dir.join(EPOCHS), after.to_text().as_bytes())?;
+            let mut writer = self.writer();
+            writer.epochs = trimmed(&writer.epochs);
         }
         Ok(())
     }

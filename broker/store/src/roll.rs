@@ -4,11 +4,12 @@
 //! the producers kept. Indexes, snapshot and names are written by the sync that follows (`sync.rs`),
 //! before anything in the new segment counts as durable.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use flumen_log::append::{RollFacts, rolls};
 use flumen_log::config::TopicConfig;
-use flumen_types::Timestamp;
+use flumen_types::{Offset, Timestamp};
 
 use crate::error::{AppendError, FileError};
 use crate::incoming::Incoming;
@@ -39,6 +40,7 @@ impl Partition {
                 first_timestamp: writer.first_timestamp,
                 index_entries: index.offset_entries() as u64,
                 time_index_entries: index.time_entries() as u64,
+                jitter: if config.segment_jitter.0 > 0 { self.chance(writer.active.base()) } else { 0.0 },
             }
         };
         let last = writer.end.plus(count - 1);
@@ -52,6 +54,11 @@ impl Partition {
             rolls(&facts, &all, last, config)
         };
         if due { Ok(self.roll(writer)?) } else { Ok(()) }
+    }
+
+    /// From 0 to 1, another one for each partition and segment, and for each process.
+    fn chance(&self, base: Offset) -> f64 {
+        f64::from(self.shared.chance.hash_one((&self.tp, base)) as u32) / f64::from(u32::MAX)
     }
 
     /// The next batch begins a new segment. An empty active segment stays.

@@ -13,6 +13,8 @@ use bytes::Bytes;
 use flumen_records::{Batch, BatchError, BatchHeader, HEADER_LEN};
 use thiserror::Error;
 
+use crate::damage::Damage;
+
 const CHUNK: usize = 1 << 20;
 
 #[derive(Debug, Error)]
@@ -30,20 +32,32 @@ pub(crate) struct Scan<'a> {
     position: u64,
     end: u64,
     ahead: Bytes,
+    damage: Damage,
 }
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(file: &'a File, position: u64, end: u64) -> Scan<'a> {
-        Scan { file, position, end, ahead: Bytes::new() }
+        Scan { file, position, end, ahead: Bytes::new(), damage: Damage::default() }
     }
 
-    /// Where the next batch begins.
-    pub(crate) fn position(&self) -> u64 {
-        self.position
+    /// Passes over these ranges.
+    #[must_use]
+    pub(crate) fn around(mut self, damage: Damage) -> Scan<'a> {
+        self.damage = damage;
+        self
+    }
+
+    /// Goes on at a later position.
+    pub(crate) fn skip_to(&mut self, position: u64) {
+        self.position = position.min(self.end);
+        self.ahead = Bytes::new();
     }
 
     /// The next batch and where it begins; its CRC is not checked.
     pub(crate) fn next_batch(&mut self) -> Result<Option<(u64, Batch)>, ScanError> {
+        while let Some(upto) = self.damage.at(self.position).map(|range| range.upto) {
+            self.skip_to(upto);
+        }
         let left = self.end - self.position;
         if left == 0 {
             return Ok(None);

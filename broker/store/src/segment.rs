@@ -2,49 +2,59 @@
 //!
 //! Invariants: `size` bytes of the file hold whole batches and never change; what lies behind is an
 //! append in progress or the rest of a failed one, and nobody reads it. The last segment of a
-//! partition is live: its index is in memory only. A sealed one opens its file and loads its index
-//! when asked, and may be closed again at any time (`open_files.rs`).
+//! partition is live: its index is in memory only. Of a sealed one nothing is: it opens its file when
+//! asked, and may be closed again at any time (`open_files.rs`); its index is looked into where it lies
+//! (`index_file.rs`).
 //!
 //! It lacks all knowledge of offsets' meaning (marks, producers): that is `partition.rs`.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
 use flumen_types::{Offset, Timestamp};
 
+use crate::damage::{Damage, Damaged};
 use crate::durable_file;
 use crate::error::FileError;
 use crate::locks::{lock, read, write};
 use crate::open_files::{Closable, OpenFiles};
 use crate::recent_reads::RecentReads;
-use crate::scan::{Scan, ScanError};
+use crate::scan::Scan;
 use crate::segment_index::SegmentIndex;
+use crate::verified::Verified;
 
 pub(crate) struct Segment {
     base: Offset,
     dir: Arc<Path>,
     size: AtomicU64,
-    live: AtomicBool,
+    pub(crate) live: AtomicBool,
     /// Its names are about to go: it must not be opened anew.
     pinned: AtomicBool,
     used: AtomicBool,
+    /// Bytes that were written, or are about to be, and those of them that a sync has covered. While
+    /// they differ the file stays open: the kernel tells of a failed write to who has it open.
+    claimed: AtomicU64,
+    synced: AtomicU64,
     /// Bytes from the front that the page cache was told to drop.
     pub(crate) dropped: AtomicU64,
     open: Mutex<Open>,
     /// Small and asked for by every retention check, so kept when the index is not.
-    largest: Mutex<Option<Timestamp>>,
+    pub(crate) largest: Mutex<Option<Timestamp>>,
     recent: Mutex<RecentReads>,
+    damage: RwLock<Damage>,
+    /// Bytes that were found at the start, and those of them whose CRCs were checked.
+    found: u64,
+    verified: Mutex<Verified>,
     open_files: Arc<OpenFiles>,
     me: Weak<Segment>,
 }
 
 #[derive(Default)]
-struct Open {
+pub(crate) struct Open {
     file: Option<Arc<File>>,
-    index: Option<SharedIndex>,
+    pub(crate) index: Option<SharedIndex>,
 }
 
 pub(crate) type SharedIndex = Arc<RwLock<SegmentIndex>>;
@@ -56,10 +66,14 @@ pub(crate) enum Part {
     Index,
     TimeIndex,
     TxnIndex,
+    /// Only where something is damaged.
+    Quarantine,
 }
 
 impl Part {
-    pub(crate) const ALL: [Part; 4] = [Part::Log, Part::Index, Part::TimeIndex, Part::TxnIndex];
+    /// As they come into being: where there is a `.log`, the others are there too.
+    pub(crate) const LOG_LAST: [Part; 5] =
+        [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Quarantine, Part::Log];
 
     pub(crate) fn extension(self) -> &'static str {
         match self {
@@ -67,6 +81,7 @@ impl Part {
             Part::Index => "index",
             Part::TimeIndex => "timeindex",
             Part::TxnIndex => "txnindex",
+            Part::Quarantine => "quarantine",
         }
     }
 
@@ -100,7 +115,10 @@ impl Segment {
         size: u64,
         open_files: &Arc<OpenFiles>,
     ) -> Arc<Segment> {
-        Segment::build(dir, base, size, open_files)
+        let segment = Segment::build(dir, base, size, open_files);
+        // What is in the page cache of it was not put there by this process.
+        segment.dropped.store(size, Ordering::Relaxed);
+        segment
     }
 
     fn build(dir: &Arc<Path>, base: Offset, size: u64, open_files: &Arc<OpenFiles>) -> Arc<Segment> {
@@ -111,10 +129,15 @@ impl Segment {
             live: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
             used: AtomicBool::new(true),
+            claimed: AtomicU64::new(size),
+            synced: AtomicU64::new(size),
             dropped: AtomicU64::new(0),
             open: Mutex::default(),
             largest: Mutex::default(),
             recent: Mutex::default(),
+            damage: RwLock::default(),
+            found: size,
+            verified: Mutex::default(),
             open_files: open_files.clone(),
             me: me.clone(),
         })
@@ -148,8 +171,24 @@ impl Segment {
     pub(crate) fn pin(&self) -> Result<(), FileError> {
         self.pinned.store(true, Ordering::Release);
         self.file()?;
-        self.index()?;
+        let index = self.index()?;
+        self.lock().index = Some(index);
         Ok(())
+    }
+
+    /// It keeps its names after all.
+    pub(crate) fn unpin(&self) {
+        self.pinned.store(false, Ordering::Release);
+    }
+
+    /// From here on it is written to, up to so many bytes.
+    pub(crate) fn claim(&self, upto: u64) {
+        self.claimed.store(upto, Ordering::Release);
+    }
+
+    /// A sync that began when it had so many bytes has ended well.
+    pub(crate) fn note_synced(&self, upto: u64) {
+        self.synced.fetch_max(upto, Ordering::AcqRel);
     }
 
     /// Takes in what was just written behind `size`.
@@ -162,6 +201,8 @@ impl Segment {
         let path = self.path(Part::Log);
         self.file()?.set_len(size).map_err(FileError::at("cut", &path))?;
         self.size.store(size, Ordering::Release);
+        self.claimed.store(size, Ordering::Release);
+        self.synced.fetch_min(size, Ordering::AcqRel);
         Ok(())
     }
 
@@ -181,122 +222,64 @@ impl Segment {
         Ok(file)
     }
 
-    /// The index: that of the live segment, or loaded, or rebuilt from the log if it is missing or
-    /// cannot be right.
-    pub(crate) fn index(&self) -> Result<SharedIndex, FileError> {
-        if let Some(index) = &self.lock().index {
-            return Ok(index.clone());
-        }
-        let file = self.file()?;
-        let offsets = durable_file::read(&self.path(Part::Index))?;
-        let times = durable_file::read(&self.path(Part::TimeIndex))?;
-        let decoded = match (&offsets, &times) {
-            (Some(offsets), Some(times)) => SegmentIndex::decode(self.base, self.size(), offsets, times),
-            _ => None,
-        };
-        let index = match decoded {
-            Some(index) => index,
-            None => self.rebuild_index(&file)?,
-        };
-        let mut open = self.lock();
-        // Another reader may have been quicker.
-        let index = open.index.get_or_insert_with(|| Arc::new(RwLock::new(index)));
-        Ok(index.clone())
+    /// Whether bytes from a position on may have rotted since they were written.
+    pub(crate) fn is_unverified(&self, from: u64, upto: u64) -> bool {
+        from < self.found && !lock(&self.verified).covers(from, upto.min(self.found))
     }
 
-    fn rebuild_index(&self, file: &File) -> Result<SegmentIndex, FileError> {
-        tracing::info!(segment = %self.path(Part::Log).display(), "rebuilding a segment's index");
-        let mut index = SegmentIndex::new(self.base);
-        let mut scan = Scan::new(file, 0, self.size());
-        loop {
-            match scan.next_batch() {
-                Ok(Some((position, batch))) => index.note(position, batch.header(), REBUILT_INTERVAL_BYTES),
-                Ok(None) => break,
-                // Damage in the middle is told to those who read there.
-                Err(ScanError::Broken { .. }) => break,
-                Err(ScanError::Io { source, .. }) => {
-                    return Err(FileError::at("read", &self.path(Part::Log))(source));
-                }
+    /// The CRCs of these were right.
+    pub(crate) fn note_verified(&self, from: u64, upto: u64) {
+        lock(&self.verified).add(from, upto);
+    }
+
+    /// What of it must not be read.
+    pub(crate) fn damage(&self) -> Damage {
+        read(&self.damage).clone()
+    }
+
+    /// Takes in what its `.quarantine` says; a file that says nothing is told about.
+    pub(crate) fn load_damage(&self) -> Result<(), FileError> {
+        let path = self.path(Part::Quarantine);
+        let Some(content) = durable_file::read(&path)? else { return Ok(()) };
+        match Damage::from_text(&String::from_utf8_lossy(&content)) {
+            Some(damage) => *write(&self.damage) = damage,
+            None => {
+                tracing::error!(path = %path.display(), "ignoring a list of damaged ranges that is damaged itself")
             }
         }
-        index.seal();
-        Ok(index)
-    }
-
-    /// Ends appending: from here on the index can be written and dropped from memory.
-    pub(crate) fn seal(&self) -> Result<(), FileError> {
-        let index = self.index()?;
-        write(&index).seal();
         Ok(())
     }
 
-    /// Writes the indexes.
-    pub(crate) fn write_index(&self) -> Result<(), FileError> {
-        let index = self.index()?;
-        let (offsets, times) = {
-            let index = read(&index);
-            (index.encode_offsets(), index.encode_times())
+    /// From here on nobody reads this range, also after a restart.
+    pub(crate) fn quarantine(&self, range: Damaged) -> Result<(), FileError> {
+        let path = self.path(Part::Log);
+        let (from, upto, first, next) = (range.position, range.upto, range.first, range.next);
+        tracing::error!(
+            segment = %path.display(), from, upto, %first, %next,
+            "a part of a segment is damaged: its records are lost to readers; the bytes are kept as they are"
+        );
+        let damage = {
+            let mut damage = write(&self.damage);
+            *damage = damage.with(range);
+            damage.clone()
         };
-        let (offsets_path, times_path) = (self.path(Part::Index), self.path(Part::TimeIndex));
-        fs::write(&offsets_path, offsets).map_err(FileError::at("write", &offsets_path))?;
-        fs::write(&times_path, times).map_err(FileError::at("write", &times_path))
-    }
-
-    /// Writes the indexes of a sealed segment, durable but for their names; from here on memory can
-    /// let go of them.
-    pub(crate) fn save_index(&self) -> Result<(), FileError> {
-        self.write_index()?;
-        self.sync_index()?;
-        self.live.store(false, Ordering::Release);
-        Ok(())
-    }
-
-    pub(crate) fn sync_index(&self) -> Result<(), FileError> {
-        for path in [self.path(Part::Index), self.path(Part::TimeIndex)] {
-            let synced = File::open(&path).and_then(|file| file.sync_data());
-            synced.map_err(FileError::at("sync", &path))?;
+        match durable_file::replace(&self.path(Part::Quarantine), damage.to_text().as_bytes()) {
+            // For as long as this process runs it is known.
+            Err(error) if error.is_full() => Ok(()),
+            other => other,
         }
-        Ok(())
     }
 
-    /// The largest timestamp of its records.
-    pub(crate) fn largest_timestamp(&self) -> Result<Timestamp, FileError> {
-        let known = *lock(&self.largest);
-        if let Some(known) = known.filter(|_| !self.is_live()) {
-            return Ok(known);
-        }
-        let largest = match self.last_time_entry()? {
-            Some(largest) => largest,
-            None => read(&*self.index()?).largest_timestamp(),
-        };
-        *lock(&self.largest) = Some(largest);
-        Ok(largest)
-    }
-
-    /// What the `.timeindex` of a sealed segment ends with, without loading the rest.
-    fn last_time_entry(&self) -> Result<Option<Timestamp>, FileError> {
-        const ENTRY_BYTES: u64 = 12;
-        if self.lock().index.is_some() {
-            return Ok(None);
-        }
-        let path = self.path(Part::TimeIndex);
-        let last = || -> std::io::Result<[u8; 8]> {
-            let file = File::open(&path)?;
-            let length = file.metadata()?.len();
-            let mut timestamp = [0; 8];
-            let at = length.checked_sub(ENTRY_BYTES).filter(|_| length.is_multiple_of(ENTRY_BYTES));
-            file.read_exact_at(&mut timestamp, at.ok_or(std::io::ErrorKind::InvalidData)?)?;
-            Ok(timestamp)
-        };
-        // Whatever is the matter with it, loading the index finds out and mends it.
-        Ok(last().ok().map(|timestamp| Timestamp(i64::from_be_bytes(timestamp))))
+    /// Goes through its batches from a position on, around what is damaged.
+    pub(crate) fn scan<'a>(&self, file: &'a File, position: u64) -> Scan<'a> {
+        Scan::new(file, position, self.size()).around(self.damage())
     }
 
     /// Renames its files so that the next open does not take them for the log's.
     pub(crate) fn doom(&self) -> Result<Vec<PathBuf>, FileError> {
         let mut doomed = Vec::new();
-        // The `.log` last: while it is there, so is the segment.
-        for part in [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Log] {
+        // The `.log` first: while it is there, so is the segment, with all that it needs.
+        for part in Part::LOG_LAST.into_iter().rev() {
             let (from, to) = (self.path(part), part.path(&self.dir, self.base, DELETED));
             match fs::rename(&from, &to) {
                 Ok(()) => doomed.push(to),
@@ -316,11 +299,16 @@ impl Segment {
         lock(&self.recent).recall(offset)
     }
 
+    #[cfg(test)]
+    pub(crate) fn has_index_in_memory(&self) -> bool {
+        self.lock().index.is_some()
+    }
+
     fn tell_open(&self) {
         self.open_files.opened(self.me.clone() as Weak<dyn Closable>);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         lock(&self.open)
     }
 }
@@ -331,20 +319,16 @@ impl Closable for Segment {
     }
 
     fn close(&self) -> bool {
-        if self.pinned.load(Ordering::Acquire) {
+        // Under the lock: who pins it or writes to it says so first, and then takes the file.
+        let mut open = self.lock();
+        let unsynced = self.claimed.load(Ordering::Acquire) > self.synced.load(Ordering::Acquire);
+        if self.pinned.load(Ordering::Acquire) || unsynced {
             return false;
         }
-        let mut open = self.lock();
         open.file = None;
-        if !self.live.load(Ordering::Acquire) {
-            open.index = None;
-        }
         true
     }
 }
 
 /// Suffix of what waits to be unlinked.
 pub(crate) const DELETED: &str = ".deleted";
-
-/// For indexes rebuilt on demand, whose topic's setting is not at hand: Kafka's default.
-const REBUILT_INTERVAL_BYTES: u64 = 4096;

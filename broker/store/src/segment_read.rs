@@ -1,6 +1,7 @@
 //! The fetch path: whole batches out of one segment, by offset.
 //!
-//! Invariants: a batch is never cut and never decoded; of each, only the header is looked at. One
+//! Invariants: a batch is never cut and never decoded; of each, only the header is looked at, but for
+//! the first read of what this process did not write: that checks the CRCs (`verified.rs`). One
 //! pread brings the bytes that are handed out: where the wanted batch begins is found before, from
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
@@ -11,12 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use flumen_records::{BatchHeader, HEADER_LEN};
+use flumen_records::{BatchHeader, HEADER_LEN, batches};
 use flumen_types::Offset;
 
 use crate::buffers::Buffers;
+use crate::damage::Damaged;
 use crate::error::{FileError, ReadError};
-use crate::locks::read;
 use crate::scan::is_possible;
 use crate::segment::{Part, Segment};
 
@@ -46,7 +47,8 @@ impl Segment {
         let file = self.file()?;
         let size = self.size();
         let Some(position) = self.locate(&file, size, wanted.from)? else { return Ok(None) };
-        let left = usize::try_from(size - position).unwrap_or(usize::MAX);
+        let whole = self.damage().next_after(position, size);
+        let left = usize::try_from(whole - position).unwrap_or(usize::MAX);
         let mut length = wanted.bytes_max.max(HEADER_LEN).min(left);
         loop {
             let bytes = buffers.read(length, |buffer| self.read_exact(&file, position, buffer))?;
@@ -66,10 +68,29 @@ impl Segment {
                 continue;
             }
             let (end, next) = self.last_whole(&bytes, position, &first, wanted.limit)?;
+            let (end, next) = self.verify(&bytes.slice(..end), position, next)?;
             self.remember(next, position + end as u64);
             self.read_ahead(&file, position + end as u64, end as u64);
             return Ok(Some(Run { bytes: bytes.slice(..end), next }));
         }
+    }
+
+    /// The end of the batches whose CRCs are right, and the offset behind it; an error if the first's
+    /// is not. Looks only at what nobody has looked at.
+    fn verify(&self, bytes: &Bytes, position: u64, next: Offset) -> Result<(usize, Offset), ReadError> {
+        let upto = position + bytes.len() as u64;
+        if !self.is_unverified(position, upto) {
+            return Ok((bytes.len(), next));
+        }
+        let (mut end, mut good) = (0, None);
+        for batch in batches(bytes.clone()) {
+            let Some(batch) = batch.ok().filter(|batch| batch.verify_crc().is_ok()) else { break };
+            end += batch.bytes().len();
+            good = Some(batch.header().next_offset());
+        }
+        let Some(good) = good else { return Err(self.corrupt(position)) };
+        self.note_verified(position, position + end as u64);
+        Ok((end, good))
     }
 
     /// Has the disk fetch what a reader of cold bytes will want next, while it is busy with these.
@@ -104,20 +125,28 @@ impl Segment {
 
     /// Where the first batch that ends at or behind the offset begins.
     pub(crate) fn locate(&self, file: &File, size: u64, from: Offset) -> Result<Option<u64>, ReadError> {
-        if let Some(position) = self.recall(from) {
+        let damage = self.damage();
+        if let Some(position) = self.recall(from).filter(|position| damage.at(*position).is_none()) {
             return Ok((position < size).then_some(position));
         }
-        let index = self.index()?;
-        let mut position = read(&index).position_of(from);
+        let mut position = self.begin_at(file, from)?;
         while position < size {
-            let length = HOP.min(usize::try_from(size - position).unwrap_or(usize::MAX));
+            if let Some(range) = damage.at(position) {
+                if from < range.next {
+                    return Err(self.refuse(range));
+                }
+                position = range.upto;
+                continue;
+            }
+            let end = damage.next_after(position, size);
+            let length = HOP.min(usize::try_from(end - position).unwrap_or(usize::MAX));
             let mut hop = [0; HOP];
             let bytes = &mut hop[..length];
             self.read_exact(file, position, bytes)?;
             let mut at = 0;
             while at < bytes.len() {
                 if bytes.len() - at < HEADER_LEN {
-                    if size - position < (at + HEADER_LEN) as u64 {
+                    if end - position < (at + HEADER_LEN) as u64 {
                         return Err(self.corrupt(position + at as u64));
                     }
                     break;
@@ -150,7 +179,12 @@ impl Segment {
     }
 
     fn corrupt(&self, position: u64) -> ReadError {
-        ReadError::Corrupt { path: self.path(Part::Log), position }
+        ReadError::Corrupt { path: self.path(Part::Log), position, offsets: None }
+    }
+
+    fn refuse(&self, range: &Damaged) -> ReadError {
+        let offsets = Some(range.first..range.next);
+        ReadError::Corrupt { path: self.path(Part::Log), position: range.position, offsets }
     }
 }
 

@@ -1,24 +1,24 @@
 //! The data directory: opens it, hands out partitions, closes it.
 //!
 //! Invariants: one store holds a directory (`.lock`). The catalogue decides which partitions there
-//! are; a folder that it does not know is renamed to `-stray`, never removed. Only [`Store::close`]
+//! are (`sweep.rs` puts the other folders away). Only [`Store::close`]
 //! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
 
 use std::fs;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::hash::RandomState;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flumen_log::config::TopicConfig;
 use flumen_types::{Timestamp, TopicPartition};
 
-use crate::adopt::{KRAFT_LOG, adopt};
+use crate::adopt::adopt;
 use crate::catalogue::{Catalogue, TopicRecord};
 use crate::checkpoints;
 use crate::dir_lock::DirLock;
 use crate::durable_file::{self, sync_dir};
-use crate::error::{FileError, OpenError};
+use crate::error::{FileError, OpenError, SYNC, chain};
 use crate::events::Events;
 use crate::flusher::{FlushQueue, Flusher};
 use crate::load::{self, Known};
@@ -31,6 +31,7 @@ use crate::partition::{Partition, Shared};
 use crate::partition_folder;
 use crate::reaper::Reaper;
 use crate::starts::Starts;
+use crate::sweep;
 
 /// From so many partitions on, one sync of the file system is cheaper than some for each. It waits
 /// for everything that anybody has written there, so it is not for a few.
@@ -39,8 +40,6 @@ pub(crate) const SYNC_ALL_OVER: usize = 16;
 /// Kafka's mark of a clean stop.
 const CLEAN: &str = ".kafka_cleanshutdown";
 const CLEAN_CONTENT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
-pub(crate) const DELETING: &str = "-delete";
-const STRAY: &str = "-stray";
 
 /// An open data directory.
 pub struct Store {
@@ -57,7 +56,7 @@ impl Store {
     /// Takes the directory, which is made if it is missing, and loads or recovers what is in it.
     pub fn open(options: Options, events: Arc<dyn Events>) -> Result<Store, OpenError> {
         let dir = options.dir.clone();
-        fs::create_dir_all(&dir).map_err(FileError::at("create", &dir))?;
+        durable_file::create_dirs(&dir)?;
         let held = DirLock::take(&dir)?;
         let meta = Meta::open(&dir, options.node_id)?;
         let catalogue = match Catalogue::load(&dir)? {
@@ -80,6 +79,9 @@ impl Store {
             reaper,
             starts,
             buffers: Arc::default(),
+            chance: RandomState::new(),
+            large_lookup: Mutex::default(),
+            stopping: AtomicBool::new(false),
         });
         let flusher = Flusher::start(queue, threads, &disk).map_err(spawn_failed("start a thread for"))?;
         let mut store = Store {
@@ -93,7 +95,7 @@ impl Store {
         };
         store.sweep()?;
         store.load_all(clean)?;
-        let maintenance = Maintenance::start(store.upkeep()).map_err(spawn_failed("start a thread for"))?;
+        let maintenance = Maintenance::start(&store.upkeep()).map_err(spawn_failed("start a thread for"))?;
         *lock(&store.maintenance) = Some(maintenance);
         Ok(store)
     }
@@ -122,41 +124,13 @@ impl Store {
 
     /// Puts away the folders of deleted topics and of nobody.
     fn sweep(&mut self) -> Result<(), OpenError> {
-        let dir = self.shared.options.dir.clone();
         let mut catalogue = lock(&self.catalogue);
-        let mut moved = false;
-        for entry in fs::read_dir(&dir).map_err(FileError::at("list", &dir))? {
-            let entry = entry.map_err(FileError::at("list", &dir))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let path = entry.path();
-            if name.ends_with(DELETING) {
-                self.shared.reaper.doom([path], Duration::ZERO);
-                continue;
-            }
-            let Some(tp) = partition_folder::parse(&name).filter(|tp| &*tp.topic != KRAFT_LOG) else {
-                continue;
-            };
-            let id = partition_folder::topic_id(&path)?;
-            let topic = catalogue.topics.get(&*tp.topic).filter(|topic| tp.partition.0 < topic.partitions);
-            if topic.is_some_and(|topic| id.is_none_or(|id| id == topic.id)) {
-                continue;
-            }
-            let deleted = catalogue.deleting.iter().any(|topic| Some(topic.id) == id);
-            let to = free_name(&dir, &name, if deleted { DELETING } else { STRAY });
-            fs::rename(&path, &to).map_err(FileError::at("rename", &path))?;
-            moved = true;
-            if deleted {
-                self.shared.reaper.doom([to], Duration::ZERO);
-            } else {
-                tracing::warn!(folder = %to.display(), "put aside a partition's folder that no topic owns");
-            }
-        }
-        if moved {
-            sync_dir(&dir)?;
-        }
+        let doomed = sweep::sweep(&self.shared.options.dir, &catalogue)?;
+        self.shared.reaper.doom(doomed, Duration::ZERO);
+        // Before their topics are forgotten: one of the same name must not begin where they did.
+        self.shared.starts.retain(|tp| catalogue.has(tp))?;
         if !catalogue.deleting.is_empty() || catalogue.is_unsaved() {
-            catalogue.deleting.clear();
-            catalogue.save()?;
+            catalogue.change(|catalogue| catalogue.deleting.clear())?;
         }
         Ok(())
     }
@@ -191,19 +165,34 @@ impl Store {
         }
         let few = all.len() <= SYNC_ALL_OVER;
         all.iter_mut().for_each(|known| known.sync = few);
+        if !clean && !few {
+            self.sync_all()?;
+        }
         let loaded = load_parallel(&self.shared, &all)?;
         if !clean && !few {
             self.sync_all()?;
         }
         *write(&self.partitions) = loaded.into_iter().map(|p| (p.id().clone(), p)).collect();
+        let catalogue = lock(&self.catalogue);
+        if points.keys().chain(cleaned.keys()).any(|tp| !catalogue.has(tp)) {
+            drop(catalogue);
+            self.forget_checkpoints();
+        }
         Ok(())
+    }
+
+    /// A partition that is gone has no checkpoint, or the next of its name would believe it.
+    pub(crate) fn forget_checkpoints(&self) {
+        if let Err(error) = self.upkeep().checkpoint() {
+            tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
+        }
     }
 
     /// Makes everything in the data directory durable.
     pub(crate) fn sync_all(&self) -> Result<(), FileError> {
         let dir = self.shared.options.dir.as_path();
         let folder = fs::File::open(dir).map_err(FileError::at("open", dir))?;
-        self.shared.options.disk.sync_all(&folder).map_err(FileError::at("sync", dir))
+        self.shared.options.disk.sync_all(&folder).map_err(FileError::at(SYNC, dir))
     }
 
     pub(crate) fn resolve(&self, topic: &TopicRecord) -> Result<TopicConfig, String> {
@@ -211,8 +200,8 @@ impl Store {
         TopicConfig::resolve(&topic.configs, broker).map_err(|error| error.to_string())
     }
 
-    fn upkeep(&self) -> Upkeep {
-        Upkeep { shared: self.shared.clone(), partitions: self.partitions.clone() }
+    pub(crate) fn upkeep(&self) -> Arc<Upkeep> {
+        Arc::new(Upkeep { shared: self.shared.clone(), partitions: self.partitions.clone() })
     }
 
     /// One round of retention and compaction, here and now.
@@ -238,6 +227,7 @@ impl Store {
     /// (unless a partition is poisoned: then the next open has to recover). The directory is free for
     /// another when the store is dropped.
     pub fn close(&self) -> Result<(), FileError> {
+        self.shared.stopping.store(true, Ordering::Relaxed);
         *lock(&self.maintenance) = None;
         let partitions = self.partitions_now();
         for partition in &partitions {
@@ -302,25 +292,25 @@ fn load_parallel(shared: &Arc<Shared>, all: &[Known]) -> Result<Vec<Arc<Partitio
 fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileError> {
     let dir = &shared.options.dir;
     if !dir.join(known.tp.to_string()).is_dir() {
-        tracing::warn!(partition = %known.tp, "the folder of a partition is missing; beginning an empty one");
+        tracing::error!(partition = %known.tp, "the folder of a partition is missing; beginning an empty one");
         partition_folder::create(dir, &known.tp, known.topic_id)?;
         sync_dir(dir)?;
+        // What was known of the old one's files says nothing of these.
+        return load::load(shared, Known { recovery_point: None, cleaned_upto: None, ..known.clone() });
     }
     load::load(shared, known.clone())
 }
 
-/// `name-stray`, or with a number if there is one already.
-fn free_name(dir: &Path, name: &str, suffix: &str) -> std::path::PathBuf {
-    let numbered = (1..).map(|n| dir.join(format!("{name}.{n}{suffix}")));
-    std::iter::once(dir.join(format!("{name}{suffix}")))
-        .chain(numbered)
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| dir.join(format!("{name}{suffix}")))
-}
-
-/// Leaves most of what the process may open to the connections.
+/// Leaves most of what the process may open to the connections. It may open as many as it is allowed
+/// to: the usual first limit, 1024, is one for shells.
 fn open_files_max(options: &Options) -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // If it cannot be raised, it stays as it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+    let limit = getrlimit(Resource::Nofile).current;
     let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
     options.open_files_max.min(half)
 }

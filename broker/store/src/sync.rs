@@ -2,8 +2,8 @@
 //!
 //! Invariants: what is published as durable was written before the sync began, together with the
 //! names of the files it is in and the indexes of the segments that were sealed on the way. After a
-//! failure nothing more is published and nothing more is appended; reads up to the high watermark
-//! go on.
+//! sync that failed nothing more is published and nothing more is appended; reads up to the high
+//! watermark go on. A flush that lacks a descriptor or memory has failed nothing: it is begun again.
 
 use std::io;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering;
 use flumen_types::Offset;
 
 use crate::disk::Disk;
-use crate::durable_file::{sync_dir, write_synced};
-use crate::error::FileError;
-use crate::flusher::{Flushable, Turn};
+use crate::durable_file::{self, sync_dir};
+use crate::error::{FileError, SYNC, chain};
+use crate::flusher::{Flushable, Flushed, Turn};
 use crate::load::snapshot_path;
 use crate::locks::read;
 use crate::partition::{Partition, Phase, Sealed};
@@ -24,7 +24,11 @@ use crate::segment::{Part, Segment};
 struct Job {
     upto: Offset,
     active: Arc<Segment>,
+    /// Of the active segment.
+    size: u64,
     sealed: Vec<Sealed>,
+    /// Their records are synced; what only speeds up the next open waits for room.
+    unsaved: Vec<Sealed>,
     names: bool,
 }
 
@@ -35,47 +39,56 @@ impl Partition {
         (writer.phase != Phase::Poisoned).then(|| Job {
             upto: writer.end,
             active: writer.active.clone(),
+            size: writer.active.size(),
             sealed: std::mem::take(&mut writer.sealed),
+            unsaved: Vec::new(),
             names: std::mem::take(&mut writer.names),
         })
     }
 
     /// Everything of the job but the active segment's content.
     fn sync_sealed(&self, job: &mut Job, disk: &dyn Disk) -> Result<(), FileError> {
-        for sealed in &job.sealed {
+        for sealed in job.sealed.iter().chain(&job.unsaved) {
             sync_log(&sealed.segment, disk)?;
         }
-        let mut saved = 0;
-        for sealed in &job.sealed {
-            match self.save_sealed(sealed) {
-                Ok(()) => saved += 1,
-                // The records are safe; what only speeds up the next open can wait for room.
-                Err(error) if error.is_full() => break,
-                Err(error) => return Err(error),
-            }
-        }
-        let unsaved = job.sealed.split_off(saved);
-        if !unsaved.is_empty() {
-            self.writer().sealed.splice(..0, unsaved);
-        }
+        save_each(job, |sealed| {
+            self.write_sealed(sealed)?;
+            self.sync_beside(sealed)?;
+            sealed.segment.release_index();
+            Ok(())
+        })?;
         if job.names || !job.sealed.is_empty() {
             sync_dir(&self.dir)?;
         }
         Ok(())
     }
 
-    fn save_sealed(&self, sealed: &Sealed) -> Result<(), FileError> {
-        self.save_aborted(&sealed.segment, Some(sealed.end))?;
-        if let Some(snapshot) = &sealed.snapshot {
-            write_synced(&snapshot_path(&self.dir, sealed.end), snapshot)?;
+    /// What belongs to a sealed segment beside its records, nothing of it durable yet.
+    fn write_sealed(&self, sealed: &Sealed) -> Result<(), FileError> {
+        // Saved before, when something else of the same sync could not be.
+        if !sealed.segment.is_live() {
+            return Ok(());
         }
-        sealed.segment.save_index()
+        self.write_aborted(&sealed.segment, Some(sealed.end))?;
+        if let Some(snapshot) = &sealed.snapshot {
+            let path = snapshot_path(&self.dir, sealed.end);
+            std::fs::write(&path, snapshot).map_err(FileError::at("write", &path))?;
+        }
+        sealed.segment.write_index()
+    }
+
+    fn sync_beside(&self, sealed: &Sealed) -> Result<(), FileError> {
+        durable_file::sync_if_there(&sealed.segment.path(Part::TxnIndex))?;
+        if sealed.snapshot.is_some() {
+            durable_file::sync_if_there(&snapshot_path(&self.dir, sealed.end))?;
+        }
+        sealed.segment.sync_index()
     }
 
     /// From where on a recovery has to look: what was synced, but for segments of which something
     /// beside the records could not be written yet.
     pub(crate) fn recovery_point(&self) -> Offset {
-        let durable = self.marks().high_watermark;
+        let durable = self.durable();
         let mut segments = self.segments_now();
         segments.pop();
         let unsaved = segments.iter().find(|segment| segment.is_live());
@@ -83,41 +96,73 @@ impl Partition {
     }
 
     /// Writes the aborted transactions whose markers are in this segment.
-    pub(crate) fn save_aborted(&self, segment: &Segment, end: Option<Offset>) -> Result<(), FileError> {
+    fn write_aborted(&self, segment: &Segment, end: Option<Offset>) -> Result<(), FileError> {
         let content = read(&self.aborted).encode(segment.base(), end);
-        if content.is_empty() { Ok(()) } else { write_synced(&segment.path(Part::TxnIndex), &content) }
+        if content.is_empty() {
+            return Ok(());
+        }
+        let path = segment.path(Part::TxnIndex);
+        std::fs::write(&path, content).map_err(FileError::at("write", &path))
     }
 
     /// At a clean stop, after the last sync: what a load would otherwise have to rebuild; synced if
     /// wanted. False if the partition is poisoned and the next open must recover it.
     pub(crate) fn save(&self, sync: bool) -> Result<bool, FileError> {
         let writer = self.writer();
-        if writer.phase == Phase::Poisoned || !writer.sealed.is_empty() {
+        let synced = self.durable() == writer.end && writer.sealed.is_empty();
+        if writer.phase == Phase::Poisoned || !synced {
             return Ok(false);
         }
         writer.active.seal()?;
         writer.active.write_index()?;
-        self.save_aborted(&writer.active, None)?;
+        self.write_aborted(&writer.active, None)?;
         let path = snapshot_path(&self.dir, writer.end);
         std::fs::write(&path, writer.producers.snapshot()).map_err(FileError::at("write", &path))?;
         if sync {
             writer.active.sync_index()?;
-            let synced = std::fs::File::open(&path).and_then(|file| file.sync_data());
-            synced.map_err(FileError::at("sync", &path))?;
+            durable_file::sync_if_there(&writer.active.path(Part::TxnIndex))?;
+            durable_file::sync_if_there(&path)?;
             sync_dir(&self.dir)?;
         }
         Ok(true)
     }
 
-    fn finish(&self, job: &Job, result: Result<(), FileError>) {
+    fn finish(&self, job: Job, result: Result<(), FileError>) -> Flushed {
         match result {
             Ok(()) => {
+                job.active.note_synced(job.size);
+                for sealed in job.sealed.iter().chain(&job.unsaved) {
+                    sealed.segment.note_synced(sealed.segment.size());
+                }
+                if !job.sealed.is_empty() {
+                    self.shared.open_files.released();
+                }
                 self.publish(|published| published.synced(job.upto));
-                self.drop_behind(job);
+                self.drop_behind(&job);
+                self.put_back(job.unsaved, false);
+                self.starved.store(false, Ordering::Relaxed);
+            }
+            Err(error) if error.is_passing() => {
+                if !self.starved.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(partition = %self.tp, error = %chain(&error), "a sync cannot be begun; it is tried until it can");
+                }
+                let sealed = job.sealed.into_iter().chain(job.unsaved).collect();
+                self.put_back(sealed, job.names);
+                return Flushed::NotYet;
             }
             Err(error) => self.poison(&error),
         }
         self.synced.notify_all();
+        Flushed::Done
+    }
+
+    /// To the next job.
+    fn put_back(&self, sealed: Vec<Sealed>, names: bool) {
+        if !sealed.is_empty() || names {
+            let mut writer = self.writer();
+            writer.sealed.splice(..0, sealed);
+            writer.names |= names;
+        }
     }
 
     /// Takes no more appends. Whatever was appended behind the high watermark is decided by the
@@ -136,11 +181,20 @@ impl Partition {
     fn drop_behind(&self, job: &Job) {
         let Some(window) = self.shared.options.cache_hot_window else { return };
         let window = window.0.max(0) as u64;
-        let mut hot = job.active.size();
-        drop_cold(&job.active, hot.saturating_sub(window));
-        for sealed in job.sealed.iter().rev() {
-            drop_cold(&sealed.segment, (sealed.segment.size() + hot).saturating_sub(window));
-            hot += sealed.segment.size();
+        let written = self.written.load(Ordering::Relaxed);
+        if written < self.dropped_at.load(Ordering::Relaxed) + DROP_STEP {
+            return;
+        }
+        self.dropped_at.store(written, Ordering::Relaxed);
+        let warm: Vec<Arc<Segment>> = {
+            let segments = read(&self.segments);
+            let synced = segments.range(..=job.active.base()).map(|(_, segment)| segment);
+            synced.rev().take_while(|segment| !segment.is_cold()).cloned().collect()
+        };
+        let mut hot = 0;
+        for segment in warm {
+            hot += segment.size();
+            drop_cold(&segment, hot.saturating_sub(window));
         }
     }
 }
@@ -150,40 +204,89 @@ impl Flushable for Partition {
         &self.turn
     }
 
-    fn flush(&self, disk: &dyn Disk) {
-        let Some(mut job) = self.take_job() else { return };
+    fn flush(&self, disk: &dyn Disk) -> Flushed {
+        let Some(mut job) = self.take_job() else { return Flushed::Done };
         let result = self.sync_sealed(&mut job, disk).and_then(|()| sync_log(&job.active, disk));
-        self.finish(&job, result);
+        self.finish(job, result)
     }
 
-    fn flush_together(group: &[Arc<Partition>], disk: &dyn Disk) {
-        let mut jobs: Vec<(&Arc<Partition>, Job)> =
-            group.iter().filter_map(|partition| Some((partition, partition.take_job()?))).collect();
-        let sealed: Vec<_> =
-            jobs.iter_mut().map(|(partition, job)| partition.sync_sealed(job, disk)).collect();
-        let Some((_, first)) = jobs.first() else { return };
-        let all = first.active.file().map_err(io::Error::other).and_then(|file| disk.sync_all(&file));
-        for ((partition, job), sealed) in jobs.iter().zip(sealed) {
-            // The file system does not say whose sync it was that failed; the files do.
-            let result = sealed.and_then(|()| match &all {
-                Ok(()) => Ok(()),
-                Err(_) => sync_log(&job.active, disk),
+    /// What a topic that syncs behind has appended during the sync.
+    fn flushed(&self) {
+        self.sync_in_time(self.config().flush);
+    }
+
+    /// One syncfs covers the records, what is written beside them, and all names.
+    fn flush_together(group: &[Arc<Partition>], disk: &dyn Disk) -> Vec<Flushed> {
+        let mut jobs: Vec<Option<Job>> = group.iter().map(|partition| partition.take_job()).collect();
+        let written: Vec<Result<(), FileError>> = group
+            .iter()
+            .zip(&mut jobs)
+            .map(|(partition, job)| match job {
+                Some(job) => save_each(job, |sealed| partition.write_sealed(sealed)),
+                None => Ok(()),
+            })
+            .collect();
+        let all = group[0].sync_file_system(disk);
+        let mut flushed = Vec::with_capacity(group.len());
+        for ((partition, job), written) in group.iter().zip(jobs).zip(written) {
+            let Some(mut job) = job else {
+                flushed.push(Flushed::Done);
+                continue;
+            };
+            let result = written.and_then(|()| match &all {
+                Ok(()) => {
+                    job.sealed.iter().for_each(|sealed| sealed.segment.release_index());
+                    Ok(())
+                }
+                // The file system does not say whose sync it was that failed; the files do.
+                Err(_) => {
+                    let sealed = partition.sync_sealed(&mut job, disk);
+                    sealed.and_then(|()| sync_log(&job.active, disk))
+                }
             });
-            partition.finish(job, result);
+            flushed.push(partition.finish(job, result));
+        }
+        flushed
+    }
+}
+
+impl Partition {
+    fn sync_file_system(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.sync_all(&std::fs::File::open(&self.dir)?)
+    }
+}
+
+/// Saves one after another of the job's sealed segments; those for which something is wanting are
+/// left for later.
+fn save_each(job: &mut Job, save: impl Fn(&Sealed) -> Result<(), FileError>) -> Result<(), FileError> {
+    for at in 0..job.sealed.len() {
+        match save(&job.sealed[at]) {
+            Ok(()) => {}
+            // A sync of these that failed for want of room is no harm: they are written anew.
+            Err(error) if error.is_passing() || error.is_full() => {
+                let unsaved = job.sealed.split_off(at);
+                job.unsaved.splice(..0, unsaved);
+                break;
+            }
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 fn sync_log(segment: &Segment, disk: &dyn Disk) -> Result<(), FileError> {
-    disk.sync(&*segment.file()?).map_err(FileError::at("sync", &segment.path(Part::Log)))
+    disk.sync(&*segment.file()?).map_err(FileError::at(SYNC, &segment.path(Part::Log)))
 }
 
-/// Drops the first `upto` bytes from the page cache, in steps that are worth a call.
+/// The page cache is told in steps that are worth a call.
+const DROP_STEP: u64 = 8 << 20;
+
+/// Drops the first `upto` bytes from the page cache.
 fn drop_cold(segment: &Segment, upto: u64) {
-    const STEP: u64 = 8 << 20;
-    let from = segment.dropped.load(Ordering::Relaxed);
-    let upto = upto.min(segment.size());
-    if upto < from + STEP {
+    let (from, size) = (segment.dropped.load(Ordering::Relaxed), segment.size());
+    let upto = upto.min(size);
+    let all = upto == size && !segment.is_live();
+    if upto <= from || (upto < from + DROP_STEP && !all) {
         return;
     }
     if let Ok(file) = segment.file()

@@ -5,20 +5,20 @@
 //! (`store.rs`).
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_types::{TopicId, TopicPartition};
 
-use crate::catalogue::{TopicRecord, is_name};
+use crate::catalogue::{Catalogue, TopicRecord, is_name};
 use crate::durable_file::sync_dir;
-use crate::error::{FileError, TopicError};
+use crate::error::{FileError, TopicError, chain};
 use crate::load::{self, Known};
 use crate::locks::{lock, write};
 use crate::partition::Partition;
 use crate::partition_folder;
-use crate::store::{DELETING, SYNC_ALL_OVER, Store};
+use crate::store::{SYNC_ALL_OVER, Store};
+use crate::sweep;
 
 const SYNC_WAIT: Duration = Duration::from_secs(5);
 
@@ -41,10 +41,9 @@ impl Store {
             return Err(TopicError::Exists(name.into()));
         }
         let record = TopicRecord { name: name.into(), id, partitions, configs };
+        self.shared.starts.forget(name)?;
         let made = self.make_partitions(&record, 0)?;
-        catalogue.topics.insert(name.into(), record.clone());
-        catalogue.save()?;
-        write(&self.partitions).extend(made.into_iter().map(|p| (p.id().clone(), p)));
+        self.announce(&mut catalogue, &record, made)?;
         Ok(record)
     }
 
@@ -60,9 +59,7 @@ impl Store {
         }
         record.partitions = partitions;
         let made = self.make_partitions(&record, have)?;
-        catalogue.topics.insert(name.into(), record.clone());
-        catalogue.save()?;
-        write(&self.partitions).extend(made.into_iter().map(|p| (p.id().clone(), p)));
+        self.announce(&mut catalogue, &record, made)?;
         Ok(record)
     }
 
@@ -78,8 +75,7 @@ impl Store {
         };
         record.configs = configs;
         let config = self.config_of(&record)?;
-        catalogue.topics.insert(name.into(), record.clone());
-        catalogue.save()?;
+        catalogue.change(|catalogue| catalogue.put(record.clone()))?;
         for n in 0..record.partitions {
             if let Some(partition) = self.partition(&TopicPartition::new(name, n)) {
                 partition.set_config(config.clone());
@@ -89,18 +85,30 @@ impl Store {
         Ok(record)
     }
 
-    /// The topic is gone when this returns; its bytes go in the background.
+    /// The topic is gone when this returns; its bytes go in the background. It is gone from the moment
+    /// the catalogue says so: what cannot be done after that is done by the next start.
     pub fn delete_topic(&self, name: &str) -> Result<TopicRecord, TopicError> {
         let mut catalogue = lock(&self.catalogue);
-        let Some(record) = catalogue.topics.remove(name) else {
+        let Some(record) = catalogue.topics.get(name).cloned() else {
             return Err(TopicError::Unknown(name.into()));
         };
-        catalogue.deleting.push(record.clone());
-        catalogue.save()?;
-        let mut doomed = Vec::new();
+        catalogue.change(|catalogue| catalogue.begin_deletion(&record))?;
+        if let Err(error) = self.remove_partitions(&record).and_then(|()| {
+            self.shared.starts.forget(name)?;
+            catalogue.change(|catalogue| catalogue.end_deletion(&record))
+        }) {
+            tracing::warn!(topic = name, error = %chain(&error), "a topic is deleted, but not all of it is put away; the next start does that");
+        }
+        self.forget_checkpoints();
+        Ok(record)
+    }
+
+    /// Renames the folders and leaves them to the reaper.
+    fn remove_partitions(&self, record: &TopicRecord) -> Result<(), FileError> {
+        let (mut doomed, mut failed) = (Vec::new(), None);
         let dir = &self.shared.options.dir;
         for n in 0..record.partitions {
-            let tp = TopicPartition::new(name, n);
+            let tp = TopicPartition::new(record.name.as_str(), n);
             let partition = write(&self.partitions).remove(&tp);
             let _upkeep = partition.as_ref().map(|partition| {
                 partition.close();
@@ -108,17 +116,35 @@ impl Store {
                 partition.wait_durable(partition.marks().end, SYNC_WAIT);
                 lock(&partition.upkeep)
             });
-            let (from, to) =
-                (dir.join(tp.to_string()), dir.join(format!("{tp}.{}{DELETING}", record.id.0.simple())));
-            fs::rename(&from, &to).map_err(FileError::at("rename", &from))?;
-            doomed.push(to);
+            match sweep::mark_deleted(dir, &tp.to_string(), record.id, tp.partition) {
+                Ok(path) => doomed.push(path),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
         sync_dir(dir)?;
         self.shared.reaper.doom(doomed, Duration::ZERO);
-        self.shared.starts.forget(name)?;
-        catalogue.deleting.retain(|topic| topic.id != record.id);
-        catalogue.save()?;
-        Ok(record)
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// From here on there are these new partitions of the topic, or none of them.
+    fn announce(
+        &self,
+        catalogue: &mut Catalogue,
+        record: &TopicRecord,
+        made: Vec<Arc<Partition>>,
+    ) -> Result<(), FileError> {
+        if let Err(error) = catalogue.change(|catalogue| catalogue.put(record.clone())) {
+            let dir = &self.shared.options.dir;
+            let put_away = made.iter().map(|partition| {
+                let tp = partition.id();
+                sweep::mark_deleted(dir, &tp.to_string(), record.id, tp.partition)
+            });
+            // What is left of them is put aside when their names are wanted, or at the next start.
+            self.shared.reaper.doom(put_away.flatten(), Duration::ZERO);
+            return Err(error);
+        }
+        write(&self.partitions).extend(made.into_iter().map(|p| (p.id().clone(), p)));
+        Ok(())
     }
 
     /// Makes the partitions of a topic from a number on.
@@ -129,6 +155,10 @@ impl Store {
         let mut made = Vec::new();
         for n in from..record.partitions {
             let tp = TopicPartition::new(record.name.as_str(), n);
+            if dir.join(tp.to_string()).exists() {
+                // Of a topic that was deleted or could not be made: its records are not this one's.
+                sweep::put_aside(dir, &tp.to_string())?;
+            }
             partition_folder::create(dir, &tp, record.id)?;
             let partition = load::load(&self.shared, Known::new(tp, record.id, config.clone()))?;
             if !together {

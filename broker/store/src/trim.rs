@@ -1,9 +1,13 @@
 //! DeleteRecords: the start moves forward, the bytes go when a whole segment lies before it.
 
+use std::time::Duration;
+
 use flumen_types::Offset;
 
-use crate::error::TrimError;
+use crate::error::{FileError, SYNC, TrimError};
 use crate::partition::Partition;
+
+const SYNC_WAIT: Duration = Duration::from_secs(10);
 
 impl Partition {
     /// Moves the start to `to`, or to the high watermark if `to` is [`Offset::UNKNOWN`]; never back.
@@ -15,9 +19,20 @@ impl Partition {
             return Err(TrimError::OutOfRange { offset: to, high_watermark: marks.high_watermark });
         }
         if to > marks.start {
+            // A start behind the durable end would hide what is appended there after a power cut.
+            if to > self.durable() {
+                self.mark_dirty();
+                if !self.wait_durable(to, SYNC_WAIT) {
+                    return Err(self.too_slow().into());
+                }
+            }
             self.shared.starts.raise(&self.tp, to)?;
             self.publish(|published| published.trimmed(to));
         }
         Ok(self.marks().start)
+    }
+
+    fn too_slow(&self) -> FileError {
+        FileError::at(SYNC, &self.dir)(std::io::ErrorKind::TimedOut.into())
     }
 }

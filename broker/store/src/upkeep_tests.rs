@@ -8,7 +8,7 @@ use flumen_records::ControlRecord;
 use flumen_types::{Millis, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use crate::folder::{CLEANED, SWAP};
-use crate::segment::Part;
+use crate::segment::{DELETED, Part};
 use crate::testing::*;
 use crate::{Bound, Origin, ReadError, TrimError};
 
@@ -259,6 +259,7 @@ fn appends_reads_and_compaction_at_once_show_every_reader_a_consistent_log() {
     fixture.store().maintain_at(NOW);
     let size = fixture.t().size_bytes();
     assert!(size < 10_000, "{size}");
+    assert_eq!(size, fixture.t().segments_now().iter().map(|segment| segment.size()).sum::<u64>());
 }
 
 #[test]
@@ -297,4 +298,111 @@ fn a_crash_at_any_step_of_a_swap_loses_nothing() {
         fixture.kill();
     }
     assert_eq!(fs::read_to_string(folder.join("partition.metadata")).unwrap(), old);
+}
+
+#[test]
+fn a_segments_largest_timestamp_is_that_of_all_its_records() {
+    let fixture = Fixture::new(&[("retention.ms", "1000000")]);
+    let t = fixture.t();
+    for n in [0, 500] {
+        t.append(keyed(&[("k", Some("x"))], NOW.plus(Millis(n))), Origin::Client, NOW).unwrap();
+        // Whoever asks while it grows is told of what there is.
+        assert_eq!(t.max_timestamp().unwrap().unwrap().timestamp, NOW.plus(Millis(n)));
+    }
+    t.append(keyed(&[("k", Some("x"))], NOW.plus(Millis(900))), Origin::Client, NOW).unwrap();
+    t.roll(&mut t.writer()).unwrap();
+    t.append(keyed(&[("k", Some("x"))], NOW), Origin::Client, NOW).unwrap();
+    wait_durable(&t);
+    assert_eq!(t.offset_for_time(NOW.plus(Millis(800))).unwrap().unwrap().offset, Offset(2));
+}
+
+#[test]
+fn a_crash_while_a_segment_is_dropped_leaves_all_of_it_or_nothing() {
+    let mut fixture = Fixture::new(&[SMALL]);
+    let abort = ControlRecord::Abort { coordinator_epoch: 0 };
+    let t = fixture.t();
+    t.append(sequenced(1, 0, "aborted", true), Origin::Client, NOW).unwrap();
+    t.append_marker(ProducerId(1), ProducerEpoch(0), abort, NOW).unwrap();
+    drop(t);
+    fill(&fixture, 10);
+    fixture.store.take().unwrap().close().unwrap();
+    // The first step of dropping it, whichever that is.
+    let names = fixture.files("");
+    fixture.open();
+    let doomed = fixture.t().segments_now()[0].doom().unwrap();
+    fixture.kill();
+    let first = doomed[0].file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(first, "00000000000000000000.log.deleted");
+    for path in &doomed[1..] {
+        fs::write(path.with_extension(""), "").unwrap();
+    }
+    assert!(names.contains(&"00000000000000000000.txnindex".to_string()));
+    fixture.open();
+    let mut left = fixture.files("").into_iter().filter(|name| !name.ends_with(".deleted"));
+    assert!(!left.any(|name| name.starts_with("00000000000000000000")));
+}
+
+#[test]
+fn a_compaction_that_fails_leaves_the_log_as_it_was_and_no_file_behind() {
+    let mut configs = COMPACT.to_vec();
+    configs.push(("internal.segment.bytes", "600"));
+    let fixture = Fixture::new(&configs);
+    let latest = rounds(&fixture, 10);
+    let leftovers = || [CLEANED, SWAP].map(|suffix| fixture.files(suffix).len());
+    // While it is installed: a name is taken, by what cannot be replaced.
+    let second = fixture.t().segments_now()[1].base();
+    let taken = Part::Log.path(&fixture.folder(), second, DELETED);
+    fs::create_dir(&taken).unwrap();
+    fs::write(taken.join("x"), "").unwrap();
+    fixture.t().compact(NOW).unwrap_err();
+    assert_eq!((leftovers(), fixture.files(".log").len()), ([0, 0], fixture.t().segments_now().len()));
+    // What was installed before that stays.
+    assert_eq!(table(&fixture), latest);
+    fs::remove_dir_all(&taken).unwrap();
+    assert!(fixture.t().compact(NOW).unwrap());
+    assert_eq!(table(&fixture), latest);
+    // While it is written: a batch in the midst is damaged.
+    rounds(&fixture, 2);
+    let last = fixture.t().segments_now().into_iter().rfind(|segment| !segment.is_live()).unwrap();
+    let log = Part::Log.path(&fixture.folder(), last.base(), "");
+    let mut damaged = fs::read(&log).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(&log, damaged).unwrap();
+    fixture.t().compact(NOW).unwrap_err();
+    assert_eq!(leftovers(), [0, 0]);
+}
+
+#[test]
+fn a_swap_that_was_left_behind_is_not_installed_over_what_took_its_place() {
+    let mut configs = COMPACT.to_vec();
+    configs.push(("internal.segment.bytes", "600"));
+    let mut fixture = Fixture::new(&configs);
+    let latest = rounds(&fixture, 10);
+    let second = fixture.t().segments_now()[1].base();
+    let stale = fs::read(Part::Log.path(&fixture.folder(), second, "")).unwrap();
+    let configs = configs.iter().filter(|(key, _)| *key != SMALL.0);
+    let configs = configs.map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    fixture.store().set_topic_configs("t", configs).unwrap();
+    wait_until("all is one segment", || {
+        fixture.t().compact(NOW).unwrap();
+        fixture.t().segments_now().len() == 2
+    });
+    fixture.kill();
+    fs::write(Part::Log.path(&fixture.folder(), second, SWAP), stale).unwrap();
+    fixture.open();
+    assert_eq!(fixture.t().segments_now().len(), 2);
+    assert_eq!(table(&fixture), latest);
+    assert!(fixture.files(SWAP).is_empty());
+}
+
+#[test]
+fn a_compaction_gives_up_when_the_store_stops() {
+    let fixture = Fixture::new(&COMPACT);
+    rounds(&fixture, 10);
+    let t = fixture.t();
+    t.shared.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(!t.compact(NOW).unwrap());
+    assert_eq!((fixture.files(CLEANED).len(), t.cleaned_upto()), (0, None));
+    t.shared.stopping.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert!(t.compact(NOW).unwrap());
 }

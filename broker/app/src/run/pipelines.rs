@@ -428,7 +428,7 @@ mod tests {
         "#;
         std::fs::write(&path, text).unwrap();
         std::fs::write(folder.path().join("sink.wasm"), "").unwrap();
-        let loaded = cli::read_config(&path).unwrap();
+        let loaded = crate::run::sources::read(&path).1.unwrap();
         let declared = declared(&loaded.config);
         let made = &declared["store-dlq"].configs;
         assert_eq!(made["max.message.bytes"], (9 << 20).to_string());

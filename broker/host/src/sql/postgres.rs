@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use futures::{StreamExt, TryStreamExt};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
@@ -137,7 +138,17 @@ impl Postgres {
             if let Err(failed) = read_row(&row).and_then(|row| found.push(row)) {
                 // The next statement would wait for all that the server has yet to send.
                 self.client.cancel_token().cancel_query(NoTls).await.ok();
-                while let Ok(Some(_)) = rows.try_next().await {}
+                let landed = loop {
+                    match rows.try_next().await {
+                        Ok(Some(_)) => {}
+                        Ok(None) => break false,
+                        Err(error) => break error.code() == Some(&SqlState::QUERY_CANCELED),
+                    }
+                };
+                if !landed {
+                    // It is still on its way, and must not hit the next statement.
+                    self.batch("select pg_sleep(1)").await.ok();
+                }
                 return Err(failed);
             }
         }

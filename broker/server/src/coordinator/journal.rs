@@ -91,9 +91,18 @@ impl Journal {
         let marks = *self.log.watch().borrow();
         let mut next = marks.start;
         while next < marks.end {
-            let read = self.log.read(next, READ_BYTES, Bound::LogEnd, true).await;
-            let read =
-                read.map_err(|source| ReplayError::Read { partition: self.id().clone(), at: next, source })?;
+            let read = match self.log.read(next, READ_BYTES, Bound::LogEnd, true).await {
+                Ok(read) => read,
+                // One rotten batch is no reason not to start: what it said is lost, the rest is not.
+                Err(ReadError::Corrupt { offsets: Some(lost), .. }) if lost.end > next => {
+                    tracing::error!(partition = %self.id(), from = %lost.start, upto = %lost.end, "passing over damaged records of groups or transactions");
+                    next = lost.end;
+                    continue;
+                }
+                Err(source) => {
+                    return Err(ReplayError::Read { partition: self.id().clone(), at: next, source });
+                }
+            };
             for batch in flumen_records::batches(read.bytes) {
                 let batch = batch.map_err(|source| self.bad_batch(next, source))?;
                 self.replay_batch(&batch, &mut each)?;

@@ -98,10 +98,15 @@ enum Kind {
     Checkpoint,
     Epochs,
     Text,
+    /// What a recovery took out of the log (`.log.cut-POSITION`), and what it noted of that.
+    Aside,
 }
 
 fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_str()?;
+    if name.contains(".log.cut-") || name.ends_with(".quarantine") {
+        return Some(Kind::Aside);
+    }
     // Suffixes of files that are being made, moved or removed.
     let name = [".deleted", ".cleaned", ".swap"]
         .iter()
@@ -160,6 +165,9 @@ fn dump_file(path: &Path, options: &segment::Options, report: &mut Report<'_>) -
         Some(Kind::Checkpoint) => beside::dump_checkpoint(path, report),
         Some(Kind::Epochs) => beside::dump_epochs(path, report),
         Some(Kind::Text) => beside::dump_text(path, report),
+        Some(Kind::Aside) => {
+            Ok(report.problem(None, "set aside by a recovery, which says more in the broker's log")?)
+        }
         None => Ok(()),
     }
 }

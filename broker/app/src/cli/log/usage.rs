@@ -86,6 +86,7 @@ fn count(usage: &mut Usage, file: &Path, size: u64) {
     let live = ["log", "index", "timeindex", "txnindex", "snapshot"];
     let end = name.rsplit('.').next().unwrap_or_default();
     match kind(file) {
+        Some(Kind::Aside) => usage.aside += size,
         _ if base_offset(file).is_some() && !live.contains(&end) => usage.aside += size,
         Some(Kind::Segment) => {
             usage.segments += 1;

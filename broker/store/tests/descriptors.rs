@@ -1,0 +1,99 @@
+//! A process that has no descriptor left: what is appended becomes durable when it has one again.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use flumen_records::{BatchBuilder, Compression, NewRecord};
+use flumen_store::{Disk, Options, Origin, RealDisk, Store};
+use flumen_types::{Offset, Timestamp, TopicId, TopicPartition};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+/// Syncs wait behind a gate.
+#[derive(Default)]
+struct Gate {
+    closed: Mutex<bool>,
+    changed: Condvar,
+    waiting: AtomicBool,
+}
+
+impl Gate {
+    fn close(&self, closed: bool) {
+        *self.closed.lock().unwrap() = closed;
+        self.changed.notify_all();
+    }
+}
+
+impl Disk for Gate {
+    fn write_at(&self, file: &File, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        RealDisk.write_at(file, slices, position)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        let mut closed = self.closed.lock().unwrap();
+        while *closed {
+            self.waiting.store(true, Ordering::SeqCst);
+            closed = self.changed.wait(closed).unwrap();
+        }
+        RealDisk.sync(file)
+    }
+
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        RealDisk.sync_all(file)
+    }
+}
+
+fn batch() -> bytes::Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(&NewRecord { timestamp: NOW, value: Some(&[b'x'; 100]), ..NewRecord::default() });
+    builder.build().unwrap()
+}
+
+fn wait_until(done: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_want_of_descriptors_passes_and_poisons_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate: Arc<Gate> = Arc::default();
+    let before = getrlimit(Resource::Nofile);
+    let soft = Rlimit { current: Some(256), maximum: before.maximum };
+    setrlimit(Resource::Nofile, soft).unwrap();
+    let options = Options { disk: gate.clone(), flush_threads: 1, ..Options::new(dir.path()) };
+    let store = Store::open(options, Arc::new(())).unwrap();
+    assert_eq!(getrlimit(Resource::Nofile).current, before.maximum, "it takes what it may have");
+    let configs = [("internal.segment.bytes".to_string(), "400".to_string())].into();
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    gate.close(true);
+    t.append(batch(), Origin::Client, NOW).unwrap();
+    wait_until(|| gate.waiting.load(Ordering::SeqCst));
+    // Rolled while the first sync runs: the next one has to write indexes and sync the folder.
+    for _ in 0..5 {
+        t.append(batch(), Origin::Client, NOW).unwrap();
+    }
+    setrlimit(Resource::Nofile, soft).unwrap();
+    let mut hoard = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        hoard.push(file);
+    }
+    gate.close(false);
+    wait_until(|| t.marks().high_watermark == Offset(1));
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!((t.marks().high_watermark, t.marks().failed), (Offset(1), false));
+    drop(hoard);
+    assert!(t.wait_durable(Offset(6), Duration::from_secs(20)));
+    assert!(!t.marks().failed);
+    drop(t);
+    store.close().unwrap();
+    assert!(dir.path().join(".kafka_cleanshutdown").exists());
+}
