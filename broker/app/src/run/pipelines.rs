@@ -161,7 +161,8 @@ impl Pipelines {
         let mut running = self.running.lock().await;
         let next = self.next(&mut running).await?;
         let topics = declared_topics::plan(&self.broker, &next.loaded.config);
-        let plugins = next.changes.iter().filter(|change| plugin_of(change).is_some());
+        let listed = |change: &&Change| plugin_of(change).is_some() || about_security(change);
+        let plugins = next.changes.iter().filter(listed);
         let rebuilt = next.rebuilt.iter().map(|name| format!("replace {name}: its component changed"));
         let left_alone = self.left_alone(&running, &next.loaded.config);
         let lines = topics.iter().chain(plugins).map(ToString::to_string);
@@ -222,11 +223,12 @@ impl Pipelines {
         let mut left_alone = self.topics(&loaded).await?;
         self.log.declare(declared(&loaded.config));
         self.host.set_databases(settings::databases(&loaded.config));
-        if changes.iter().any(about_security) {
-            self.broker.security().declare(security::users(&loaded), security::acls(&loaded)).await;
-        }
         left_alone.extend(self.left_alone(running, &loaded.config));
         let (mut done, mut problems) = (Vec::new(), Vec::new());
+        if changes.iter().any(about_security) {
+            self.broker.security().declare(security::users(&loaded), security::acls(&loaded)).await;
+            done.extend(changes.iter().filter(|change| about_security(change)).map(Change::to_string));
+        }
         for change in changes.iter().filter(|change| plugin_of(change).is_some()) {
             if self.stopping() {
                 return Err(vec!["the broker is stopping".into()]);
