@@ -10,10 +10,10 @@ use crate::topics::{text, verdict};
 use crate::wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use crate::wire::offset_fetch_request::OffsetFetchRequestTopic;
 use crate::wire::{
-    DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
-    message,
+    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ErrorCode, ListGroupsRequest,
+    OffsetCommitRequest, OffsetFetchRequest, message,
 };
-use crate::{Client, Result};
+use crate::{Client, Error, Result};
 
 /// A group as a list shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,50 @@ impl Client {
 
     /// A group's members. One that is not there is described as `Dead`, as Kafka does.
     pub async fn group(&self, id: &str) -> Result<Group> {
+        let group = self.classic_group(id).await?;
+        if group.state != "Dead" {
+            return Ok(group);
+        }
+        // Those of the newer protocol (KIP-848) are dead to the older request.
+        match self.consumer_group(id).await {
+            Err(Error::Unsupported { .. } | Error::Refused { code: ErrorCode::GroupIdNotFound, .. }) => {
+                Ok(group)
+            }
+            described => described,
+        }
+    }
+
+    async fn consumer_group(&self, id: &str) -> Result<Group> {
+        let request = message!(ConsumerGroupDescribeRequest { group_ids: vec![text(id)] });
+        self.ask_coordinator(Keeps::Group, id, &request, |connection, response| {
+            let group = response.groups.into_iter().next();
+            let group = group.ok_or_else(|| connection.incomplete::<ConsumerGroupDescribeRequest>(id))?;
+            let (code, words) = (group.error_code, group.error_message);
+            verdict::<ConsumerGroupDescribeRequest>(connection, named(id), code, words)?;
+            let members = group.members.into_iter().map(|member| {
+                let topics = member.assignment.topic_partitions.iter();
+                let partitions = topics.flat_map(|topic| {
+                    topic.partitions.iter().map(|n| TopicPartition::new(&*topic.topic_name, *n))
+                });
+                Member {
+                    id: member.member_id.to_string(),
+                    instance: member.instance_id.map(|instance| instance.to_string()),
+                    client_id: member.client_id.to_string(),
+                    host: member.client_host.to_string(),
+                    partitions: partitions.collect(),
+                }
+            });
+            Ok(Group {
+                id: id.to_string(),
+                state: group.group_state.to_string(),
+                assignor: group.assignor_name.to_string(),
+                members: members.collect(),
+            })
+        })
+        .await
+    }
+
+    async fn classic_group(&self, id: &str) -> Result<Group> {
         let request = message!(DescribeGroupsRequest { groups: vec![text(id)] });
         self.ask_coordinator(Keeps::Group, id, &request, |connection, response| {
             let group = response.groups.into_iter().next();

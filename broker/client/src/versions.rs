@@ -40,6 +40,7 @@ apis! {
     FindCoordinatorRequest = "FindCoordinator" up to 3,
     ListGroupsRequest = "ListGroups" up to 4,
     DescribeGroupsRequest = "DescribeGroups" up to 5,
+    ConsumerGroupDescribeRequest = "ConsumerGroupDescribe" up to 1,
     DeleteGroupsRequest = "DeleteGroups" up to 2,
     OffsetFetchRequest = "OffsetFetch" up to 7,
     OffsetCommitRequest = "OffsetCommit" up to 8,

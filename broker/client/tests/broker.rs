@@ -9,14 +9,18 @@ use flumen_client::{
     Acks, At, Change, Client, Consumer, ConsumerOptions, GroupConsumer, NewTopic, Options, Origin,
     OutOfRange, Producer, ProducerOptions, Record, Transactions,
 };
+use flumen_protocol::messages::ConsumerGroupHeartbeatRequest;
+use flumen_protocol::{decode_response, encode_request, message};
 use flumen_records::Compression;
 use flumen_types::{Offset, Timestamp, TopicPartition};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// A broker for one test, and a client of it.
 struct Cluster {
+    bootstrap: String,
     client: Client,
     stop: CancellationToken,
     _dir: TempDir,
@@ -29,8 +33,27 @@ impl Cluster {
             Ok(bootstrap) => bootstrap,
             Err(_) => serve(&dir, stop.clone()).await,
         };
-        let client = Client::connect(Options::new(bootstrap)).await.unwrap();
-        Cluster { client, stop, _dir: dir }
+        let client = Client::connect(Options::new(&*bootstrap)).await.unwrap();
+        Cluster { bootstrap, client, stop, _dir: dir }
+    }
+
+    /// Joins a group with the consumer protocol, which this client does not speak.
+    async fn join(&self, group: &str, topic: &str) {
+        let request = message!(ConsumerGroupHeartbeatRequest {
+            group_id: group.into(),
+            member_id: "m".into(),
+            rebalance_timeout_ms: 60_000,
+            subscribed_topic_names: Some(vec![topic.into()]),
+            topic_partitions: Some(vec![]),
+        });
+        let mut socket = TcpStream::connect(&*self.bootstrap).await.unwrap();
+        socket.write_all(&encode_request(1, "test", &request, 1).unwrap()).await.unwrap();
+        let length = socket.read_i32().await.unwrap();
+        let mut frame = vec![0; length as usize];
+        socket.read_exact(&mut frame).await.unwrap();
+        let answer = Bytes::from(frame).slice(4..);
+        let answer = decode_response::<ConsumerGroupHeartbeatRequest>(answer, 1).unwrap();
+        assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
     }
 }
 
@@ -277,6 +300,21 @@ async fn offsets_of_a_group_are_committed_listed_and_deleted() {
     assert_eq!((described.state.as_str(), described.members.len()), ("Empty", 0));
     client.delete_group(&group).await.unwrap();
     assert!(!client.groups().await.unwrap().iter().any(|listed| listed.id == group));
+    assert_eq!(client.group(&group).await.unwrap().state, "Dead");
+}
+
+#[tokio::test]
+async fn a_group_of_the_consumer_protocol_is_described_like_others() {
+    let cluster = Cluster::start().await;
+    let name = topic(&cluster.client, "described", 2).await;
+    let group = format!("{name}-group");
+    // A broker makes the topic of its groups first when it is asked where a group is.
+    cluster.client.committed(&group, None).await.unwrap();
+    cluster.join(&group, &name).await;
+    let described = cluster.client.group(&group).await.unwrap();
+    assert_eq!((described.state.as_str(), described.assignor.as_str()), ("Stable", "uniform"));
+    let member = &described.members[0];
+    assert_eq!(member.partitions, [TopicPartition::new(&*name, 0), TopicPartition::new(&*name, 1)]);
 }
 
 #[tokio::test]

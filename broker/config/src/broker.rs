@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 
 use flumen_types::{ByteSize, Millis};
 
+use crate::consumer_group::{GroupAssignors, GroupMigration};
 use crate::field::FilePath;
 use crate::listener::{HttpAddress, Listener};
 use crate::protocol::{ClientAuth, Mechanism, Protocol, ProtocolMap};
@@ -156,6 +157,19 @@ section! {
         pub group_min_session_timeout: Millis = ["group.min.session.timeout.ms", "6s"; min 1],
         /// The longest session time-out that a member may ask for.
         pub group_max_session_timeout: Millis = ["group.max.session.timeout.ms", "30m"; min 1],
+
+        /// How long a member of the consumer protocol (`group.protocol=consumer`) may be silent before it is taken out.
+        pub group_consumer_session_timeout: Millis = ["group.consumer.session.timeout.ms", "45s"; min 1],
+        /// How often members of the consumer protocol are told to send heartbeats.
+        pub group_consumer_heartbeat_interval: Millis = ["group.consumer.heartbeat.interval.ms", "5s"; min 1],
+        /// The most members that a group of the consumer protocol takes.
+        pub group_consumer_max_size: NonZeroU32 = ["group.consumer.max.size", 2_147_483_647],
+        /// The assignors that members of the consumer protocol may ask for; the first is the default.
+        pub group_consumer_assignors: GroupAssignors = ["group.consumer.assignors", "uniform,range"],
+        /// Changes of a group of the consumer protocol within this time are assigned together.
+        pub group_consumer_assignment_interval: Millis = ["group.consumer.assignment.interval.ms", "1s"; min 0],
+        /// Which groups with members may go over between the classic and the consumer protocol; those without always may.
+        pub group_consumer_migration_policy: GroupMigration = ["group.consumer.migration.policy", "bidirectional"],
 
         /// Partitions of `__transaction_state`. Fixed once the topic exists.
         pub transaction_state_num_partitions: NonZeroU32 = ["transaction.state.log.num.partitions", 4],

@@ -127,6 +127,12 @@ impl Check<'_, '_> {
             let found = "group.min.session.timeout.ms is over group.max.session.timeout.ms".to_string();
             self.wrong("broker.group.min.session.timeout.ms", found, "expected the smaller of the two");
         }
+        if broker.group_consumer_heartbeat_interval >= broker.group_consumer_session_timeout {
+            let found = "group.consumer.heartbeat.interval.ms is not below group.consumer.session.timeout.ms"
+                .to_string();
+            let expected = "expected several heartbeats within a session";
+            self.wrong("broker.group.consumer.heartbeat.interval.ms", found, expected);
+        }
     }
 
     fn topic(&mut self, name: &str) {

@@ -13,6 +13,7 @@ mod acl;
 mod broker;
 mod check;
 mod check_security;
+mod consumer_group;
 mod database;
 mod diff;
 mod field;
@@ -40,6 +41,7 @@ mod world;
 
 pub use acl::AclRule;
 pub use broker::Broker;
+pub use consumer_group::{GroupAssignors, GroupMigration};
 pub use database::{Database, DatabaseUrl};
 pub use diff::{Change, Existing};
 pub use field::FilePath;

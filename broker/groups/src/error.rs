@@ -32,6 +32,7 @@ errors! {
         UnknownMember = 25, "the group does not know this member";
         InvalidSessionTimeout = 26, "the session timeout lies outside of group.min.session.timeout.ms and group.max.session.timeout.ms";
         RebalanceInProgress = 27, "the group is rebalancing; join again";
+        UnsupportedVersion = 35, "members of the consumer protocol commit with OffsetCommit 9 and later";
         InvalidRequest = 42, "the request contradicts itself";
         NonEmptyGroup = 68, "the group has members";
         GroupIdNotFound = 69, "there is no such group";
@@ -40,6 +41,11 @@ errors! {
         FencedInstance = 82, "another member has taken over this group.instance.id";
         SubscribedToTopic = 86, "the group consumes this topic";
         UnstableOffsetCommit = 88, "a transaction that is still open has committed an offset here";
+        FencedMemberEpoch = 110, "the group knows another epoch of this member";
+        UnreleasedInstance = 111, "another member still has this group.instance.id";
+        UnsupportedAssignor = 112, "the assignor is not among group.consumer.assignors";
+        StaleMemberEpoch = 113, "the member has gone on to another epoch";
+        InvalidRegularExpression = 128, "the regular expression cannot be understood";
     }
 }
 

@@ -11,13 +11,15 @@
 //! ```
 //!
 //! Written: value 3. Version 4 is 3 in compact form. Keys from 3 on are those of the newer group
-//! protocols (KIP-848, share and streams groups); they are read as [`GroupEntry::Other`].
+//! protocols: those of KIP-848 are in `consumer_records`, those of share and streams groups are read as
+//! [`GroupEntry::Other`].
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use flumen_types::{Millis, Timestamp, TopicPartition};
 
+use crate::consumer_records::Change;
 use crate::offset_records::{self, Committed};
 use crate::wire::{Reader, WireError, Writer};
 
@@ -36,6 +38,7 @@ pub struct Record {
 pub enum GroupEntry {
     Offset { group: Arc<str>, partition: TopicPartition, committed: Option<Committed> },
     Group { group: Arc<str>, metadata: Option<GroupMetadata> },
+    Consumer { group: Arc<str>, change: Change },
     Other { version: i16 },
 }
 
@@ -83,6 +86,9 @@ impl GroupEntry {
                 Some(Record::offset(group, partition, committed.as_ref()))
             }
             GroupEntry::Group { group, metadata } => Some(Record::group(group, metadata.as_ref())),
+            GroupEntry::Consumer { group, change } => {
+                Some(Record { key: change.write_key(group), value: change.write_value() })
+            }
             GroupEntry::Other { .. } => None,
         }
     }
@@ -99,6 +105,10 @@ impl GroupEntry {
                 let group = input.string(false, "group")?;
                 let metadata = value.map(GroupMetadata::read).transpose()?;
                 Ok(GroupEntry::Group { group: group.into(), metadata })
+            }
+            version if Change::has_key(version) => {
+                let (group, change) = Change::read(version, &mut input, value)?;
+                Ok(GroupEntry::Consumer { group: group.into(), change })
             }
             version => Ok(GroupEntry::Other { version }),
         }
@@ -231,8 +241,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_left_alone_and_an_unknown_value_is_named() {
-        let key = Bytes::from_static(&[0, 3, 0, 1, b'g']);
-        assert_eq!(GroupEntry::read(&key, None), Ok(GroupEntry::Other { version: 3 }));
+        let key = Bytes::from_static(&[0, 11, 0, 1, b'g']);
+        assert_eq!(GroupEntry::read(&key, None), Ok(GroupEntry::Other { version: 11 }));
         let key = Record::group("g", None).key;
         let wrong = GroupEntry::read(&key, Some(&Bytes::from_static(&[0, 9]))).unwrap_err();
         expect!["version 9 of a group is not known; was it written by a newer broker?"]
@@ -276,7 +286,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(key in any::<Vec<u8>>(), value in proptest::option::of(any::<Vec<u8>>()), version in 0..4i16) {
+        fn no_bytes_panic(key in any::<Vec<u8>>(), value in proptest::option::of(any::<Vec<u8>>()), version in 0..17i16) {
             let value = value.map(Bytes::from);
             let _ = GroupEntry::read(&Bytes::from(key.clone()), value.as_ref());
             let mut known = version.to_be_bytes().to_vec();
@@ -285,7 +295,12 @@ mod tests {
             if let Some(value) = value {
                 let mut known = version.to_be_bytes().to_vec();
                 known.extend(value);
-                let _ = GroupEntry::read(&Record::group("g", None).key, Some(&Bytes::from(known)));
+                let known = Bytes::from(known);
+                let _ = GroupEntry::read(&Record::group("g", None).key, Some(&known));
+                for version in [3, 5, 6, 7, 8, 16] {
+                    let key = Bytes::from(vec![0, version, 0, 1, b'g', 0, 1, b'm']);
+                    let _ = GroupEntry::read(&key, Some(&known));
+                }
             }
         }
     }

@@ -4,6 +4,8 @@
 //! out as records in Kafka's own format, for the internal topics `__consumer_offsets` and
 //! `__transaction_state`; what was read from these topics brings the same state back.
 
+pub mod consumer;
+mod consumer_records;
 pub mod deadlines;
 mod error;
 pub mod group;
@@ -17,11 +19,12 @@ pub mod txn;
 mod txn_records;
 mod wire;
 
+pub use consumer_records::{Change, GroupEpoch, TargetEpoch};
 pub use error::{GroupError, TxnError};
 pub use group_records::{GroupEntry, GroupMetadata, MemberMetadata, Record};
 pub use offset_records::Committed;
 pub use offsets::{Entry, Offsets};
 pub use placement::place;
-pub use shard::{CommitResult, Committer, Fetched, GroupShard, Kept};
+pub use shard::{AnyGroup, CommitResult, Committer, Fetched, GroupShard, Kept};
 pub use txn_records::{TxnEntry, TxnMetadata, TxnStatus};
 pub use wire::WireError;

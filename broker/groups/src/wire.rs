@@ -6,11 +6,13 @@
 //! bytes           i32 length                 compact: uvarint length + 1
 //! array           i32 count                  compact: uvarint count + 1
 //! tagged fields   uvarint count, then (uvarint tag, uvarint size, size bytes) each
+//! uuid            16 bytes, the highest first
 //! ```
 //!
 //! Nothing read is trusted: a count allocates nothing before the bytes behind it have been seen.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use flumen_types::TopicId;
 use thiserror::Error;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -64,6 +66,10 @@ impl Reader {
         Ok(i64::from_be_bytes(self.array(what)?))
     }
 
+    pub(crate) fn topic_id(&mut self, what: &'static str) -> Result<TopicId, WireError> {
+        Ok(TopicId::from_bytes(self.array(what)?))
+    }
+
     pub(crate) fn uvarint(&mut self, what: &'static str) -> Result<u32, WireError> {
         let mut value = 0u64;
         for shift in (0..35).step_by(7) {
@@ -106,6 +112,12 @@ impl Reader {
     pub(crate) fn bytes(&mut self, flexible: bool, what: &'static str) -> Result<Bytes, WireError> {
         let length = self.length(Width::of_bytes(flexible), what)?.ok_or(WireError::Length(what))?;
         self.take(length, what)
+    }
+
+    /// Never compact.
+    pub(crate) fn nullable_bytes(&mut self, what: &'static str) -> Result<Option<Bytes>, WireError> {
+        let length = self.length(Width::Int, what)?;
+        length.map(|length| self.take(length, what)).transpose()
     }
 
     /// `None` is null. At most as many as bytes are left: every element takes one at least.
@@ -214,6 +226,22 @@ impl Writer {
     pub(crate) fn compact_string(&mut self, value: &str) {
         self.compact_count(value.len());
         self.out.put_slice(value.as_bytes());
+    }
+
+    pub(crate) fn compact_nullable_string(&mut self, value: Option<&str>) {
+        match value {
+            Some(value) => self.compact_string(value),
+            None => self.uvarint(0),
+        }
+    }
+
+    pub(crate) fn compact_bytes(&mut self, value: &[u8]) {
+        self.compact_count(value.len());
+        self.out.put_slice(value);
+    }
+
+    pub(crate) fn topic_id(&mut self, id: TopicId) {
+        self.out.put_slice(&id.to_bytes());
     }
 
     /// Tagged fields in ascending order of their tags.

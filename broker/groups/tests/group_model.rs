@@ -162,7 +162,7 @@ impl Run {
 
     fn check(&self) {
         let Some(kept) = self.world.shard.get("g") else { return };
-        let group = &kept.group;
+        let group = kept.group.classic().expect("nobody speaks the newer protocol");
         let leader = group.leader();
         match group.state() {
             State::Empty => assert!(group.is_empty() && leader.is_none(), "{group:?}"),
@@ -200,13 +200,15 @@ impl Run {
     }
 
     fn at_rest(&self) -> bool {
-        let Some(kept) = self.world.shard.get("g") else { return false };
-        kept.group.state() == State::Stable
-            && kept.group.members().count() == CLIENTS
+        let Some(group) = self.world.shard.get("g").and_then(|kept| kept.group.classic()) else {
+            return false;
+        };
+        group.state() == State::Stable
+            && group.members().count() == CLIENTS
             && self.clients.iter().all(|client| {
                 matches!(client.phase, Phase::Member)
-                    && client.generation == kept.group.generation()
-                    && kept.group.member(&client.member_id).is_some()
+                    && client.generation == group.generation()
+                    && group.member(&client.member_id).is_some()
             })
     }
 }

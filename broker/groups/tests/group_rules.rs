@@ -25,7 +25,7 @@ fn pair(world: &mut World) -> i32 {
 }
 
 fn state(world: &World) -> State {
-    world.shard.get("g").unwrap().group.state()
+    world.shard.get("g").unwrap().group.classic().unwrap().state()
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_member_that_does_not_sync_is_dropped_when_the_time_is_up() {
         let _ = world.heartbeat("c-a", 3);
     }
     assert_eq!(world.synced(b), Err(GroupError::RebalanceInProgress));
-    assert!(world.shard.get("g").unwrap().group.member("c-a").is_none());
+    assert!(world.shard.get("g").unwrap().group.classic().unwrap().member("c-a").is_none());
     let b = world.ask_join(join("c-b", ""));
     assert_eq!(&*world.joined(b).unwrap().leader, "c-b");
 }
@@ -167,7 +167,8 @@ fn generations_are_checked() {
     assert_eq!(world.heartbeat("c-x", generation), Err(GroupError::UnknownMember));
     let old = world.ask_sync(sync("c-a", generation - 1, &[]));
     assert_eq!(world.synced(old), Err(GroupError::IllegalGeneration));
-    let member = |generation| Committer { member_id: "c-a".into(), instance_id: None, generation };
+    let member =
+        |generation| Committer { member_id: "c-a".into(), instance_id: None, generation, knows_epochs: true };
     assert_eq!(world.commit(&member(generation - 1), 0, 5, None), Err(GroupError::IllegalGeneration));
     assert_eq!(world.commit(&member(generation), 0, 5, None), Ok(()));
     assert_eq!(world.commit(&Committer::simple(), 0, 6, None), Err(GroupError::UnknownMember));
@@ -190,11 +191,16 @@ fn a_static_member_that_comes_back_keeps_its_assignment_and_fences_its_former_se
     assert_eq!((back.generation, &*back.member_id, back.skip_assignment), (1, "i-2", true));
     let asked = world.ask_sync(sync("i-2", 1, &[]));
     assert_eq!(world.synced(asked).unwrap().assignment, Bytes::from_static(b"all"));
-    let former = Committer { member_id: "i-1".into(), instance_id: Some("i".into()), generation: 1 };
+    let former = Committer {
+        member_id: "i-1".into(),
+        instance_id: Some("i".into()),
+        generation: 1,
+        knows_epochs: true,
+    };
     assert_eq!(world.shard.heartbeat("g", &former, world.now), Err(GroupError::FencedInstance));
     assert_eq!(world.commit(&former, 0, 1, None), Err(GroupError::FencedInstance));
     world.restart();
-    assert!(world.shard.get("g").unwrap().group.member("i-2").is_some());
+    assert!(world.shard.get("g").unwrap().group.classic().unwrap().member("i-2").is_some());
 }
 
 #[test]
@@ -204,7 +210,7 @@ fn an_administrator_removes_a_static_member_by_its_instance() {
     world.joined(asked).unwrap();
     let mut step = Step::default();
     let leaving = ["i", "j"].map(|id| Leaving { member_id: String::new(), instance_id: Some(id.into()) });
-    let answers = world.shard.leave("g", &leaving, world.now, &mut step);
+    let answers = world.shard.leave("g", &leaving, &world.topics, world.now, &mut step);
     world.take(step);
     assert_eq!(answers, [Ok(()), Err(GroupError::UnknownMember)]);
     assert_eq!(state(&world), State::Empty);
@@ -290,7 +296,7 @@ fn a_new_member_that_asks_again_while_it_waits_keeps_its_long_wait() {
 #[test]
 fn whoever_only_keeps_offsets_in_an_empty_group_may_say_who_it_is() {
     let mut world = World::default();
-    let named = Committer { member_id: String::new(), instance_id: Some("static".into()), generation: -1 };
+    let named = Committer { instance_id: Some("static".into()), ..Committer::simple() };
     assert_eq!(world.commit(&named, 0, 5, None), Ok(()));
     assert_eq!(world.commit(&named, 0, 6, None), Ok(()));
     assert_eq!(world.fetch(0, false), Ok(Some(6)));

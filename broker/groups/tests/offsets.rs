@@ -60,7 +60,7 @@ fn metadata_has_a_bound() {
     let offsets =
         vec![(TopicPartition::new("t", 0), fat), (TopicPartition::new("t", 1), committed(2, world.now))];
     let (changes, results) =
-        world.shard.commit("g", &Committer::simple(), offsets, false, world.now).unwrap();
+        world.shard.commit("g", &Committer::simple(), offsets, false, &world.topics, world.now).unwrap();
     assert_eq!((changes.len(), results), (1, vec![Err(GroupError::OffsetMetadataTooLarge), Ok(())]));
 }
 
@@ -90,8 +90,10 @@ fn a_plugins_place_in_its_input_is_never_forgotten() {
     let mut world = World::default();
     for group in ["flumen.orders-db", "g"] {
         let offsets = vec![(TopicPartition::new("t", 0), committed(7, world.now))];
-        let (changes, results) =
-            world.shard.commit(group, &Committer::simple(), offsets, false, world.now).unwrap();
+        let (changes, results) = world
+            .shard
+            .commit(group, &Committer::simple(), offsets, false, &world.topics, world.now)
+            .unwrap();
         assert_eq!(results, [Ok(())]);
         world.write(changes, None);
     }
@@ -116,10 +118,10 @@ fn a_group_at_work_keeps_the_offsets_of_its_topics() {
     world.joined(asked).unwrap();
     let asked = world.ask_sync(sync("c-a", 1, &[("c-a", "all")]));
     world.synced(asked).unwrap();
-    let member = Committer { member_id: "c-a".into(), instance_id: None, generation: 1 };
+    let member = Committer { member_id: "c-a".into(), instance_id: None, generation: 1, knows_epochs: true };
     world.commit(&member, 0, 5, None).unwrap();
     let other = vec![(TopicPartition::new("other", 0), committed(1, world.now))];
-    let (changes, _) = world.shard.commit("g", &member, other, false, world.now).unwrap();
+    let (changes, _) = world.shard.commit("g", &member, other, false, &world.topics, world.now).unwrap();
     world.write(changes, None);
     for _ in 0..(8 * DAY / 9_000) {
         world.now = Timestamp(world.now.0 + 9_000);

@@ -181,7 +181,9 @@ pub fn rolls(
         return false;
     }
     let length = incoming.total_len() as u64;
-    let age = facts.first_timestamp.map_or(0, |first| incoming.max_timestamp.since(first));
+    // A batch without times, as very old clients send them, is not an old one.
+    let first = facts.first_timestamp.filter(|first| first.0 >= 0);
+    let age = first.map_or(0, |first| incoming.max_timestamp.since(first));
     let age_max = age_max(config, facts.jitter);
     facts.size > config.segment_bytes.saturating_sub(length)
         || age > age_max
@@ -349,6 +351,8 @@ mod tests {
             Offset(5),
             &small
         ));
+        let without_times = RollFacts { first_timestamp: Some(Timestamp::NONE), ..fits };
+        assert!(!rolls(&without_times, &incoming, Offset(5), &small));
         assert!(rolls(&RollFacts { index_entries: 8, ..fits }, &incoming, Offset(5), &small));
         assert!(rolls(&fits, &incoming, Offset(i64::from(i32::MAX) + 1), &small));
         assert!(!rolls(&RollFacts { size: 0, ..facts }, &incoming, Offset(5), &small), "an empty one never");

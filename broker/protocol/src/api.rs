@@ -2,8 +2,12 @@
 //!
 //! The broker serves exactly this and says so in ApiVersions; the client asks for nothing outside it.
 //!
-//! Invariants: a served version is one that the generated messages encode and decode. A request is
-//! decoded only in a served version.
+//! Invariants: a served version is one that the generated messages encode and decode, or one of the few
+//! older ones that [`crate::old`] lays out by hand. A request is decoded only in a served version.
+//!
+//! All that is served is advertised. Older versions than Kafka 4's do not change what its clients choose:
+//! they take the newest that both know, and look at a minimum only to find that there is none. A minimum
+//! of Produce above 0, though, means to older librdkafka that compression is not supported (KAFKA-18659).
 
 use std::fmt;
 
@@ -12,6 +16,7 @@ use kafka_wire_core::{ApiVersion, DecodeError, Decoder, KafkaDecode};
 
 use crate::limits::decode_limits;
 use crate::messages::*;
+use crate::old;
 
 /// What is known of one API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +26,8 @@ pub struct Api {
     pub min: i16,
     /// The newest version that is answered.
     pub max: i16,
-    /// The oldest version that ApiVersions names. Produce's is lower than what is answered: older
-    /// librdkafka takes a minimum above 0 to mean that compression is not supported (KAFKA-18659).
-    pub advertised_min: i16,
+    /// The oldest version that the generated messages know; those below are [`crate::old`]'s.
+    pub generated_from: i16,
     /// From this version on, headers and bodies carry tagged fields.
     pub flexible_from: i16,
 }
@@ -50,7 +54,7 @@ impl Api {
 }
 
 macro_rules! apis {
-    ($($name:ident = $key:literal, $request:ident, versions $min:literal to $max:literal $(, says $says:literal)?;)*) => {
+    ($($name:ident = $key:literal, $request:ident, versions $min:literal to $max:literal $(, generated from $generated:literal)?;)*) => {
         /// The number of an API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(i16)]
@@ -83,7 +87,7 @@ macro_rules! apis {
             key: ApiKey::$name,
             min: $min,
             max: $max,
-            advertised_min: { let min = $min; $(let min = { let _: i16 = min; $says };)? min },
+            generated_from: generated_from!($min $(, $generated)?),
             flexible_from: flexible_from::<$request>(),
         },)*];
 
@@ -91,6 +95,8 @@ macro_rules! apis {
         #[derive(Clone, Debug)]
         pub enum Request {
             $($name($request),)*
+            /// ListOffsets 0.
+            OffsetsBefore(old::OffsetsBeforeRequest),
         }
 
         impl Request {
@@ -100,6 +106,9 @@ macro_rules! apis {
             /// in Metadata 13 with three too many.
             pub fn decode(key: ApiKey, version: i16, body: Bytes) -> Result<Request, DecodeError> {
                 let mut decoder = Decoder::new(body, decode_limits())?;
+                if version < key.api().generated_from {
+                    return old::decode(key, version, &mut decoder);
+                }
                 let version = ApiVersion::new(version);
                 Ok(match key {
                     $(ApiKey::$name => Request::$name($request::decode(&mut decoder, version)?),)*
@@ -109,11 +118,20 @@ macro_rules! apis {
 
         $(
             const _: () = assert!(
-                <$request as KafkaMessage>::SUPPORTED_VERSIONS.min().value() <= $min
+                <$request as KafkaMessage>::SUPPORTED_VERSIONS.min().value() <= generated_from!($min $(, $generated)?)
                     && $max <= <$request as KafkaMessage>::SUPPORTED_VERSIONS.max().value()
                     && $key == <$request as KafkaRequest>::API_KEY.value()
             );
         )*
+    };
+}
+
+macro_rules! generated_from {
+    ($min:literal) => {
+        $min
+    };
+    ($min:literal, $generated:literal) => {
+        $generated
     };
 }
 
@@ -125,12 +143,12 @@ const fn flexible_from<R: KafkaMessage>() -> i16 {
 }
 
 apis! {
-    Produce = 0, ProduceRequest, versions 3 to 13, says 0;
-    Fetch = 1, FetchRequest, versions 4 to 18;
-    ListOffsets = 2, ListOffsetsRequest, versions 1 to 11;
+    Produce = 0, ProduceRequest, versions 0 to 13, generated from 3;
+    Fetch = 1, FetchRequest, versions 0 to 18, generated from 4;
+    ListOffsets = 2, ListOffsetsRequest, versions 0 to 11, generated from 1;
     Metadata = 3, MetadataRequest, versions 0 to 13;
-    OffsetCommit = 8, OffsetCommitRequest, versions 2 to 10;
-    OffsetFetch = 9, OffsetFetchRequest, versions 1 to 10;
+    OffsetCommit = 8, OffsetCommitRequest, versions 0 to 10, generated from 2;
+    OffsetFetch = 9, OffsetFetchRequest, versions 0 to 10, generated from 1;
     FindCoordinator = 10, FindCoordinatorRequest, versions 0 to 6;
     JoinGroup = 11, JoinGroupRequest, versions 0 to 9;
     Heartbeat = 12, HeartbeatRequest, versions 0 to 4;
@@ -171,6 +189,8 @@ apis! {
     DescribeProducers = 61, DescribeProducersRequest, versions 0 to 0;
     DescribeTransactions = 65, DescribeTransactionsRequest, versions 0 to 0;
     ListTransactions = 66, ListTransactionsRequest, versions 0 to 1;
+    ConsumerGroupHeartbeat = 68, ConsumerGroupHeartbeatRequest, versions 0 to 1;
+    ConsumerGroupDescribe = 69, ConsumerGroupDescribeRequest, versions 0 to 1;
     ListConfigResources = 74, ListConfigResourcesRequest, versions 0 to 1;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, versions 0 to 0;
 }
@@ -190,16 +210,24 @@ mod tests {
         for row in TABLE {
             assert_eq!(Api::find(row.key as i16), Some(row));
             assert_eq!(row.key.api(), row);
-            assert!(row.advertised_min <= row.min && row.min <= row.max, "{}", row.key);
+            assert!(row.min <= row.generated_from && row.generated_from <= row.max, "{}", row.key);
         }
         assert_eq!(Api::find(4), None);
     }
 
     #[test]
-    fn only_produce_says_more_than_it_serves() {
-        let more: Vec<_> = TABLE.iter().filter(|api| api.advertised_min != api.min).collect();
-        assert_eq!(more.len(), 1);
-        assert_eq!((more[0].key, more[0].advertised_min, more[0].min), (ApiKey::Produce, 0, 3));
+    fn what_is_older_than_the_generated_messages_is_read() {
+        let older: Vec<_> =
+            TABLE.iter().filter(|api| api.generated_from > api.min).map(|api| api.key).collect();
+        let expected =
+            [ApiKey::Produce, ApiKey::Fetch, ApiKey::ListOffsets, ApiKey::OffsetCommit, ApiKey::OffsetFetch];
+        assert_eq!(older, expected);
+        for key in older {
+            for version in key.api().min..key.api().generated_from {
+                assert!(Request::decode(key, version, Bytes::from(vec![0; 30])).is_ok(), "{key} {version}");
+                assert!(Request::decode(key, version, Bytes::new()).is_err(), "{key} {version}");
+            }
+        }
     }
 
     #[test]
@@ -215,6 +243,7 @@ mod tests {
             (ApiKey::AddPartitionsToTxn, 0),
             (ApiKey::AddOffsetsToTxn, 0),
             (ApiKey::OffsetForLeaderEpoch, 2),
+            (ApiKey::ConsumerGroupHeartbeat, 1),
             (ApiKey::Metadata, 0),
             (ApiKey::Metadata, 1),
             (ApiKey::ApiVersions, 0),
@@ -222,6 +251,14 @@ mod tests {
             (ApiKey::Fetch, 11),
             (ApiKey::Produce, 7),
             (ApiKey::ListOffsets, 3),
+            // pykafka
+            (ApiKey::Produce, 0),
+            (ApiKey::Fetch, 1),
+            (ApiKey::ListOffsets, 0),
+            (ApiKey::OffsetCommit, 1),
+            // Java 0.10
+            (ApiKey::Produce, 2),
+            (ApiKey::Fetch, 3),
         ];
         for (key, version) in fixed {
             assert!(key.api().serves(version), "{key} {version}");

@@ -9,6 +9,7 @@ pub mod error_code;
 pub mod fetch_response;
 pub mod limits;
 pub mod messages;
+pub mod old;
 pub mod request;
 pub mod response;
 
@@ -17,4 +18,4 @@ pub use error_code::ErrorCode;
 pub use fetch_response::encode_fetch_response;
 pub use limits::FRAME_BYTES_MAX;
 pub use request::{RequestHead, decode_response, encode_request};
-pub use response::encode_response;
+pub use response::{encode_produce_response, encode_response};

@@ -8,19 +8,36 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_wire_core::{ApiVersion, EncodeError};
 
 use crate::api::Api;
-use crate::messages::KafkaResponse;
+use crate::messages::{KafkaMessage, KafkaResponse, ProduceResponse};
+use crate::old;
 
 /// A whole response frame, its length included.
+///
+/// In versions from before the generated ones an answer looks as in the first of those. Where it does not,
+/// it has a function of its own.
 pub fn encode_response<R: KafkaResponse>(
     correlation: i32,
     response: &R,
     version: i16,
 ) -> Result<Bytes, EncodeError> {
     let mut frame = begin_frame::<R>(correlation, version);
+    let version = version.max(R::SUPPORTED_VERSIONS.min().value());
     response.encode_into(&mut frame, ApiVersion::new(version))?;
     let length = frame.len() - 4;
     set_length(&mut frame, length)?;
     Ok(frame.freeze())
+}
+
+/// As [`encode_response`], in all versions of Produce.
+pub fn encode_produce_response(
+    correlation: i32,
+    response: &ProduceResponse,
+    version: i16,
+) -> Result<Bytes, EncodeError> {
+    match version < ProduceResponse::SUPPORTED_VERSIONS.min().value() {
+        true => old::encode_produce_response(correlation, response, version),
+        false => encode_response(correlation, response, version),
+    }
 }
 
 /// Room for the length, and the header.

@@ -1,11 +1,12 @@
-//! Kafka's record batch, version 2: header, records, codecs, control records.
+//! Kafka's record batch, version 2: header, records, codecs, control records; and the message sets that
+//! came before it.
 //!
 //! Invariants: nothing here panics on bytes from a disk, a socket or a guest; no count or length in
 //! them is trusted before the bytes behind it have been seen; a decompressed section is bounded by the
 //! caller. A batch on its way through the broker is one opaque `Bytes` ([`Batch`]).
 //!
-//! Magic 0 and 1 (message sets) are not here: [`BatchError::Magic`] names what was found, and
-//! [`old_message_format`] tells them from garbage.
+//! All but [`message_set`] knows batches only: [`BatchError::Magic`] names what was found instead, and
+//! [`old_message_format`] tells it from garbage.
 
 mod attributes;
 mod batch;
@@ -14,6 +15,7 @@ mod codec;
 mod control;
 mod error;
 mod header;
+pub mod message_set;
 mod old_format;
 mod record;
 pub mod varint;

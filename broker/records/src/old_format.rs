@@ -1,27 +1,23 @@
-//! Messages of formats 0 and 1, as Kafka wrote them before 0.11: recognised, never read.
-//!
-//! ```text
-//! offset i64 | size i32 | CRC-32 u32 (of 16 on) | magic i8 | attributes i8 | ...
-//! ```
+//! Messages of magic 0 and 1 where a batch was expected: recognised, not read.
 
-/// What lies before the bytes that the size counts.
+use crate::message_set::{Magic, Messages};
+
+/// What lies before the bytes that a message's size counts.
 const LENGTH_OVERHEAD: usize = 12;
-/// The least that the size counts: CRC, magic, attributes, and the lengths of key and value.
+/// The least that it counts: CRC, magic, attributes, and the lengths of key and value.
 const SIZE_MIN: i32 = 14;
 
 /// How long a message at the start of `bytes` would be, if it could be one of an old format.
 pub fn old_message_len(bytes: &[u8]) -> Option<usize> {
     let size = i32::from_be_bytes(*bytes.get(8..)?.first_chunk()?);
-    let plausible = size >= SIZE_MIN && matches!(bytes.get(16), Some(0 | 1));
+    let plausible = size >= SIZE_MIN && Magic::of(bytes).is_some();
     plausible.then(|| size as usize + LENGTH_OVERHEAD)
 }
 
 /// The format of a whole message at the start of `bytes`, if it is 0 or 1.
 pub fn old_message_format(bytes: &[u8]) -> Option<i8> {
-    let message = bytes.get(..old_message_len(bytes)?)?;
-    let crc = u32::from_be_bytes(*message[12..].first_chunk()?);
-    let found = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &message[16..]) as u32;
-    (crc == found).then_some(message[16] as i8)
+    let message = Messages::new(bytes).next()?.ok()?;
+    Some(message.magic as i8)
 }
 
 #[cfg(test)]

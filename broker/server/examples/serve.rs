@@ -1,7 +1,8 @@
 //! The broker alone, without plugins, config file or admin API: `serve <port> <dir> [key=value ...]`.
 //!
 //! For trying clients against it: `cargo run -p flumen-server --example serve -- 9092 /tmp/data`.
-//! The keys are Kafka's broker keys (`log.segment.bytes=1048576`).
+//! The keys are Kafka's broker keys (`log.segment.bytes=1048576`); of those that are no topic's default,
+//! the times of consumer groups.
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,7 +22,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     options.group_rebalance_delay = Duration::from_millis(100);
     for pair in args {
         let (key, value) = pair.split_once('=').ok_or("a setting is key=value")?;
-        options.broker_configs.insert(key.into(), value.into());
+        let millis = || value.parse().map(Duration::from_millis);
+        match key {
+            "group.consumer.session.timeout.ms" => options.consumer_session_timeout = millis()?,
+            "group.consumer.heartbeat.interval.ms" => options.consumer_heartbeat_interval = millis()?,
+            "group.consumer.assignment.interval.ms" => options.consumer_assignment_interval = millis()?,
+            _ => {
+                options.broker_configs.insert(key.into(), value.into());
+            }
+        }
     }
     let broker = Broker::start(options).await?;
     let listener = TcpListener::bind(("127.0.0.1", port.parse()?)).await?;

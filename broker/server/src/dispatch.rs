@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use flumen_protocol::messages::{EncodeError, KafkaResponse};
+use flumen_protocol::old::encode_offsets_found;
 use flumen_protocol::{Api, ApiKey, Request, RequestHead, encode_fetch_response, encode_response};
 use futures::FutureExt;
 
@@ -32,7 +33,7 @@ pub(crate) fn begin(
     share: Option<Share>,
 ) -> Result<Pending, String> {
     let Some(api) = Api::find(head.api_key).filter(|api| api.serves(head.version)) else {
-        return unsupported(&ctx, &head, body);
+        return unsupported(&ctx, &head);
     };
     let request = Request::decode(api.key, head.version, body)
         .map_err(|error| format!("{} version {}: {error}", api.key, head.version))?;
@@ -55,14 +56,11 @@ pub(crate) fn begin(
 }
 
 /// What is answered though it is not served; else the reason to close the connection.
-fn unsupported(ctx: &Ctx, head: &RequestHead, body: Bytes) -> Result<Pending, String> {
+fn unsupported(ctx: &Ctx, head: &RequestHead) -> Result<Pending, String> {
     let answer = match Api::find(head.api_key).map(|api| api.key) {
         // In the layout of version 0, which every client knows.
         Some(ApiKey::ApiVersions) => {
             sent(head, 0, &handlers::api_versions::unsupported()).unwrap_or_else(|error| unsent(head, &error))
-        }
-        Some(ApiKey::Produce) if head.version >= 0 && head.version < ApiKey::Produce.api().min => {
-            handlers::produce_unsupported::answer(head, body).map_err(|error| error.to_string())?
         }
         _ => return Err(not_served(ctx, head)),
     };
@@ -91,6 +89,10 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::ApiVersions(request) => by!(api_versions, request),
         Request::Metadata(request) => by!(metadata, request),
         Request::ListOffsets(request) => by!(list_offsets, request),
+        Request::OffsetsBefore(request) => {
+            let found = handlers::offsets_before::handle(ctx, request).await;
+            encode_offsets_found(head.correlation, &found).map(Reply::from)
+        }
         Request::OffsetForLeaderEpoch(request) => by!(offset_for_leader_epoch, request),
         Request::CreateTopics(request) => by!(create_topics, request),
         Request::DeleteTopics(request) => by!(delete_topics, request),
@@ -106,6 +108,8 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::SyncGroup(request) => by!(sync_group, request),
         Request::Heartbeat(request) => by!(heartbeat, request),
         Request::LeaveGroup(request) => by!(leave_group, request),
+        Request::ConsumerGroupHeartbeat(request) => by!(consumer_group_heartbeat, request),
+        Request::ConsumerGroupDescribe(request) => by!(consumer_group_describe, request),
         Request::OffsetCommit(request) => by!(offset_commit, request),
         Request::OffsetFetch(request) => by!(offset_fetch, request),
         Request::OffsetDelete(request) => by!(offset_delete, request),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flumen_groups::consumer::{Assignor, MigrationPolicy};
 use flumen_protocol::FRAME_BYTES_MAX;
 use flumen_types::{ByteSize, Millis};
 use tokio::sync::watch;
@@ -38,6 +39,18 @@ pub struct Options {
     pub group_session_timeout_min: Duration,
     /// `group.max.session.timeout.ms`
     pub group_session_timeout_max: Duration,
+    /// `group.consumer.session.timeout.ms`
+    pub consumer_session_timeout: Duration,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub consumer_heartbeat_interval: Duration,
+    /// `group.consumer.max.size`
+    pub consumer_group_size_max: usize,
+    /// `group.consumer.assignors`: the first is the default.
+    pub consumer_assignors: Vec<Assignor>,
+    /// `group.consumer.assignment.interval.ms`
+    pub consumer_assignment_interval: Duration,
+    /// `group.consumer.migration.policy`
+    pub consumer_migration: MigrationPolicy,
     /// `offsets.retention.minutes`
     pub offsets_retention: Duration,
     /// `transaction.max.timeout.ms`
@@ -91,6 +104,12 @@ impl Options {
             group_rebalance_delay: Duration::from_secs(3),
             group_session_timeout_min: Duration::from_secs(6),
             group_session_timeout_max: Duration::from_secs(30 * 60),
+            consumer_session_timeout: Duration::from_secs(45),
+            consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_group_size_max: i32::MAX as usize,
+            consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+            consumer_assignment_interval: Duration::from_secs(1),
+            consumer_migration: MigrationPolicy::default(),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             transaction_timeout_max: Duration::from_secs(15 * 60),
             transactional_id_expiration: Duration::from_secs(7 * 24 * 3600),

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
+use flumen_groups::consumer::{TopicImage, TopicShape};
 use flumen_log::config::TopicConfig;
 use flumen_store::Store;
 use flumen_types::{PartitionId, TopicId, TopicPartition};
@@ -64,6 +65,8 @@ pub struct Topics {
 
 #[derive(Default)]
 struct Maps {
+    /// Goes up with every change.
+    version: i64,
     by_name: HashMap<Arc<str>, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
 }
@@ -96,6 +99,20 @@ impl Topics {
         let mut all: Vec<_> = self.maps().by_name.values().cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// Goes up with every change of a topic.
+    pub(crate) fn version(&self) -> i64 {
+        self.maps().version
+    }
+
+    /// Every topic's id and number of partitions, and the version of which that holds.
+    pub(crate) fn image(&self) -> TopicImage {
+        let maps = self.maps();
+        let shapes = maps.by_name.iter().map(|(name, topic)| {
+            (name.clone(), TopicShape { id: topic.id(), partitions: topic.partitions.len() as i32 })
+        });
+        TopicImage::new(maps.version, shapes)
     }
 
     pub fn partition(&self, tp: &TopicPartition) -> Option<Arc<dyn PartitionLog>> {
@@ -214,6 +231,7 @@ impl Topics {
             let mut maps = write(&maps);
             maps.by_name.remove(&*name);
             maps.by_id.remove(&gone.id);
+            maps.version += 1;
             drop(maps);
             for n in 0..gone.partitions {
                 watches.close(&TopicPartition::new(&*name, n));
@@ -261,6 +279,7 @@ impl Topics {
 
 impl Maps {
     fn put(&mut self, topic: Arc<Topic>) {
+        self.version += 1;
         self.by_id.insert(topic.id(), topic.clone());
         self.by_name.insert(topic.name.clone(), topic);
     }

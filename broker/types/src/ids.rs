@@ -82,6 +82,14 @@ impl TopicId {
     pub fn is_zero(self) -> bool {
         self.0.is_nil()
     }
+
+    pub fn from_bytes(bytes: [u8; 16]) -> TopicId {
+        TopicId(Uuid::from_bytes(bytes))
+    }
+
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
 }
 
 impl fmt::Display for TopicId {

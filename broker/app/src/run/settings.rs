@@ -6,11 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flumen_config::{Config, DatabaseUrl, ErrorPolicy, Loaded, Plugin, PluginRef};
+use flumen_config::{
+    Config, DatabaseUrl, ErrorPolicy, GroupAssignors, GroupMigration, Loaded, Plugin, PluginRef,
+};
 use flumen_host::{
     Access, BatchSize, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
 };
-use flumen_server::Options;
+use flumen_server::{Assignor, MigrationPolicy, Options};
 
 pub(super) fn broker(loaded: &Loaded) -> Options {
     let broker = &loaded.config.broker;
@@ -24,6 +26,12 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         group_rebalance_delay: broker.group_initial_rebalance_delay.duration(),
         group_session_timeout_min: broker.group_min_session_timeout.duration(),
         group_session_timeout_max: broker.group_max_session_timeout.duration(),
+        consumer_session_timeout: broker.group_consumer_session_timeout.duration(),
+        consumer_heartbeat_interval: broker.group_consumer_heartbeat_interval.duration(),
+        consumer_group_size_max: broker.group_consumer_max_size.get() as usize,
+        consumer_assignors: assignors(broker.group_consumer_assignors),
+        consumer_assignment_interval: broker.group_consumer_assignment_interval.duration(),
+        consumer_migration: migration(broker.group_consumer_migration_policy),
         offsets_retention: minutes(broker.offsets_retention_minutes.get()),
         transaction_timeout_max: broker.transaction_max_timeout.duration(),
         transactional_id_expiration: broker.transactional_id_expiration.duration(),
@@ -42,6 +50,24 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         broker_configs: broker.configs(),
         security: super::security::options(loaded),
         ..Options::new(broker.data_dir.path.clone())
+    }
+}
+
+fn assignors(assignors: GroupAssignors) -> Vec<Assignor> {
+    match assignors {
+        GroupAssignors::UniformRange => vec![Assignor::Uniform, Assignor::Range],
+        GroupAssignors::RangeUniform => vec![Assignor::Range, Assignor::Uniform],
+        GroupAssignors::Uniform => vec![Assignor::Uniform],
+        GroupAssignors::Range => vec![Assignor::Range],
+    }
+}
+
+fn migration(policy: GroupMigration) -> MigrationPolicy {
+    match policy {
+        GroupMigration::Bidirectional => MigrationPolicy::Bidirectional,
+        GroupMigration::Upgrade => MigrationPolicy::Upgrade,
+        GroupMigration::Downgrade => MigrationPolicy::Downgrade,
+        GroupMigration::Disabled => MigrationPolicy::Disabled,
     }
 }
 

@@ -33,6 +33,14 @@ pub struct Join {
     pub can_skip_assignment: bool,
 }
 
+impl Join {
+    /// What a member that has no id yet is called.
+    pub(crate) fn new_member_id(&self) -> String {
+        let prefix = self.instance_id.as_deref().unwrap_or(&self.client_id);
+        format!("{}-{}", &prefix[..prefix.floor_char_boundary(PREFIX_BYTES_MAX)], self.nonce)
+    }
+}
+
 impl Group {
     /// Answers at once or, when the rebalance is through, later; always through `step`.
     pub fn join(&mut self, join: Join, waiter: Waiter, now: Timestamp, options: &Options, step: &mut Step) {
@@ -81,9 +89,7 @@ impl Group {
         options: &Options,
         step: &mut Step,
     ) -> Result<(), Refused> {
-        let prefix = join.instance_id.as_deref().unwrap_or(&join.client_id);
-        let prefix = &prefix[..prefix.floor_char_boundary(PREFIX_BYTES_MAX)];
-        let member_id: Arc<str> = format!("{prefix}-{}", join.nonce).into();
+        let member_id: Arc<str> = join.new_member_id().into();
         let former = join.instance_id.as_deref().and_then(|instance| self.instances.get(instance).cloned());
         if let Some(former) = former {
             self.replace(&former, member_id, join, waiter, now, options, step);

@@ -16,10 +16,11 @@
 //! - Only what `metadata()` tells is lasting; it is written when a generation becomes Stable or Empty,
 //!   and when a static member is replaced.
 //!
-//! The newer protocol (KIP-848) is not here.
+//! The newer protocol (KIP-848) is in [`crate::consumer`].
 
 mod join;
 mod member;
+mod migrate;
 mod rebalance;
 mod session;
 
@@ -31,8 +32,10 @@ use flumen_types::{Millis, Timestamp};
 
 pub use join::Join;
 pub use member::Member;
+pub(crate) use migrate::{Former, FormerMember};
 pub use session::{Leaving, Sync};
 
+use crate::consumer;
 use crate::error::GroupError;
 use crate::group_records::{GroupEntry, GroupMetadata, MemberMetadata};
 use crate::subscription;
@@ -123,6 +126,8 @@ pub struct Options {
     pub offset_metadata_bytes_max: usize,
     /// offsets.retention.minutes
     pub offsets_retention: Millis,
+    /// group.consumer.*
+    pub consumer: consumer::Options,
 }
 
 impl Default for Options {
@@ -134,6 +139,7 @@ impl Default for Options {
             members_max: i32::MAX as usize,
             offset_metadata_bytes_max: 4096,
             offsets_retention: Millis(7 * 24 * 60 * 60 * 1000),
+            consumer: consumer::Options::default(),
         }
     }
 }

@@ -2,16 +2,21 @@
 #![allow(unreachable_pub, reason = "a module of several tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod classic;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use flumen_groups::consumer::{self, Answer, Heartbeat, Refused as Refusal, TopicImage, TopicShape};
 use flumen_groups::group::{Join, Joined, Leaving, Options, Refused, Reply, Step, Sync, Synced, Waiter};
-use flumen_groups::{Committed, Committer, GroupEntry, GroupError, GroupShard};
-use flumen_types::{LeaderEpoch, Millis, Offset, ProducerId, Timestamp, TopicPartition};
+use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard};
+use flumen_types::{
+    LeaderEpoch, Millis, Offset, PartitionId, ProducerId, Timestamp, TopicId, TopicPartition,
+};
 
 #[derive(Clone, Debug)]
 pub enum Written {
-    Change(GroupEntry, Option<ProducerId>),
+    Change(Box<GroupEntry>, Option<ProducerId>),
     Marker(ProducerId, bool),
 }
 
@@ -21,6 +26,7 @@ pub struct World {
     pub log: Vec<Written>,
     pub replies: HashMap<Waiter, Reply>,
     pub options: Options,
+    pub topics: TopicImage,
     asked: u64,
 }
 
@@ -38,6 +44,7 @@ impl World {
             log: Vec::new(),
             replies: HashMap::new(),
             options,
+            topics: TopicImage::default(),
             asked: 0,
         }
     }
@@ -51,7 +58,7 @@ impl World {
         for change in changes {
             let at = Offset(self.log.len() as i64);
             self.shard.apply(&change, producer, at, self.now);
-            self.log.push(Written::Change(change, producer));
+            self.log.push(Written::Change(Box::new(change), producer));
         }
     }
 
@@ -77,44 +84,74 @@ impl World {
                 Written::Change(change, producer) => {
                     let record = change.record().unwrap();
                     let read = GroupEntry::read(&record.key, record.value.as_ref()).unwrap();
-                    assert_eq!(&read, change);
+                    assert_eq!(read, **change);
                     self.shard.replay(&read, *producer, at, self.now);
                 }
                 Written::Marker(producer, commit) => self.shard.end_transaction(*producer, *commit, at),
             }
         }
+        self.shard.loaded(self.now);
+    }
+
+    /// From now on there are these topics; a topic's id follows from its name.
+    pub fn set_topics(&mut self, topics: &[(&str, i32)]) {
+        let shapes = topics.iter().map(|(name, partitions)| {
+            ((*name).into(), TopicShape { id: topic_id(name), partitions: *partitions })
+        });
+        self.topics = TopicImage::new(self.topics.version() + 1, shapes);
+    }
+
+    /// A heartbeat of the consumer protocol.
+    pub fn beat(&mut self, beat: &Heartbeat) -> Result<Answer, Refusal> {
+        let mut step = Step::default();
+        let topics = self.topics.clone();
+        let answer = self.shard.consumer_heartbeat("g", beat, &topics, self.now, &mut step);
+        self.take(step);
+        answer
+    }
+
+    /// Whether the group, of whichever protocol, has this member.
+    pub fn is_member(&self, id: &str) -> bool {
+        self.shard.get("g").is_some_and(|kept| match &kept.group {
+            AnyGroup::Classic(group) => group.member(id).is_some(),
+            AnyGroup::Consumer(group) => group.member(id).is_some(),
+        })
+    }
+
+    pub fn group(&self) -> &consumer::Group {
+        self.shard.get("g").and_then(|kept| kept.group.consumer()).expect("a group of the consumer protocol")
     }
 
     pub fn ask_join(&mut self, join: Join) -> Waiter {
         let waiter = self.waiter();
-        let step = self.shard.join("g", join, waiter, self.now);
+        let step = self.shard.join("g", join, waiter, &self.topics, self.now);
         self.take(step);
         waiter
     }
 
     pub fn ask_sync(&mut self, sync: Sync) -> Waiter {
         let waiter = self.waiter();
-        let step = self.shard.sync("g", sync, waiter, self.now);
+        let step = self.shard.sync("g", sync, waiter, &self.topics, self.now);
         self.take(step);
         waiter
     }
 
     pub fn heartbeat(&mut self, member: &str, generation: i32) -> Result<(), GroupError> {
-        let from = Committer { member_id: member.into(), instance_id: None, generation };
+        let from = Committer { member_id: member.into(), instance_id: None, generation, knows_epochs: true };
         self.shard.heartbeat("g", &from, self.now)
     }
 
     pub fn leave(&mut self, member: &str) -> Result<(), GroupError> {
         let mut step = Step::default();
         let leaving = [Leaving { member_id: member.into(), instance_id: None }];
-        let answers = self.shard.leave("g", &leaving, self.now, &mut step);
+        let answers = self.shard.leave("g", &leaving, &self.topics, self.now, &mut step);
         self.take(step);
         answers[0]
     }
 
     pub fn pass(&mut self, millis: i64) {
         self.now = self.now.plus(Millis(millis));
-        let step = self.shard.tick(self.now);
+        let step = self.shard.tick(&self.topics, self.now);
         self.take(step);
     }
 
@@ -140,7 +177,8 @@ impl World {
         producer: Option<i64>,
     ) -> Result<(), GroupError> {
         let offsets = vec![(TopicPartition::new("t", partition), committed(offset, self.now))];
-        let (changes, results) = self.shard.commit("g", from, offsets, producer.is_some(), self.now)?;
+        let (changes, results) =
+            self.shard.commit("g", from, offsets, producer.is_some(), &self.topics, self.now)?;
         self.write(changes, producer.map(ProducerId));
         results[0]
     }
@@ -190,5 +228,41 @@ pub fn sync(member: &str, generation: i32, assignments: &[(&str, &str)]) -> Sync
         protocol_type: None,
         protocol: None,
         assignments: assignments.collect(),
+    }
+}
+
+pub fn topic_id(name: &str) -> TopicId {
+    let mut bytes = [0; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    TopicId::from_bytes(bytes)
+}
+
+/// Partitions of one topic.
+pub fn places(topic: &str, partitions: impl IntoIterator<Item = i32>) -> consumer::Assignment {
+    partitions.into_iter().map(|partition| (topic_id(topic), PartitionId(partition))).collect()
+}
+
+/// A first heartbeat for topic `t`.
+pub fn first_beat(member: &str) -> Heartbeat {
+    Heartbeat {
+        member_id: member.into(),
+        epoch: 0,
+        rebalance_timeout: Some(Millis(60_000)),
+        topics: Some(vec!["t".into()]),
+        owned: Some(consumer::Assignment::new()),
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        ..Heartbeat::default()
+    }
+}
+
+/// A heartbeat that says nothing new.
+pub fn beat(member: &str, epoch: i32) -> Heartbeat {
+    Heartbeat {
+        member_id: member.into(),
+        epoch,
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        ..Heartbeat::default()
     }
 }

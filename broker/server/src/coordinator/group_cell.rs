@@ -46,6 +46,7 @@ impl GroupCell {
                 Ok(())
             })
             .await?;
+        groups.loaded(now);
         let state = State { groups, waiting: HashMap::new(), waiters: 0 };
         Ok(GroupCell { journal, state: Mutex::new(state), ended: Notify::new() })
     }

@@ -14,13 +14,14 @@ mod journal;
 mod markers;
 mod time;
 mod timer;
+mod topic_images;
 mod transactions;
 mod txn_cell;
 
 #[cfg(test)]
 mod tests;
 
-pub use groups::{GroupCoordinator, JoinRefused, LoadError, OffsetResult};
+pub use groups::{GroupCoordinator, HeartbeatRefused, JoinRefused, LoadError, OffsetResult};
 pub use journal::ReplayError;
 pub use transactions::TransactionCoordinator;
 

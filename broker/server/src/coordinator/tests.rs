@@ -142,6 +142,7 @@ async fn a_members_assignment_outlives_a_restart() {
         member_id: joined.member_id.to_string(),
         instance_id: None,
         generation: joined.generation,
+        knows_epochs: true,
     };
     assert_eq!(world.broker.groups().heartbeat(GROUP, &from).await, Ok(()));
     let again = world.broker.groups().sync(GROUP, Sync { assignments: vec![], ..sync }).await.unwrap();

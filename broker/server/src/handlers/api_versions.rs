@@ -3,17 +3,41 @@
 use flumen_protocol::ErrorCode;
 use flumen_protocol::api::TABLE;
 use flumen_protocol::message;
-use flumen_protocol::messages::api_versions_response::ApiVersion;
+use flumen_protocol::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use flumen_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::ctx::Ctx;
+
+/// The feature that stands for the consumer protocol (KIP-848).
+const GROUP_VERSION: &str = "group.version";
+const GROUP_VERSION_LEVEL: i16 = 1;
 
 pub(crate) async fn handle(_: &Ctx, request: ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
     if version >= 3 && !(is_word(&request.client_software_name) && is_word(&request.client_software_version))
     {
         return message!(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code() });
     }
-    message!(ApiVersionsResponse { api_keys: served() })
+    message!(ApiVersionsResponse {
+        api_keys: served(),
+        supported_features: vec![supported(version)],
+        finalized_features_epoch: 0,
+        finalized_features: vec![message!(FinalizedFeatureKey {
+            name: GROUP_VERSION.into(),
+            min_version_level: GROUP_VERSION_LEVEL,
+            max_version_level: GROUP_VERSION_LEVEL,
+        })],
+    })
+}
+
+/// Up to version 3 clients take a least level of 0 for a broken answer.
+fn supported(version: i16) -> SupportedFeatureKey {
+    message!(SupportedFeatureKey {
+        name: GROUP_VERSION.into(),
+        min_version: i16::from(version < 4),
+        max_version: GROUP_VERSION_LEVEL,
+    })
 }
 
 /// The answer to a version that is not known, for the layout of version 0.
@@ -23,11 +47,7 @@ pub(crate) fn unsupported() -> ApiVersionsResponse {
 
 fn served() -> Vec<ApiVersion> {
     let row = |api: &flumen_protocol::Api| {
-        message!(ApiVersion {
-            api_key: api.key as i16,
-            min_version: api.advertised_min,
-            max_version: api.max
-        })
+        message!(ApiVersion { api_key: api.key as i16, min_version: api.min, max_version: api.max })
     };
     TABLE.iter().map(row).collect()
 }

@@ -82,6 +82,12 @@ async fn refusals_can_be_said() {
     every_version!(ctx, SyncGroup, sync_group, |_v| SyncGroupRequest::default());
     every_version!(ctx, Heartbeat, heartbeat, |_v| HeartbeatRequest::default());
     every_version!(ctx, LeaveGroup, leave_group, |_v| LeaveGroupRequest::default());
+    every_version!(ctx, ConsumerGroupHeartbeat, consumer_group_heartbeat, |_v| {
+        ConsumerGroupHeartbeatRequest::default()
+    });
+    every_version!(ctx, ConsumerGroupDescribe, consumer_group_describe, |_v| {
+        message!(ConsumerGroupDescribeRequest { group_ids: vec!["nobody".into(), "".into()] })
+    });
     every_version!(ctx, OffsetFetch, offset_fetch, |_v| OffsetFetchRequest::default());
     every_version!(ctx, OffsetDelete, offset_delete, |_v| OffsetDeleteRequest::default());
     every_version!(ctx, DescribeGroups, describe_groups, |_v| {
@@ -126,6 +132,25 @@ async fn answers_can_be_said() {
         assert_eq!(synced.error_code, 0);
         encode_response(1, &synced, version).unwrap();
     }
+    every_version!(ctx, ConsumerGroupHeartbeat, consumer_group_heartbeat, |version| {
+        message!(ConsumerGroupHeartbeatRequest {
+            group_id: "n".into(),
+            member_id: format!("m{version}").into(),
+            rebalance_timeout_ms: 10_000,
+            subscribed_topic_names: Some(vec!["t".into()]),
+            topic_partitions: Some(vec![]),
+        })
+    });
+    every_version!(ctx, ConsumerGroupDescribe, consumer_group_describe, |_v| {
+        message!(ConsumerGroupDescribeRequest {
+            group_ids: vec!["n".into()],
+            include_authorized_operations: true,
+        })
+    });
+    every_version!(ctx, ApiVersions, api_versions, |_v| {
+        let (client_software_name, client_software_version) = ("c".into(), "1".into());
+        message!(ApiVersionsRequest { client_software_name, client_software_version })
+    });
     every_version!(ctx, OffsetCommit, offset_commit, |_v| commit(&ctx));
     let id = wire_id(ctx.broker.topic("t").unwrap().id());
     every_version!(ctx, OffsetFetch, offset_fetch, |_v| {

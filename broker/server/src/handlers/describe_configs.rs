@@ -127,6 +127,7 @@ fn broker(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, R
 fn own_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {
     let options = ctx.broker.options();
     let millis = |span: std::time::Duration| span.as_millis().to_string();
+    let assignors: Vec<_> = options.consumer_assignors.iter().map(|assignor| assignor.name()).collect();
     [
         ("auto.create.topics.enable", options.auto_create_topics.to_string(), Kind::Boolean),
         ("broker.id", options.node_id.to_string(), Kind::Int),
@@ -135,6 +136,12 @@ fn own_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {
         ("default.replication.factor", "1".into(), Kind::Int),
         ("delete.topic.enable", "true".into(), Kind::Boolean),
         ("fetch.max.bytes", options.fetch_bytes_max.to_string(), Kind::Int),
+        ("group.consumer.assignment.interval.ms", millis(options.consumer_assignment_interval), Kind::Int),
+        ("group.consumer.assignors", assignors.join(","), Kind::List),
+        ("group.consumer.heartbeat.interval.ms", millis(options.consumer_heartbeat_interval), Kind::Int),
+        ("group.consumer.max.size", options.consumer_group_size_max.to_string(), Kind::Int),
+        ("group.consumer.migration.policy", options.consumer_migration.name().into(), Kind::Text),
+        ("group.consumer.session.timeout.ms", millis(options.consumer_session_timeout), Kind::Int),
         ("group.initial.rebalance.delay.ms", millis(options.group_rebalance_delay), Kind::Int),
         ("group.max.session.timeout.ms", millis(options.group_session_timeout_max), Kind::Int),
         ("group.min.session.timeout.ms", millis(options.group_session_timeout_min), Kind::Int),

@@ -1,6 +1,7 @@
 //! DescribeGroups (15): state and members.
 
 use flumen_auth::Operation;
+use flumen_groups::AnyGroup;
 use flumen_groups::group::{Group, State};
 use flumen_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use flumen_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, StrBytes};
@@ -21,8 +22,11 @@ pub(crate) async fn handle(
             continue;
         }
         let mut told = match ctx.broker.groups().describe(&id).await {
-            Ok(Some(group)) => describe(&group),
-            Ok(None) => missing(&id, version),
+            Ok(Some(AnyGroup::Classic(group))) => describe(&group),
+            Ok(Some(AnyGroup::Consumer(_))) => {
+                missing(format!("Group {id} is not a classic group."), version)
+            }
+            Ok(None) => missing(format!("Group {id} not found."), version),
             Err(error) => message!(DescribedGroup { error_code: error.code() }),
         };
         if request.include_authorized_operations {
@@ -35,13 +39,13 @@ pub(crate) async fn handle(
 }
 
 /// Up to version 5 a group that does not exist is dead, and that is no error.
-fn missing(id: &str, version: i16) -> DescribedGroup {
+fn missing(text: String, version: i16) -> DescribedGroup {
     if version < 6 {
         return message!(DescribedGroup { group_state: "Dead".into() });
     }
     message!(DescribedGroup {
         error_code: ErrorCode::GroupIdNotFound.code(),
-        error_message: Some(format!("Group {id} not found.").into()),
+        error_message: Some(text.into()),
         group_state: "Dead".into(),
     })
 }

@@ -1,4 +1,5 @@
-//! Fetch (1): whole batches as they lie in the log, by reference; waits until there are enough.
+//! Fetch (1): whole batches as they lie in the log, by reference; waits until there are enough. Old clients
+//! are given them as message sets.
 //!
 //! Rules of Kafka that clients lean on: the first batch of an answer comes even if it is larger than
 //! every limit, so that nobody gets stuck; an error is told at once; a reader of committed records is
@@ -12,12 +13,14 @@ use flumen_auth::Operation;
 use flumen_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use flumen_protocol::messages::{FetchRequest, FetchResponse, topic_id};
 use flumen_protocol::{ErrorCode, message};
+use flumen_records::message_set::Magic;
 use flumen_records::{Batch, Compression, batches};
 use flumen_types::{Offset, PartitionId};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
+use super::message_sets::{self, OldReader};
 use crate::access::Resource;
 use crate::budget::{Budget, Share};
 use crate::ctx::Ctx;
@@ -44,6 +47,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: FetchRequest, version: i16) -> (F
         bytes_max,
         by_id: version >= 13,
         takes_zstd: version >= FIRST_WITH_ZSTD,
+        magic: message_sets::magic_of_fetch(version),
         answers: ctx.broker.answers().clone(),
     };
     let planned = ctx.broker.sessions().plan(request, version);
@@ -77,6 +81,8 @@ struct Asked {
     bytes_max: usize,
     by_id: bool,
     takes_zstd: bool,
+    /// An old client's.
+    magic: Option<Magic>,
     answers: Budget,
 }
 
@@ -160,17 +166,39 @@ impl Asked {
             let more = if nothing_new { More::Nothing } else { More::WithoutRoom };
             return Ok((self.data(wanted, nothing), more));
         }
-        let read = log.read(wanted.from, room, self.bound, is_first).await;
-        let read = read.map_err(|error| read_code(log, &error))?;
+        let read = self.records(log, wanted.from, room, is_first).await?;
         if let Some(unused) = room.checked_sub(read.bytes.len()).filter(|unused| *unused > 0) {
             drop(share.as_mut().and_then(|share| share.split(unused.min(share.num_permits()))));
         }
         round.held.extend(share);
-        if !self.takes_zstd && has_zstd(&read.bytes) {
-            return Err(ErrorCode::UnsupportedCompressionType);
-        }
         let more = if read.next < self.limit(&read.marks) { More::WithoutRoom } else { More::Nothing };
         Ok((self.data(wanted, read), more))
+    }
+
+    /// In the format that this client reads.
+    async fn records(
+        &self,
+        log: &dyn PartitionLog,
+        from: Offset,
+        room: usize,
+        min_one: bool,
+    ) -> Result<Read, ErrorCode> {
+        let mut at = from;
+        loop {
+            let read = log.read(at, room, self.bound, min_one).await;
+            let read = read.map_err(|error| read_code(log, &error))?;
+            let Some(magic) = self.magic.filter(|_| !read.bytes.is_empty()) else {
+                let untold = !self.takes_zstd && has_zstd(&read.bytes);
+                return if untold { Err(ErrorCode::UnsupportedCompressionType) } else { Ok(read) };
+            };
+            let reader = OldReader { partition: log.id(), magic, from, room };
+            let read = reader.told(read).await?;
+            // Where there are only markers an old client sees nothing, and would ask for them for ever.
+            if !read.bytes.is_empty() || read.next <= at {
+                return Ok(read);
+            }
+            at = read.next;
+        }
     }
 
     /// Of a topic or partition that is not there, or no longer.

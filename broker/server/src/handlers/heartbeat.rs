@@ -13,6 +13,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: HeartbeatRequest, _version: i16) 
         member_id: request.member_id.to_string(),
         instance_id: request.group_instance_id.map(|id| id.to_string()),
         generation: request.generation_id,
+        knows_epochs: true,
     };
     let heard = match ctx.may(Operation::Read, Resource::Group(&request.group_id)) {
         Ok(()) => ctx.broker.groups().heartbeat(&request.group_id, &from).await,

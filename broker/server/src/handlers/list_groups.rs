@@ -8,8 +8,6 @@ use flumen_protocol::messages::{ListGroupsRequest, ListGroupsResponse, StrBytes}
 use crate::access::Resource;
 use crate::ctx::Ctx;
 
-const TYPE: &str = "classic";
-
 pub(crate) async fn handle(ctx: &Ctx, request: ListGroupsRequest, _version: i16) -> ListGroupsResponse {
     let passes = |filter: &[StrBytes], value: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
@@ -22,15 +20,15 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListGroupsRequest, _version: i16)
     if ctx.may(Operation::Describe, Resource::Cluster).is_err() {
         groups.retain(|group| ctx.may(Operation::Describe, Resource::Group(group.id())).is_ok());
     }
-    groups.retain(|group| passes(&request.states_filter, group.state().name()));
-    groups.retain(|_| passes(&request.types_filter, TYPE));
+    groups.retain(|group| passes(&request.states_filter, group.state_name()));
+    groups.retain(|group| passes(&request.types_filter, group.type_name()));
     groups.sort_by(|a, b| a.id().cmp(b.id()));
     let listed = groups.iter().map(|group| {
         message!(ListedGroup {
             group_id: (&**group.id()).into(),
             protocol_type: group.protocol_type().unwrap_or_default().into(),
-            group_state: group.state().name().into(),
-            group_type: TYPE.into(),
+            group_state: group.state_name().into(),
+            group_type: group.type_name().into(),
         })
     });
     message!(ListGroupsResponse { groups: listed.collect() })

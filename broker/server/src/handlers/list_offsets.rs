@@ -1,4 +1,5 @@
-//! ListOffsets (2): the offset at a time, or at one of the places that have a name.
+//! ListOffsets (2): the offset at a time, or at one of the places that have a name. Version 0, which asks
+//! for several offsets, is `offsets_before`'s.
 
 use flumen_auth::Operation;
 use flumen_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -14,8 +15,8 @@ use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::partition_log::{PartitionLog, TimeQuery, TimedOffset};
 
-const LATEST: i64 = -1;
-const EARLIEST: i64 = -2;
+pub(super) const LATEST: i64 = -1;
+pub(super) const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 /// With tiered storage: the last offset that was moved there, and the first that waits to be.

@@ -87,13 +87,22 @@ async fn one(ctx: &Ctx, wanted: MetadataRequestTopic, may_make: bool) -> Metadat
             is_internal: internal,
         })
     };
-    let Some(name) = &wanted.name else {
+    // Java asks by id with an empty name beside it.
+    let named = wanted.name.as_ref().filter(|_| topic_id(wanted.topic_id).is_zero());
+    let Some(name) = named else {
         return match ctx.broker.topics().by_id(topic_id(wanted.topic_id)) {
             Some(topic) => match may_describe(ctx, &topic.name) {
                 Ok(()) => describe(ctx, &topic),
-                Err(error) => refused(error),
+                // The id is no secret, the name is.
+                Err(error) => {
+                    let error_code = error.code();
+                    message!(MetadataResponseTopic { error_code, topic_id: wanted.topic_id })
+                }
             },
-            None => refused(ErrorCode::UnknownTopicId),
+            None => {
+                let error_code = ErrorCode::UnknownTopicId.code();
+                message!(MetadataResponseTopic { error_code, topic_id: wanted.topic_id })
+            }
         };
     };
     if let Err(error) = may_describe(ctx, name) {

@@ -19,6 +19,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: OffsetCommitRequest, version: i16
         member_id: request.member_id.to_string(),
         instance_id: request.group_instance_id.map(|id| id.to_string()),
         generation: request.generation_id_or_member_epoch,
+        knows_epochs: version >= 9,
     };
     // Up to version 4 a client may name how long its offsets are to be kept.
     let retention = Some(Millis(request.retention_time_ms)).filter(|span| span.0 >= 0);

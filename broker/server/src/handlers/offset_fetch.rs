@@ -46,8 +46,12 @@ async fn one(
     version: i16,
 ) -> OffsetFetchResponseGroup {
     let group_id = group.group_id;
-    let may = ctx.may(Operation::Describe, Resource::Group(&group_id));
-    let fetched = match (may, group.topics) {
+    let member_id = group.member_id.as_deref();
+    let checked = match ctx.may(Operation::Describe, Resource::Group(&group_id)) {
+        Ok(()) => ctx.broker.groups().check_fetch(&group_id, member_id, group.member_epoch).await,
+        Err(error) => Err(error),
+    };
+    let fetched = match (checked, group.topics) {
         (Err(error), _) => Err(error),
         (Ok(()), None) => all(ctx, &group_id, stable, version).await,
         (Ok(()), Some(topics)) => some(ctx, &group_id, topics, stable, version).await,

@@ -3,7 +3,7 @@
 //! Invariants: an answer without an error means that the records survive a power cut, with acks=1 as
 //! with acks=all. A transactional batch is taken only while its partition is part of its producer's open
 //! transaction, so that none is left behind that nothing will ever end. Nothing of a record is decoded
-//! here.
+//! here, but of the message sets that came before batches.
 
 use std::time::Duration;
 
@@ -12,12 +12,14 @@ use flumen_auth::Operation;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
-use flumen_protocol::{ErrorCode, encode_response, message};
+use flumen_protocol::{ErrorCode, encode_produce_response, message};
+use flumen_records::message_set::upgrade;
 use flumen_records::{BatchError, BatchHeader, Compression};
 use flumen_types::{Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::message_sets::{self, PRODUCE_WITH_BATCHES};
 use crate::access::Resource;
 use crate::clock;
 use crate::coordinator::Producer;
@@ -40,6 +42,8 @@ pub(crate) struct Produced {
     waits: Vec<Wait>,
     acks: i16,
     timeout: Duration,
+    /// For what its old message sets hold when they are unpacked.
+    room: usize,
 }
 
 /// A partition of the answer that may not be given yet.
@@ -60,6 +64,7 @@ pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produc
         waits: Vec::new(),
         acks: request.acks,
         timeout: Duration::from_millis(request.timeout_ms.max(0) as u64),
+        room: message_sets::UNPACKED_MAX,
     };
     let now = clock::now();
     let acks = matches!(request.acks, -1..=1).then_some(()).ok_or((ErrorCode::InvalidRequiredAcks, None));
@@ -77,7 +82,9 @@ fn check_shape(records: &[u8], version: i16) -> Result<(), Refused> {
     let refused = |words: &str| Err((ErrorCode::InvalidRecord, Some(words.to_string())));
     let header = match BatchHeader::parse(records) {
         Ok(header) => header,
-        Err(BatchError::Magic(_)) => return refused("from Produce version 3 on batches have magic 2"),
+        Err(error) if matches!(error, BatchError::Magic(_)) || message_sets::is_set(records) => {
+            return refused("from Produce version 3 on batches have magic 2");
+        }
         Err(_) => return Ok(()),
     };
     if records.len() > header.total_len() {
@@ -140,15 +147,18 @@ impl Produced {
     ) {
         let at = self.response.responses.len();
         let mut answers = Vec::with_capacity(wanted.partition_data.len());
-        for (n, data) in wanted.partition_data.into_iter().enumerate() {
+        for (n, mut data) in wanted.partition_data.into_iter().enumerate() {
             let index = data.index;
-            let appended = found.clone().and_then(|topic| append_one(ends, &topic, data, when));
+            let appended = found.clone().and_then(|topic| {
+                data.records = Some(self.batches(data.records.unwrap_or_default(), when.0)?);
+                append_one(ends, &topic, data, when)
+            });
             answers.push(match appended {
                 Ok((answer, marks, last)) => {
                     self.waits.push(Wait { topic: at, partition: n, marks, last });
                     answer
                 }
-                Err(refused) => refusal(index, refused),
+                Err(refused) => refusal(index, in_words_of(when.0, refused)),
             });
         }
         self.response.responses.push(message!(TopicProduceResponse {
@@ -157,6 +167,16 @@ impl Produced {
             topic_id: wanted.topic_id,
             partition_responses: answers,
         }));
+    }
+
+    /// What a request of this version carries, as the log takes it.
+    fn batches(&mut self, records: Bytes, version: i16) -> Result<Bytes, Refused> {
+        if version < PRODUCE_WITH_BATCHES && !message_sets::is_batch(&records) {
+            let batches = upgrade(&records, &mut self.room);
+            return batches.map_err(|error| (message_sets::refusal(&error), Some(error.to_string())));
+        }
+        check_shape(&records, version)?;
+        Ok(records)
     }
 
     /// The answer, once everything in it is durable or known to have failed.
@@ -174,7 +194,7 @@ impl Produced {
             let answer = &mut self.response.responses[wait.topic].partition_responses[wait.partition];
             *answer = refusal(answer.index, (error, None));
         }
-        match encode_response(correlation, &self.response, version) {
+        match encode_produce_response(correlation, &self.response, version) {
             Ok(frame) => frame.into(),
             Err(error) => Reply::Close(format!("the answer to a produce cannot be encoded: {error}")),
         }
@@ -201,9 +221,12 @@ fn append_one(
     let log = topic.partition(PartitionId(data.index)).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
     let records = data.records.filter(|records: &Bytes| !records.is_empty());
     let Some(records) = records else {
+        if version < PRODUCE_WITH_BATCHES {
+            let nothing = message!(PartitionProduceResponse { index: data.index, base_offset: -1 });
+            return Ok((nothing, log.watch(), Offset::UNKNOWN));
+        }
         return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())));
     };
-    check_shape(&records, version)?;
     ends.check(&records, log.id())?;
     let appended = log.append(records, Origin::Client, now).map_err(|error| {
         if let AppendError::Storage(error) = &error {
@@ -218,6 +241,15 @@ fn append_one(
         log_start_offset: appended.start.0,
     });
     Ok((answer, log.watch(), appended.last))
+}
+
+/// Kafka called an invalid record a corrupt one until long after there were batches. The clients of then know
+/// no younger code: pykafka dies of one.
+fn in_words_of(version: i16, (error, words): Refused) -> Refused {
+    match error {
+        ErrorCode::InvalidRecord if version < PRODUCE_WITH_BATCHES => (ErrorCode::CorruptMessage, words),
+        _ => (error, words),
+    }
 }
 
 fn refusal(index: i32, (error, words): Refused) -> PartitionProduceResponse {

@@ -24,6 +24,7 @@ pub(crate) async fn handle(
         member_id: request.member_id.to_string(),
         instance_id: request.group_instance_id.map(|id| id.to_string()),
         generation: request.generation_id_or_member_epoch,
+        knows_epochs: true,
     };
     let mut commits = Commits::new(ctx, None);
     for topic in &request.topics {

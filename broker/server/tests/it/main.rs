@@ -1,7 +1,9 @@
 //! A broker in this process, driven over sockets.
 
 mod acls;
+mod consumer_groups;
 mod hostile;
+mod old_clients;
 mod produce_fetch;
 mod running;
 mod sasl;

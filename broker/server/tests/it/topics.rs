@@ -56,15 +56,18 @@ async fn a_topic_is_found_by_its_id() {
     let mut client = running.client().await;
     client.create("t", 1, &[]).await;
     let topic_id = wire_id(running.broker.topic("t").unwrap().id());
-    let by_id = |topic_id| {
-        let topic = message!(MetadataRequestTopic { topic_id, name: None });
-        message!(MetadataRequest { topics: Some(vec![topic]) })
-    };
-    let found = client.ask(&by_id(topic_id), 12).await;
-    assert_eq!(found.topics[0].name.as_deref(), Some("t"));
-    for version in [12, 13] {
-        let unknown = client.ask(&by_id(Uuid::from_bytes([9; 16])), version).await;
-        assert_eq!(unknown.topics[0].error_code, ErrorCode::UnknownTopicId.code());
+    // As librdkafka asks, and as Java does.
+    for name in [None, Some("".into())] {
+        let by_id = |topic_id| {
+            let topic = message!(MetadataRequestTopic { topic_id, name: name.clone() });
+            message!(MetadataRequest { topics: Some(vec![topic]) })
+        };
+        let found = client.ask(&by_id(topic_id), 12).await;
+        assert_eq!(found.topics[0].name.as_deref(), Some("t"));
+        for version in [12, 13] {
+            let unknown = client.ask(&by_id(Uuid::from_bytes([9; 16])), version).await;
+            assert_eq!(unknown.topics[0].error_code, ErrorCode::UnknownTopicId.code());
+        }
     }
     running.stop().await;
 }

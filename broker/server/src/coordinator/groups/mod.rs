@@ -3,12 +3,15 @@
 //! `__consumer_offsets` is made when it is first needed. What a fetch shows is durable: it waits for
 //! the commits that it found.
 
+mod consumer_protocol;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use flumen_groups::group::{self, Group, Join, Joined, Leaving, Reply, Sync, Synced};
+use flumen_groups::consumer;
+use flumen_groups::group::{self, Join, Joined, Leaving, Reply, Sync, Synced};
 use flumen_groups::txn::Producer;
-use flumen_groups::{Committed, Committer, GroupEntry, GroupError, GroupShard, place};
+use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard, place};
 use flumen_protocol::ErrorCode;
 use flumen_types::{LeaderEpoch, Millis, Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::OnceCell;
@@ -19,12 +22,15 @@ use super::group_cell::GroupCell;
 use super::journal::{Journal, ReplayError};
 use super::time::Clock;
 use super::timer::Alarm;
+use super::topic_images::TopicImages;
 use crate::broker::StartError;
 use crate::handlers::append_code;
 use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::options::Options;
 use crate::partition_log::AppendError;
 use crate::topics::Topics;
+
+pub use consumer_protocol::HeartbeatRefused;
 
 /// offsets.retention.check.interval.ms
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
@@ -35,6 +41,7 @@ pub struct GroupCoordinator(Arc<Inner>);
 
 struct Inner {
     topics: Arc<Topics>,
+    images: TopicImages,
     options: group::Options,
     cells: OnceCell<Vec<Arc<GroupCell>>>,
     clock: Clock,
@@ -86,9 +93,18 @@ impl GroupCoordinator {
             session_timeout_max: Millis::from(options.group_session_timeout_max),
             initial_rebalance_delay: Millis::from(options.group_rebalance_delay),
             offsets_retention: Millis::from(options.offsets_retention),
+            consumer: consumer::Options {
+                session_timeout: Millis::from(options.consumer_session_timeout),
+                heartbeat_interval: Millis::from(options.consumer_heartbeat_interval),
+                members_max: options.consumer_group_size_max,
+                assignors: options.consumer_assignors.clone(),
+                assignment_interval: Millis::from(options.consumer_assignment_interval),
+                migration: options.consumer_migration,
+            },
             ..group::Options::default()
         };
         let inner = Inner {
+            images: TopicImages::new(topics.clone()),
             topics,
             options,
             cells: OnceCell::new(),
@@ -120,9 +136,10 @@ impl GroupCoordinator {
     async fn watch_sessions(&self) {
         let tick = |now| {
             let cells = self.0.cells.get()?;
+            let topics = self.0.images.latest();
             for cell in cells {
                 // A step that cannot be written has been complained of; members rejoin.
-                let _ = cell.step(&self.0.tasks, now, |shard, step| *step = shard.tick(now));
+                let _ = cell.step(&self.0.tasks, now, |shard, step| *step = shard.tick(&topics, now));
             }
             cells.iter().filter_map(|cell| cell.next_deadline()).min()
         };
@@ -145,8 +162,9 @@ impl GroupCoordinator {
         let member_id: Arc<str> = join.member_id.as_str().into();
         let refuse = |error| JoinRefused { error, member_id: member_id.clone() };
         let cell = self.cell(group).await.map_err(refuse)?;
-        let now = self.0.clock.now();
-        let answer = cell.ask(&self.0.tasks, now, |shard, waiter| shard.join(group, join, waiter, now));
+        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
+        let answer =
+            cell.ask(&self.0.tasks, now, |shard, waiter| shard.join(group, join, waiter, &topics, now));
         self.0.alarm.set(cell.next_deadline());
         match answer.await {
             Ok(Reply::Join(Ok(joined))) => Ok(joined),
@@ -159,8 +177,9 @@ impl GroupCoordinator {
 
     pub async fn sync(&self, group: &str, sync: Sync) -> Result<Synced, ErrorCode> {
         let cell = self.cell(group).await?;
-        let now = self.0.clock.now();
-        let answer = cell.ask(&self.0.tasks, now, |shard, waiter| shard.sync(group, sync, waiter, now));
+        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
+        let answer =
+            cell.ask(&self.0.tasks, now, |shard, waiter| shard.sync(group, sync, waiter, &topics, now));
         self.0.alarm.set(cell.next_deadline());
         match answer.await {
             Ok(Reply::Sync(answer)) => answer.map_err(code),
@@ -177,9 +196,9 @@ impl GroupCoordinator {
     /// One answer for each that leaves.
     pub async fn leave(&self, group: &str, leaving: &[Leaving]) -> Result<Vec<ErrorCode>, ErrorCode> {
         let cell = self.cell(named(group)?).await?;
-        let now = self.0.clock.now();
+        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
         let (answers, written) =
-            cell.step(&self.0.tasks, now, |shard, step| shard.leave(group, leaving, now, step));
+            cell.step(&self.0.tasks, now, |shard, step| shard.leave(group, leaving, &topics, now, step));
         self.0.alarm.set(cell.next_deadline());
         settle(&cell, written.map_err(|error| unwritten(&error))?).await?;
         Ok(answers.into_iter().map(or_none).collect())
@@ -215,9 +234,9 @@ impl GroupCoordinator {
         offsets: Vec<(TopicPartition, Committed)>,
     ) -> Result<Vec<ErrorCode>, ErrorCode> {
         let cell = self.cell(group).await?;
-        let now = self.0.clock.now();
+        let (now, topics) = (self.0.clock.now(), self.0.images.latest());
         let committed = cell.change(producer, now, |shard| {
-            shard.commit(group, from, offsets, producer.is_some(), now).map_err(Refusal::from)
+            shard.commit(group, from, offsets, producer.is_some(), &topics, now).map_err(Refusal::from)
         });
         let (results, last) = committed.map_err(|refusal| refusal.0)?;
         settle(&cell, last).await?;
@@ -300,7 +319,7 @@ impl GroupCoordinator {
     }
 
     /// What is known of a group; `None` if there is no such group.
-    pub async fn describe(&self, group: &str) -> Result<Option<Group>, ErrorCode> {
+    pub async fn describe(&self, group: &str) -> Result<Option<AnyGroup>, ErrorCode> {
         if self.0.topics.get(CONSUMER_OFFSETS).is_none() {
             return Ok(None);
         }
@@ -309,7 +328,7 @@ impl GroupCoordinator {
     }
 
     /// Every group.
-    pub async fn list(&self) -> Result<Vec<Group>, ErrorCode> {
+    pub async fn list(&self) -> Result<Vec<AnyGroup>, ErrorCode> {
         if self.0.topics.get(CONSUMER_OFFSETS).is_none() {
             return Ok(Vec::new());
         }

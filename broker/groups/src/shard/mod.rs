@@ -6,19 +6,27 @@
 //! the last, so that a commit that could not be written has left nothing behind. At start the same
 //! log is [`GroupShard::replay`]ed.
 //!
-//! Not here: the log, clocks, who is authorized, which topics exist.
+//! Not here: the log, clocks, who is authorized. Which topics exist is passed in.
+
+mod any_group;
+mod consumer;
+mod expiry;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use flumen_types::{Offset, ProducerId, Timestamp, TopicPartition};
 
+pub use any_group::{AnyGroup, Kept};
+
+use crate::consumer::TopicImage;
+use crate::consumer_records::Change;
 use crate::deadlines::Deadlines;
 use crate::error::GroupError;
-use crate::group::{Group, Join, Leaving, Options, Refused, Reply, State, Step, Sync, Waiter};
+use crate::group::{Former, Group, Join, Leaving, Options, Refused, Reply, Step, Sync, Waiter};
 use crate::group_records::GroupEntry;
 use crate::offset_records::Committed;
-use crate::offsets::{Entry, Offsets};
+use crate::offsets::Entry;
 
 #[derive(Debug, Default)]
 pub struct GroupShard {
@@ -29,16 +37,6 @@ pub struct GroupShard {
     open: HashMap<ProducerId, BTreeSet<Arc<str>>>,
 }
 
-/// Groups of the broker's own plugins, and of dead letters that are redriven.
-const PLUGIN_GROUPS: &str = "flumen.";
-
-/// A group and its offsets.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    pub group: Group,
-    pub offsets: Offsets,
-}
-
 /// Who commits: a member of a generation, or (generation -1, no ids) a consumer that only keeps its
 /// offsets here.
 #[derive(Clone, Debug)]
@@ -46,12 +44,14 @@ pub struct Committer {
     pub member_id: String,
     pub instance_id: Option<String>,
     pub generation: i32,
+    /// Whether its request can say a member epoch; of transactions, always.
+    pub knows_epochs: bool,
 }
 
 impl Committer {
     /// One that is a member of nothing.
     pub fn simple() -> Self {
-        Committer { member_id: String::new(), instance_id: None, generation: -1 }
+        Committer { member_id: String::new(), instance_id: None, generation: -1, knows_epochs: true }
     }
 }
 
@@ -79,7 +79,14 @@ impl GroupShard {
         self.groups.values()
     }
 
-    pub fn join(&mut self, group: &str, join: Join, waiter: Waiter, now: Timestamp) -> Step {
+    pub fn join(
+        &mut self,
+        group: &str,
+        join: Join,
+        waiter: Waiter,
+        topics: &TopicImage,
+        now: Timestamp,
+    ) -> Step {
         let mut step = Step::default();
         if group.is_empty() || (!join.member_id.is_empty() && !self.groups.contains_key(group)) {
             let error = if group.is_empty() { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
@@ -87,40 +94,72 @@ impl GroupShard {
             step.replies.push((waiter, Reply::Join(Err(refused))));
             return step;
         }
+        self.make(group, now).clear_vacant(now, &mut step);
         let options = self.options.clone();
-        self.make(group, now).group.join(join, waiter, now, &options, &mut step);
+        match &mut self.make(group, now).group {
+            AnyGroup::Classic(group) => group.join(join, waiter, now, &options, &mut step),
+            AnyGroup::Consumer(_) => self.join_consumer(group, join, waiter, topics, now, &mut step),
+        }
         self.settle(group);
         step
     }
 
-    pub fn sync(&mut self, group: &str, sync: Sync, waiter: Waiter, now: Timestamp) -> Step {
+    pub fn sync(
+        &mut self,
+        group: &str,
+        sync: Sync,
+        waiter: Waiter,
+        topics: &TopicImage,
+        now: Timestamp,
+    ) -> Step {
         let mut step = Step::default();
-        let Some(kept) = self.groups.get_mut(group) else {
-            let error = if group.is_empty() { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
-            step.replies.push((waiter, Reply::Sync(Err(error))));
-            return step;
-        };
-        kept.group.sync(sync, waiter, now, &self.options, &mut step);
+        let options = &self.options;
+        match self.groups.get_mut(group).map(|kept| &mut kept.group) {
+            Some(AnyGroup::Classic(group)) => group.sync(sync, waiter, now, options, &mut step),
+            Some(AnyGroup::Consumer(group)) => {
+                let synced = group.sync_classic(&sync, topics, now, &options.consumer);
+                step.replies.push((waiter, Reply::Sync(synced)));
+            }
+            None => {
+                let empty = group.is_empty();
+                let error = if empty { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
+                step.replies.push((waiter, Reply::Sync(Err(error))));
+            }
+        }
         self.settle(group);
         step
     }
 
     pub fn heartbeat(&mut self, group: &str, from: &Committer, now: Timestamp) -> Result<(), GroupError> {
-        let kept = self.groups.get_mut(group).ok_or(GroupError::UnknownMember)?;
-        kept.group.heartbeat(&from.member_id, from.instance_id.as_deref(), from.generation, now)
+        let (member_id, instance_id) = (&from.member_id, from.instance_id.as_deref());
+        let heard = match self.groups.get_mut(group).map(|kept| &mut kept.group) {
+            Some(AnyGroup::Classic(group)) => group.heartbeat(member_id, instance_id, from.generation, now),
+            Some(AnyGroup::Consumer(group)) => {
+                let options = &self.options.consumer;
+                group.heartbeat_classic(member_id, instance_id, from.generation, now, options)
+            }
+            None => Err(GroupError::UnknownMember),
+        };
+        self.settle(group);
+        heard
     }
 
     pub fn leave(
         &mut self,
         group: &str,
         leaving: &[Leaving],
+        topics: &TopicImage,
         now: Timestamp,
         step: &mut Step,
     ) -> Vec<Result<(), GroupError>> {
         let Some(kept) = self.groups.get_mut(group) else {
             return vec![Err(GroupError::UnknownMember); leaving.len()];
         };
-        let answers = kept.group.leave(leaving, now, &self.options, step);
+        let answers = match &mut kept.group {
+            AnyGroup::Classic(group) => group.leave(leaving, now, &self.options, step),
+            AnyGroup::Consumer(group) => group.leave_classic(leaving, step),
+        };
+        kept.downgrade_if_due(Former::MustRejoin, topics, now, &self.options, step);
         self.settle(group);
         answers
     }
@@ -132,16 +171,23 @@ impl GroupShard {
         from: &Committer,
         offsets: Vec<(TopicPartition, Committed)>,
         transactional: bool,
+        topics: &TopicImage,
         now: Timestamp,
     ) -> Result<(Vec<GroupEntry>, Vec<CommitResult>), GroupError> {
-        match self.groups.get_mut(group) {
-            Some(kept) => kept.group.check_commit(
+        match self.groups.get_mut(group).map(|kept| &mut kept.group) {
+            Some(AnyGroup::Classic(group)) => group.check_commit(
                 &from.member_id,
                 from.instance_id.as_deref(),
                 from.generation,
                 transactional,
                 now,
             )?,
+            Some(AnyGroup::Consumer(group)) => {
+                let partitions = offsets.iter().map(|(partition, _)| partition);
+                group
+                    .check_commit(from, partitions, transactional, topics)
+                    .map_err(|refused| refused.error)?;
+            }
             // A group begins with its first commit, but not with that of a member that it never had.
             None if from.generation >= 0 => return Err(GroupError::IllegalGeneration),
             None => {}
@@ -193,8 +239,8 @@ impl GroupShard {
         if !kept.group.is_vacant() {
             return Err(GroupError::NonEmptyGroup);
         }
-        let mut changes = kept.tombstones(kept.offsets.partitions());
-        changes.push(GroupEntry::Group { group: kept.group.id().clone(), metadata: None });
+        let mut changes = kept.forget_offsets(kept.offsets.partitions());
+        changes.extend(kept.group.tombstones());
         Ok(changes)
     }
 
@@ -205,11 +251,7 @@ impl GroupShard {
         partitions: &[TopicPartition],
     ) -> Result<(Vec<GroupEntry>, Vec<CommitResult>), GroupError> {
         let kept = self.groups.get(group).ok_or(GroupError::GroupIdNotFound)?;
-        let subscribed = match kept.group.is_empty() {
-            true => Some(BTreeSet::new()),
-            false => kept.group.topics(),
-        };
-        let subscribed = subscribed.ok_or(GroupError::NonEmptyGroup)?;
+        let subscribed = kept.group.topics().ok_or(GroupError::NonEmptyGroup)?;
         let mut changes = Vec::new();
         let mut results = Vec::new();
         for partition in partitions {
@@ -219,7 +261,7 @@ impl GroupShard {
             }
             results.push(Ok(()));
             if kept.offsets.get(partition).is_some() {
-                changes.extend(kept.tombstones([partition]));
+                changes.extend(kept.forget_offsets([partition]));
             }
         }
         Ok((changes, results))
@@ -229,47 +271,18 @@ impl GroupShard {
     pub fn delete_topic(&self, topic: &str) -> Vec<GroupEntry> {
         let of_topic = |kept: &Kept| {
             let gone = kept.offsets.partitions().filter(|partition| &*partition.topic == topic);
-            kept.tombstones(gone)
+            kept.forget_offsets(gone)
         };
         self.groups.values().flat_map(of_topic).collect()
     }
 
-    /// The changes that forget what was kept long enough, offsets first, then the groups left bare.
-    pub fn expire(&self, now: Timestamp) -> Vec<GroupEntry> {
-        self.groups.values().flat_map(|kept| self.expire_group(kept, now)).collect()
-    }
-
-    fn expire_group(&self, kept: &Kept, now: Timestamp) -> Vec<GroupEntry> {
-        let group = &kept.group;
-        // A plugin's place in its input is kept for as long as the input: no member shows that it is in use.
-        if group.id().starts_with(PLUGIN_GROUPS) {
-            return Vec::new();
-        }
-        let retention = self.options.offsets_retention;
-        let expired = match (group.state(), group.protocol_type()) {
-            (State::Empty, Some(_)) => kept.offsets.expired(now, retention, group.state_since(), |_| false),
-            (State::Empty, None) => kept.offsets.expired(now, retention, Timestamp(0), |_| false),
-            (State::Stable, Some(_)) => match group.topics() {
-                Some(topics) => {
-                    kept.offsets.expired(now, retention, Timestamp(0), |p| topics.contains(&p.topic))
-                }
-                None => Vec::new(),
-            },
-            _ => Vec::new(),
-        };
-        let mut changes = kept.tombstones(&expired);
-        if group.is_vacant() && kept.offsets.partitions().count() == expired.len() {
-            changes.push(GroupEntry::Group { group: group.id().clone(), metadata: None });
-        }
-        changes
-    }
-
     /// Does what time brings about.
-    pub fn tick(&mut self, now: Timestamp) -> Step {
+    pub fn tick(&mut self, topics: &TopicImage, now: Timestamp) -> Step {
         let mut step = Step::default();
         while let Some(id) = self.deadlines.pop_due(now) {
             if let Some(kept) = self.groups.get_mut(&id) {
                 kept.group.tick(now, &self.options, &mut step);
+                kept.downgrade_if_due(Former::MustRejoin, topics, now, &self.options, &mut step);
             }
             self.settle(&id);
         }
@@ -293,31 +306,47 @@ impl GroupShard {
                 let kept = self.make(group, now);
                 kept.offsets.apply(producer, partition.clone(), committed.clone(), at);
             }
+            // What a live group writes of itself, it has; one that has gone over to the other protocol
+            // has nothing left of the one before.
             GroupEntry::Group { group, metadata: None } => {
-                self.groups.remove(group);
-                self.deadlines.set(group, None);
+                if self.groups.get(group).is_some_and(|kept| kept.group.classic().is_some()) {
+                    self.clear(group, now);
+                }
             }
-            // What a live group writes of itself, it has.
-            GroupEntry::Group { metadata: Some(_), .. } | GroupEntry::Other { .. } => {}
+            GroupEntry::Consumer { group, change: Change::Epoch(None) } => {
+                if self.groups.get(group).is_some_and(|kept| kept.group.consumer().is_some()) {
+                    self.clear(group, now);
+                }
+            }
+            GroupEntry::Group { metadata: Some(_), .. }
+            | GroupEntry::Consumer { .. }
+            | GroupEntry::Other { .. } => {}
         }
     }
 
-    /// Takes in what the log says, at start.
-    pub fn replay(&mut self, entry: &GroupEntry, producer: Option<ProducerId>, at: Offset, now: Timestamp) {
-        if let GroupEntry::Group { group, metadata: Some(metadata) } = entry {
-            let restored = Group::restore(group.clone(), metadata, now);
-            match self.groups.get_mut(group) {
-                Some(kept) => kept.group = restored,
-                None => {
-                    let kept = Kept { group: restored, offsets: Offsets::default() };
-                    self.groups.insert(group.clone(), kept);
-                }
-            }
-            self.deadlines.set(group, None);
-            self.settle(group);
-            return;
+    /// Leaves of a group what offsets it has.
+    fn clear(&mut self, group: &Arc<str>, now: Timestamp) {
+        if let Some(kept) = self.groups.get_mut(group) {
+            kept.group = AnyGroup::Classic(Group::new(group.clone(), now));
         }
-        self.apply(entry, producer, at, now);
+        self.deadlines.set(group, None);
+        self.settle(group);
+    }
+
+    /// Takes in what the log says, at start; [`GroupShard::loaded`] when that was all.
+    pub fn replay(&mut self, entry: &GroupEntry, producer: Option<ProducerId>, at: Offset, now: Timestamp) {
+        match entry {
+            GroupEntry::Group { group, metadata: Some(metadata) } => {
+                let restored = Group::restore(group.clone(), metadata, now);
+                self.make(group, now).group = AnyGroup::Classic(restored);
+                self.deadlines.set(group, None);
+                self.settle(group);
+            }
+            GroupEntry::Consumer { group, change } if *change != Change::Epoch(None) => {
+                self.replay_consumer(group, change);
+            }
+            _ => self.apply(entry, producer, at, now),
+        }
     }
 
     /// The marker of a producer's transaction is in the log at `at`.
@@ -332,9 +361,8 @@ impl GroupShard {
 
     fn make(&mut self, group: &str, now: Timestamp) -> &mut Kept {
         let id: Arc<str> = group.into();
-        self.groups
-            .entry(id.clone())
-            .or_insert_with(|| Kept { group: Group::new(id, now), offsets: Offsets::default() })
+        let kept = self.groups.entry(id.clone());
+        kept.or_insert_with(|| Kept::new(AnyGroup::Classic(Group::new(id, now))))
     }
 
     /// Notes when to look at the group again; forgets one that never came to be.
@@ -348,17 +376,5 @@ impl GroupShard {
             let due = kept.group.next_deadline();
             self.deadlines.set_lazily(&id, due);
         }
-    }
-}
-
-impl Kept {
-    fn tombstones<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Vec<GroupEntry> {
-        let group = self.group.id();
-        let tombstone = |partition: &TopicPartition| GroupEntry::Offset {
-            group: group.clone(),
-            partition: partition.clone(),
-            committed: None,
-        };
-        partitions.into_iter().map(tombstone).collect()
     }
 }

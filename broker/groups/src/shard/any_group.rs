@@ -1,0 +1,135 @@
+//! A group of either protocol, and its offsets.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use flumen_types::{Timestamp, TopicPartition};
+
+use crate::consumer;
+use crate::group::{self, Group, Step};
+use crate::group_records::GroupEntry;
+use crate::offsets::Offsets;
+
+/// A group and its offsets.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub group: AnyGroup,
+    pub offsets: Offsets,
+}
+
+#[derive(Clone, Debug)]
+pub enum AnyGroup {
+    Classic(Group),
+    Consumer(consumer::Group),
+}
+
+impl AnyGroup {
+    pub fn id(&self) -> &Arc<str> {
+        match self {
+            AnyGroup::Classic(group) => group.id(),
+            AnyGroup::Consumer(group) => group.id(),
+        }
+    }
+
+    /// As ListGroups names it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            AnyGroup::Classic(_) => "classic",
+            AnyGroup::Consumer(_) => "consumer",
+        }
+    }
+
+    pub fn state_name(&self) -> &'static str {
+        match self {
+            AnyGroup::Classic(group) => group.state().name(),
+            AnyGroup::Consumer(group) => group.state().name(),
+        }
+    }
+
+    pub fn protocol_type(&self) -> Option<&str> {
+        match self {
+            AnyGroup::Classic(group) => group.protocol_type(),
+            AnyGroup::Consumer(_) => Some(crate::subscription::CONSUMER),
+        }
+    }
+
+    pub fn classic(&self) -> Option<&Group> {
+        match self {
+            AnyGroup::Classic(group) => Some(group),
+            AnyGroup::Consumer(_) => None,
+        }
+    }
+
+    pub fn consumer(&self) -> Option<&consumer::Group> {
+        match self {
+            AnyGroup::Consumer(group) => Some(group),
+            AnyGroup::Classic(_) => None,
+        }
+    }
+
+    /// Empty, and nobody is on the way.
+    pub fn is_vacant(&self) -> bool {
+        match self {
+            AnyGroup::Classic(group) => group.is_vacant(),
+            AnyGroup::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    pub(super) fn is_blank(&self) -> bool {
+        match self {
+            AnyGroup::Classic(group) => group.is_blank(),
+            AnyGroup::Consumer(group) => group.is_blank(),
+        }
+    }
+
+    /// The topics that its members consume; `None` if that cannot be known.
+    pub(super) fn topics(&self) -> Option<BTreeSet<Arc<str>>> {
+        match self {
+            AnyGroup::Classic(group) if group.is_empty() => Some(BTreeSet::new()),
+            AnyGroup::Classic(group) => group.topics(),
+            AnyGroup::Consumer(group) => Some(group.topics()),
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        match self {
+            AnyGroup::Classic(group) => group.next_deadline(),
+            AnyGroup::Consumer(group) => group.next_deadline(),
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Timestamp, options: &group::Options, step: &mut Step) {
+        match self {
+            AnyGroup::Classic(group) => group.tick(now, options, step),
+            AnyGroup::Consumer(group) => group.tick(now, step),
+        }
+    }
+
+    /// The changes that leave nothing of it; its offsets are not among them.
+    pub(super) fn tombstones(&self) -> Vec<GroupEntry> {
+        match self {
+            AnyGroup::Classic(group) => vec![GroupEntry::Group { group: group.id().clone(), metadata: None }],
+            AnyGroup::Consumer(group) => group.tombstones(),
+        }
+    }
+}
+
+impl Kept {
+    pub(super) fn new(group: AnyGroup) -> Self {
+        Kept { group, offsets: Offsets::default() }
+    }
+
+    /// The changes that take offsets back.
+    pub(super) fn forget_offsets<'a>(
+        &self,
+        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+    ) -> Vec<GroupEntry> {
+        let group = self.group.id();
+        let tombstone = |partition: &TopicPartition| GroupEntry::Offset {
+            group: group.clone(),
+            partition: partition.clone(),
+            committed: None,
+        };
+        partitions.into_iter().map(tombstone).collect()
+    }
+}

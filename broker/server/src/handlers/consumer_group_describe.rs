@@ -1,0 +1,119 @@
+//! ConsumerGroupDescribe (69): epochs, members, what each has and what it is to have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flumen_auth::Operation;
+use flumen_groups::AnyGroup;
+use flumen_groups::consumer::{Group, Member, Place, TopicImage};
+use flumen_protocol::messages::consumer_group_describe_response::{
+    Assignment, DescribedGroup, Member as Described, TopicPartitions,
+};
+use flumen_protocol::messages::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, StrBytes, wire_id,
+};
+use flumen_protocol::{ErrorCode, message};
+use flumen_types::TopicId;
+
+use super::refusal::Refusal;
+use crate::access::Resource;
+use crate::ctx::Ctx;
+
+const CLASSIC_MEMBER: i8 = 0;
+const CONSUMER_MEMBER: i8 = 1;
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: ConsumerGroupDescribeRequest,
+    _version: i16,
+) -> ConsumerGroupDescribeResponse {
+    let mut groups = Vec::with_capacity(request.group_ids.len());
+    for id in request.group_ids {
+        let mut told = find(ctx, &id).await.unwrap_or_else(|refusal| {
+            message!(DescribedGroup { error_code: refusal.error.code(), error_message: refusal.words() })
+        });
+        if told.error_code == 0 && request.include_authorized_operations {
+            told.authorized_operations = ctx.operations(Resource::Group(&id));
+        }
+        told.group_id = id;
+        groups.push(told);
+    }
+    // As Kafka orders them: what nobody can have is told first.
+    groups.sort_by_key(|group| group.error_code != ErrorCode::InvalidGroupId.code());
+    message!(ConsumerGroupDescribeResponse { groups })
+}
+
+async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
+    if id.is_empty() {
+        return Err(ErrorCode::InvalidGroupId.into());
+    }
+    ctx.may(Operation::Describe, Resource::Group(id))?;
+    let missing = |words| Err(Refusal::new(ErrorCode::GroupIdNotFound, words));
+    match ctx.broker.groups().describe(id).await? {
+        Some(AnyGroup::Consumer(group)) => {
+            let told = describe(ctx, &group);
+            may_describe(ctx, &told)?;
+            Ok(told)
+        }
+        Some(AnyGroup::Classic(_)) => missing(format!("Group {id} is not a consumer group.")),
+        None => missing(format!("Group {id} not found.")),
+    }
+}
+
+/// Who may not describe a topic does not learn that a group consumes it.
+fn may_describe(ctx: &Ctx, group: &DescribedGroup) -> Result<(), Refusal> {
+    let assignments = group.members.iter().flat_map(|member| [&member.assignment, &member.target_assignment]);
+    let topics: BTreeSet<&str> =
+        assignments.flat_map(|all| &all.topic_partitions).map(|topic| &*topic.topic_name).collect();
+    let hidden = |topic: &&str| ctx.may(Operation::Describe, Resource::Topic(topic)).is_err();
+    match topics.iter().any(hidden) {
+        false => Ok(()),
+        true => {
+            let words = "The described group uses topics that the client is not authorized to describe.";
+            Err(Refusal::new(ErrorCode::TopicAuthorizationFailed, words))
+        }
+    }
+}
+
+fn describe(ctx: &Ctx, group: &Group) -> DescribedGroup {
+    let groups = ctx.broker.groups();
+    let topics = groups.topics();
+    let members = group.members().map(|member| described(group, member, &topics));
+    message!(DescribedGroup {
+        group_state: group.state().name().into(),
+        group_epoch: group.epoch(),
+        assignment_epoch: group.assignment_epoch(),
+        assignor_name: group.assignor(groups.consumer_options()).name().into(),
+        members: members.collect(),
+    })
+}
+
+fn described(group: &Group, member: &Member, topics: &TopicImage) -> Described {
+    let profile = &member.profile;
+    let target = group.target(&member.id);
+    message!(Described {
+        member_id: (&*member.id).into(),
+        instance_id: profile.instance_id.as_deref().map(StrBytes::from),
+        rack_id: profile.rack_id.as_deref().map(StrBytes::from),
+        member_epoch: member.current.epoch,
+        client_id: profile.client_id.as_str().into(),
+        client_host: profile.client_host.as_str().into(),
+        subscribed_topic_names: profile.topics.iter().map(|name| (&**name).into()).collect(),
+        subscribed_topic_regex: Some(profile.regex.as_deref().unwrap_or_default().into()),
+        assignment: assignment(member.current.places(), topics),
+        target_assignment: assignment(&target, topics),
+        member_type: if profile.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
+    })
+}
+
+/// Partitions of a topic that is gone have no name and are left out.
+fn assignment<'a>(places: impl IntoIterator<Item = &'a Place>, topics: &TopicImage) -> Assignment {
+    let mut by_topic: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in places {
+        by_topic.entry(*topic).or_default().push(partition.0);
+    }
+    let told = by_topic.into_iter().filter_map(|(topic, partitions)| {
+        let topic_name = (&**topics.name(topic)?).into();
+        Some(message!(TopicPartitions { topic_id: wire_id(topic), topic_name, partitions }))
+    });
+    message!(Assignment { topic_partitions: told.collect() })
+}
