@@ -1,6 +1,7 @@
 //! ListOffsets (2): the offset at a time, or at one of the places that have a name. Version 0, which asks
 //! for several offsets, is `offsets_before`'s.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use flumen_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -10,6 +11,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 use super::fetch::{check_epoch, read_code};
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::partition_log::{PartitionLog, TimeQuery, TimedOffset};
 
@@ -26,13 +28,17 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, version: i16)
     let committed = request.isolation_level == READ_COMMITTED;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let may = ctx.may(Operation::Describe, Resource::Topic(&topic.name));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
             let log = ctx.broker.partition(&TopicPartition::new(&*topic.name, wanted.partition_index));
-            let found = match log {
-                Some(_) if version < first_version(wanted.timestamp) => Err(ErrorCode::UnsupportedVersion),
-                Some(log) => find(log.as_ref(), &wanted, committed).await,
-                None => Err(ErrorCode::UnknownTopicOrPartition),
+            let found = match (may, log) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Some(_)) if version < first_version(wanted.timestamp) => {
+                    Err(ErrorCode::UnsupportedVersion)
+                }
+                (Ok(()), Some(log)) => find(log.as_ref(), &wanted, committed).await,
+                (Ok(()), None) => Err(ErrorCode::UnknownTopicOrPartition),
             };
             partitions.push(describe(wanted.partition_index, found, version));
         }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use flumen_auth::Operation;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::message_sets::{self, PRODUCE_WITH_BATCHES};
+use crate::access::Resource;
 use crate::clock;
 use crate::coordinator::Producer;
 use crate::ctx::Ctx;
@@ -110,16 +112,23 @@ impl Ends<'_> {
         }
         let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
         let id = self.transactional_id.unwrap_or_default();
+        self.ctx.may(Operation::Write, Resource::TransactionalId(id)).map_err(|error| (error, None))?;
         self.ctx.broker.transactions().check_produce(id, producer, partition).map_err(|error| (error, None))
     }
 }
 
 fn find(ctx: &Ctx, wanted: &TopicProduceData, version: i16) -> Result<std::sync::Arc<Topic>, Refused> {
+    let may = |name: &str| ctx.may(Operation::Write, Resource::Topic(name)).map_err(|error| (error, None));
     let topic = match version {
-        ..13 => ctx.broker.topic(&wanted.name).ok_or((ErrorCode::UnknownTopicOrPartition, None))?,
+        ..13 => {
+            may(&wanted.name)?;
+            ctx.broker.topic(&wanted.name).ok_or((ErrorCode::UnknownTopicOrPartition, None))?
+        }
         _ => {
             let id = topic_id(wanted.topic_id);
-            ctx.broker.topics().by_id(id).ok_or((ErrorCode::UnknownTopicId, None))?
+            let topic = ctx.broker.topics().by_id(id).ok_or((ErrorCode::UnknownTopicId, None))?;
+            may(&topic.name)?;
+            topic
         }
     };
     match is_internal(&topic.name) {

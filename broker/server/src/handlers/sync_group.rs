@@ -1,9 +1,11 @@
 //! SyncGroup (14): the leader brings the assignment, the others wait for it.
 
+use flumen_auth::Operation;
 use flumen_groups::group::Sync;
 use flumen_protocol::message;
 use flumen_protocol::messages::{StrBytes, SyncGroupRequest, SyncGroupResponse};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(ctx: &Ctx, request: SyncGroupRequest, _version: i16) -> SyncGroupResponse {
@@ -19,6 +21,9 @@ pub(crate) async fn handle(ctx: &Ctx, request: SyncGroupRequest, _version: i16) 
             .map(|assigned| (assigned.member_id.to_string(), assigned.assignment))
             .collect(),
     };
+    if let Err(error) = ctx.may(Operation::Read, Resource::Group(&request.group_id)) {
+        return message!(SyncGroupResponse { error_code: error.code() });
+    }
     match ctx.broker.groups().sync(&request.group_id, sync).await {
         Ok(synced) => message!(SyncGroupResponse {
             protocol_type: synced.protocol_type.map(StrBytes::from),
