@@ -2,7 +2,7 @@
 //! the internal topics, and a bound on the memory for requests), and the few that Kafka
 //! has no name for (`data.dir`, `http`, `http.token`, `shutdown.drain.ms`).
 //!
-//! Lacks keys of what this broker does not do: replication, ZooKeeper, KRaft, TLS, SASL, quotas.
+//! Lacks keys of what this broker does not do: replication, ZooKeeper, KRaft, Kerberos, quotas.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -12,8 +12,10 @@ use flumen_types::{ByteSize, Millis};
 use crate::consumer_group::{GroupAssignors, GroupMigration};
 use crate::field::FilePath;
 use crate::listener::{HttpAddress, Listener};
-use crate::secret::Secret;
+use crate::protocol::{ClientAuth, Mechanism, Protocol, ProtocolMap};
+use crate::secret::{Expanded, Secret};
 use crate::section::{Habits, Section, ShortForm, defaults, section};
+use crate::security::{AuthorizerClass, KeySet, MappingRules, SuperUsers};
 use crate::topic::{self, CleanupPolicy, CompressionType, TimestampType};
 
 section! {
@@ -23,10 +25,47 @@ section! {
         pub data_dir: FilePath = ["data.dir", "data"],
         /// The broker's number in Kafka's metadata. Fixed once the data folder exists.
         pub broker_id: u32 = ["broker.id", 1],
-        /// Where Kafka clients connect. An empty host is every address of the machine.
+        /// Where Kafka clients connect: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, or a name of your own that `listener.security.protocol.map` gives one of them. An empty host is every address of the machine.
         pub listeners: Vec<Listener> = ["listeners", ["PLAINTEXT://127.0.0.1:9092"]],
         /// What clients are told to connect to, where it differs from `listeners` (behind NAT, in a container).
         pub advertised_listeners: Option<Vec<Listener>> = ["advertised.listeners", null],
+        /// The protocols of listeners with names of their own: `\"INTERNAL:PLAINTEXT,EXTERNAL:SASL_SSL\"`.
+        pub protocol_map: ProtocolMap = ["listener.security.protocol.map", ""],
+
+        /// The broker's certificate in PEM, followed by those between it and its authority. Read anew when it changes.
+        pub ssl_certificate: Option<FilePath> = ["ssl.keystore.location", null],
+        /// Its private key in PEM, if it is not in the same file.
+        pub ssl_key: Option<FilePath> = ["ssl.key.location", null],
+        /// The authorities of clients' certificates, in PEM.
+        pub ssl_clients: Option<FilePath> = ["ssl.truststore.location", null],
+        /// Whether clients show a certificate. One that is shown must be an authority's of `ssl.truststore.location`, and says who the client is.
+        pub ssl_client_auth: ClientAuth = ["ssl.client.auth", "none"],
+        /// From a certificate's name to a user's, as Kafka has it: `\"RULE:^CN=(.*?),.*$/$1/L,DEFAULT\"`.
+        pub ssl_rules: MappingRules = ["ssl.principal.mapping.rules", "DEFAULT"],
+
+        /// What clients of SASL listeners may prove themselves by. PLAIN shows the password to whoever listens, unless the listener encrypts.
+        pub sasl_mechanisms: Vec<Mechanism> = ["sasl.enabled.mechanisms", ["SCRAM-SHA-256", "SCRAM-SHA-512"]],
+        /// The keys that sign bearer tokens (JWT): `file:PATH` of a JSON Web Key Set. Read anew when it changes.
+        pub bearer_keys: Option<KeySet> = ["sasl.oauthbearer.jwks.endpoint.url", null],
+        /// Whose bearer tokens are taken; anybody's that the keys have signed if unset.
+        pub bearer_issuer: Option<Expanded> = ["sasl.oauthbearer.expected.issuer", null],
+        /// Bearer tokens must be meant for one of these.
+        pub bearer_audience: Option<Vec<Expanded>> = ["sasl.oauthbearer.expected.audience", null],
+        /// The claim of a bearer token that is the user's name.
+        pub bearer_claim: Expanded = ["sasl.oauthbearer.sub.claim.name", "sub"],
+        /// How far the clock of who makes tokens may be off.
+        pub bearer_skew_s: u32 = ["sasl.oauthbearer.clock.skew.seconds", 30],
+        /// A client proves itself anew within this, or its connection ends; 0: once is enough.
+        pub reauthentication_max: Millis = ["connections.max.reauth.ms", 0; min 0],
+        /// How long a failed proof waits for its answer. Doubled with each of a row from one address.
+        pub failed_authentication_delay: Millis = ["connection.failed.authentication.delay.ms", 100; min 0],
+
+        /// Kafka's authorizer: nobody may do what no rule allows. Without it everybody may do everything.
+        pub authorizer: AuthorizerClass = ["authorizer.class.name", ""],
+        /// Who may do everything: `\"User:alice;User:bob\"`.
+        pub super_users: SuperUsers = ["super.users", ""],
+        /// Everybody may do what there is no rule about.
+        pub allow_everyone: bool = ["allow.everyone.if.no.acl.found", false],
         /// Admin API and metrics; `http = "..."` for short. `""` turns it off. An address that other machines reach needs `http.token`.
         pub http: HttpAddress = ["http.address", "127.0.0.1:8090"],
         /// What callers of the admin API must show as `Authorization: Bearer ...`; at least 16 characters. Beside the short form `http = "..."` it is written quoted: `"http.token" = "${env:TOKEN}"`.
@@ -206,6 +245,12 @@ impl Broker {
     pub fn advertised(&self) -> &[Listener] {
         self.advertised_listeners.as_deref().unwrap_or(&self.listeners)
     }
+
+    /// What is spoken on a listener. A file with a name that has no protocol is not loaded.
+    pub fn protocol(&self, listener: &Listener) -> Option<Protocol> {
+        let own = || Protocol::ALL.iter().copied().find(|protocol| protocol.as_str() == listener.name);
+        self.protocol_map.0.get(&listener.name).copied().or_else(own)
+    }
 }
 
 /// The broker's key that holds the default of a topic's key.
@@ -230,8 +275,18 @@ fn elsewhere(key: &str) -> Option<String> {
         | "controller.quorum.voters"
         | "controller.listener.names"
         | "zookeeper.connect"
-        | "listener.security.protocol.map"
         | "inter.broker.listener.name" => "there is no cluster; leave it out",
+        "ssl.keystore.type" | "ssl.truststore.type" => "certificates and keys are PEM; leave it out",
+        "ssl.keystore.password" | "ssl.key.password" | "ssl.truststore.password" => {
+            "keys are PEM without a password, in a file that only the broker reads; leave it out"
+        }
+        "ssl.keystore.certificate.chain" | "ssl.keystore.key" | "ssl.truststore.certificates" => {
+            "the files are ssl.keystore.location, ssl.key.location and ssl.truststore.location"
+        }
+        "sasl.jaas.config" => "users stand in [users.NAME]",
+        key if key.starts_with("listener.name.") => {
+            "what holds for one listener holds for all; users stand in [users.NAME]"
+        }
         _ => return None,
     };
     Some(hint.to_string())

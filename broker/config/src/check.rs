@@ -13,9 +13,9 @@ use crate::plugin::{Kind, Plugin};
 use crate::problem::Problem;
 use crate::tree::{self, Table};
 
-struct Check<'a, 'c> {
-    tree: &'a Table,
-    ctx: &'a mut Ctx<'c>,
+pub(crate) struct Check<'a, 'c> {
+    pub(crate) tree: &'a Table,
+    pub(crate) ctx: &'a mut Ctx<'c>,
 }
 
 pub(crate) fn whole(draft: &Draft, tree: &Table, ctx: &mut Ctx<'_>) {
@@ -23,7 +23,11 @@ pub(crate) fn whole(draft: &Draft, tree: &Table, ctx: &mut Ctx<'_>) {
     if let Some(broker) = &draft.broker {
         check.addresses(broker);
         check.sizes(broker);
+        check.listeners(broker);
+        check.authorizer(broker, draft);
     }
+    check.users(draft);
+    check.acls(draft);
     for name in draft.topics.keys() {
         check.topic(name);
     }
@@ -39,7 +43,7 @@ pub(crate) fn whole(draft: &Draft, tree: &Table, ctx: &mut Ctx<'_>) {
 }
 
 impl Check<'_, '_> {
-    fn place(&self, path: &str) -> Place {
+    pub(crate) fn place(&self, path: &str) -> Place {
         let mut path = path;
         loop {
             match (tree::find(self.tree, path), path.rsplit_once('.')) {
@@ -50,12 +54,12 @@ impl Check<'_, '_> {
         }
     }
 
-    fn wrong(&mut self, path: &str, found: String, expected: &str) {
+    pub(crate) fn wrong(&mut self, path: &str, found: String, expected: &str) {
         let problem = Problem::new(self.place(path), found).expected(expected);
         self.ctx.problems.push(problem);
     }
 
-    fn warn(&mut self, path: &str, found: String, expected: &str) {
+    pub(crate) fn warn(&mut self, path: &str, found: String, expected: &str) {
         let problem = Problem::new(self.place(path), found).expected(expected);
         self.ctx.warnings.push(problem);
     }
@@ -66,7 +70,7 @@ impl Check<'_, '_> {
             self.wrong("broker.listeners", "broker.listeners is an empty list".into(), expected);
         }
         for (path, address) in
-            broker.advertised_listeners.iter().flatten().map(|l| ("broker.advertised.listeners", &l.0))
+            broker.advertised_listeners.iter().flatten().map(|l| ("broker.advertised.listeners", &l.address))
         {
             if matches!(address.host.as_str(), "" | "0.0.0.0" | "::") || address.port == 0 {
                 let found = format!("{path} has {address}, which no client can connect to");
@@ -75,15 +79,7 @@ impl Check<'_, '_> {
         }
         let mut all: Vec<(String, &Address)> = Vec::new();
         for (index, listener) in broker.listeners.iter().enumerate() {
-            all.push((format!("broker.listeners.{index}"), &listener.0));
-            if !listener.0.is_loopback() {
-                let found = format!("anybody who reaches {} can read and write every topic", listener.0);
-                self.warn(
-                    "broker.listeners",
-                    found,
-                    "this version knows no users; keep it on 127.0.0.1 or a trusted network",
-                );
-            }
+            all.push((format!("broker.listeners.{index}"), &listener.address));
         }
         let http_path = if tree::find(self.tree, "broker.http.address").is_some() {
             "broker.http.address"

@@ -53,6 +53,17 @@ pub enum Change {
         kind: Kind,
         name: String,
     },
+    /// Made, or given another password or other keys.
+    SetUser {
+        user: String,
+    },
+    RemoveUser {
+        user: String,
+    },
+    /// The rules are no longer what they were.
+    SetAcls {
+        rules: usize,
+    },
     /// Takes effect at the next start.
     Restart {
         key: String,
@@ -83,6 +94,9 @@ impl fmt::Display for Change {
                 write!(f, "replace {kind} {name}: {}", why.join(", "))
             }
             Change::StopPlugin { kind, name } => write!(f, "stop {kind} {name}"),
+            Change::SetUser { user } => write!(f, "set user {user}"),
+            Change::RemoveUser { user } => write!(f, "remove user {user}"),
+            Change::SetAcls { rules } => write!(f, "set the access rules ({rules} tables)"),
             Change::Restart { key, from, to } => {
                 write!(f, "needs a restart: broker.{key} from {from} to {to}")
             }
@@ -149,6 +163,10 @@ impl Config {
                 }
             }
         }
+        changes.extend(users(old, new));
+        if old.acls != new.acls {
+            changes.push(Change::SetAcls { rules: new.acls.len() });
+        }
         changes.extend(stops);
         changes.extend(starts);
         changes.extend(restarts(old, new));
@@ -158,6 +176,13 @@ impl Config {
 
 fn running<'a>(config: &'a Config, name: &str) -> Option<&'a Plugin> {
     config.plugin(name).filter(|plugin| plugin.settings.enabled)
+}
+
+fn users(old: &Config, new: &Config) -> impl Iterator<Item = Change> {
+    let set = new.users.iter().filter(|(name, user)| old.users.get(*name) != Some(*user));
+    let set = set.map(|(name, _)| Change::SetUser { user: name.clone() });
+    let gone = old.users.keys().filter(|name| !new.users.contains_key(*name));
+    set.chain(gone.map(|name| Change::RemoveUser { user: name.clone() }))
 }
 
 fn topics(old: &Config, new: &Config) -> Vec<Change> {

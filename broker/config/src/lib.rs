@@ -9,8 +9,10 @@
 //!
 //! Lacks what needs a plugin's code: kinds, needs and config schemas of plugins are the host's to check.
 
+mod acl;
 mod broker;
 mod check;
+mod check_security;
 mod consumer_group;
 mod database;
 mod diff;
@@ -23,17 +25,21 @@ mod overrides;
 mod place;
 mod plugin;
 mod problem;
+mod protocol;
 mod recipe;
 pub mod reference;
 mod schema;
 mod secret;
 mod section;
+mod security;
 mod show;
 mod text;
 mod topic;
 mod tree;
+mod user;
 mod world;
 
+pub use acl::AclRule;
 pub use broker::Broker;
 pub use consumer_group::{GroupAssignors, GroupMigration};
 pub use database::{Database, DatabaseUrl};
@@ -45,10 +51,13 @@ pub use load::{Config, Loaded, load};
 pub use place::Place;
 pub use plugin::{DatabaseName, ErrorPolicy, FreeTable, Kind, Plugin, PluginRef, Settings};
 pub use problem::{Problem, nearest};
+pub use protocol::{ClientAuth, Mechanism, Protocol};
 pub use recipe::Recipe;
 pub use schema::json_schema;
 pub use secret::{Expanded, Secret};
 pub use section::Entry;
+pub use security::{AuthorizerClass, KeySet, MappingRules, SuperUsers};
 pub use text::{Origin, TopicName, TopicNames};
 pub use topic::{CleanupPolicy, CompressionType, TimestampType, Topic};
+pub use user::User;
 pub use world::{Machine, World};

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::acl::AclRule;
 use crate::broker::{self, Broker};
 use crate::database::Database;
 use crate::field::Ctx;
@@ -20,6 +21,7 @@ use crate::section::{Habits, Leaves, Section};
 use crate::text::{NAME_EXPECTED, TopicNames, is_name};
 use crate::topic::{self, Topic};
 use crate::tree::{self, Node, Table, Value};
+use crate::user::{self, User};
 use crate::world::World;
 
 /// What the file says, typed and whole.
@@ -28,6 +30,8 @@ pub struct Config {
     pub broker: Broker,
     pub topics: BTreeMap<String, Topic>,
     pub databases: BTreeMap<String, Database>,
+    pub users: BTreeMap<String, User>,
+    pub acls: Vec<AclRule>,
     pub sources: BTreeMap<String, Plugin>,
     pub transforms: BTreeMap<String, Plugin>,
     pub sinks: BTreeMap<String, Plugin>,
@@ -142,6 +146,8 @@ pub fn load(path: &Path, world: &dyn World) -> Result<Loaded, Vec<Problem>> {
                 broker,
                 topics: config.topics,
                 databases: config.databases,
+                users: config.users,
+                acls: config.acls,
                 sources: config.sources,
                 transforms: config.transforms,
                 sinks: config.sinks,
@@ -173,6 +179,8 @@ pub(crate) struct Draft {
     pub(crate) broker: Option<Broker>,
     pub(crate) topics: BTreeMap<String, Topic>,
     pub(crate) databases: BTreeMap<String, Database>,
+    pub(crate) users: BTreeMap<String, User>,
+    pub(crate) acls: Vec<AclRule>,
     pub(crate) sources: BTreeMap<String, Plugin>,
     pub(crate) transforms: BTreeMap<String, Plugin>,
     pub(crate) sinks: BTreeMap<String, Plugin>,
@@ -196,6 +204,10 @@ fn read(tree: &Table, ctx: &mut Ctx<'_>) -> Draft {
         databases: named("databases", tree, ctx, |path, _, node, table, ctx| {
             section(path, node, table, &Habits::NONE, ctx)
         }),
+        users: named("users", tree, ctx, |path, _, node, table, ctx| {
+            section(path, node, table, &Habits::NONE, ctx)
+        }),
+        acls: rules(tree, ctx),
         sources: named("sources", tree, ctx, |path, name, node, table, ctx| {
             let (links, settings) = plugin::<SourceLinks>(path, node, table, ctx)?;
             Some(assemble(Kind::Source, name, None, Some(links.topic), settings))
@@ -209,6 +221,22 @@ fn read(tree: &Table, ctx: &mut Ctx<'_>) -> Draft {
             Some(assemble(Kind::Sink, name, Some(links.from), None, settings))
         }),
     }
+}
+
+/// `[[acls]]`: tables without names, in the order of the file.
+fn rules(tree: &Table, ctx: &mut Ctx<'_>) -> Vec<AclRule> {
+    let Some(node) = tree.get("acls") else { return Vec::new() };
+    let Value::Array(list) = &node.value else {
+        ctx.problem(node, format!("acls is {}", node.found()), "expected [[acls]], once for each rule");
+        return Vec::new();
+    };
+    let mut rules = Vec::new();
+    for (index, node) in list.iter().enumerate() {
+        let path = format!("acls.{index}");
+        let table = table(&path, node, ctx);
+        rules.extend(table.and_then(|table| section(&path, node, table, &Habits::NONE, ctx)));
+    }
+    rules
 }
 
 fn assemble(
@@ -246,8 +274,12 @@ fn named<T>(
     let Some(node) = tree.get(of) else { return all };
     for (name, node) in table(&format!("{of}.NAME"), node, ctx).into_iter().flatten() {
         let path = tree::join(of, name);
-        if !is_name(name) {
-            ctx.problem(node, format!("\"{name}\" cannot be a name in [{of}]"), NAME_EXPECTED);
+        let (legal, expected) = match of {
+            "users" => (user::is_name(name), user::NAME_EXPECTED),
+            _ => (is_name(name), NAME_EXPECTED),
+        };
+        if !legal {
+            ctx.problem(node, format!("\"{name}\" cannot be a name in [{of}]"), expected);
         }
         if let Some(table) = table(&path, node, ctx)
             && let Some(value) = read(&path, name, node, table, ctx)

@@ -22,13 +22,17 @@ use crate::problem::{Problem, nearest};
 use crate::section::{Key, Section};
 use crate::topic::Topic;
 use crate::tree::{self, Node, Table, Value};
+use crate::user::User;
 use crate::world::World;
 
 /// What each table's keys are; `broker` itself, the others by name below it.
-pub(crate) const TABLES: [(&str, &[&[Key]]); 6] = [
+pub(crate) const TABLES: [(&str, &[&[Key]]); 8] = [
     ("broker", &[Broker::KEYS]),
     ("topics", &[Topic::KEYS]),
     ("databases", &[Database::KEYS]),
+    ("users", &[User::KEYS]),
+    // A rule has no name that a variable could say.
+    ("acls", &[]),
     ("sources", &[SourceLinks::KEYS, Settings::KEYS]),
     ("transforms", &[TransformLinks::KEYS, Settings::KEYS]),
     ("sinks", &[SinkLinks::KEYS, Settings::KEYS]),

@@ -1,11 +1,13 @@
 //! docs/reference/config.md: every key, from the same lines that read it.
 
+use crate::acl::AclRule;
 use crate::broker::Broker;
 use crate::database::Database;
 use crate::plugin::{Settings, SinkLinks, SourceLinks, TransformLinks};
 use crate::section::Section;
 use crate::show::inline;
 use crate::topic::Topic;
+use crate::user::User;
 
 const INTRO: &str = "\
 # flumen.toml
@@ -50,6 +52,20 @@ pub fn page() -> String {
         &mut page,
         "[databases.NAME]",
         "Databases that sinks may be granted. The host connects; a plugin knows the name and nothing else.",
+    );
+    table::<User>(
+        &mut page,
+        "[users.NAME]",
+        "Who clients of SASL listeners may be: `[users.alice]`, or `[users.\"alice@example.com\"]`. A change holds at once, for \
+         whoever connects from then on. Users may also be made through the API (`kafka-configs.sh`); one that is declared \
+         here is changed here alone.",
+    );
+    table::<AclRule>(
+        &mut page,
+        "[[acls]]",
+        "Rules for `authorizer.class.name`, in the words of `kafka-acls.sh`; once for each. One table stands for each of its \
+         principals, operations, hosts and resources with each of the others. A change holds at once. Rules may also be made \
+         through the API; one that is declared here is deleted here alone.",
     );
     table::<SourceLinks>(
         &mut page,

@@ -6,11 +6,13 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
+use crate::acl::AclRule;
 use crate::broker::{self, Broker};
 use crate::database::Database;
 use crate::plugin::{Settings, SinkLinks, SourceLinks, TransformLinks};
 use crate::section::{Section, ShortForm};
 use crate::topic::Topic;
+use crate::user::User;
 
 /// Published as docs/reference/flumen.schema.json.
 pub fn json_schema() -> Json {
@@ -22,6 +24,10 @@ pub fn json_schema() -> Json {
     add::<Topic>(&mut topic, &mut generator);
     let mut database = table();
     add::<Database>(&mut database, &mut generator);
+    let mut user = table();
+    add::<User>(&mut user, &mut generator);
+    let mut rule = table();
+    add::<AclRule>(&mut rule, &mut generator);
     let source = plugin::<SourceLinks>(&mut generator);
     let transform = plugin::<TransformLinks>(&mut generator);
     let sink = plugin::<SinkLinks>(&mut generator);
@@ -38,6 +44,17 @@ pub fn json_schema() -> Json {
             "broker": described(broker, "The broker itself: Kafka's broker keys, verbatim"),
             "topics": named(topic, "Topics that are created and kept to their settings: Kafka's topic keys, verbatim"),
             "databases": named(database, "Databases that sinks may be granted"),
+            "users": {
+                "description": "Who clients of SASL listeners may be",
+                "type": "object",
+                "propertyNames": { "pattern": "^(\\*.+|[^*].{0,248})$" },
+                "additionalProperties": user
+            },
+            "acls": {
+                "description": "Rules, in the words of kafka-acls.sh",
+                "type": "array",
+                "items": rule
+            },
             "sources": named(source, "From the outside world into topics"),
             "transforms": named(transform, "From topics to topics"),
             "sinks": named(sink, "From topics to the outside world")
@@ -75,7 +92,7 @@ fn plugin<L: Section>(generator: &mut SchemaGenerator) -> Json {
 fn add<S: Section>(schema: &mut Json, generator: &mut SchemaGenerator) {
     let schemas = S::schemas(generator);
     for ((key, default), value) in S::KEYS.iter().zip(S::defaults()).zip(schemas) {
-        let mut value = not_null(value);
+        let mut value = one_or_several(not_null(value));
         value.insert("description".into(), key.doc.trim().into());
         if !default.is_null() {
             value.insert("default".into(), default);
@@ -121,6 +138,17 @@ fn not_null(schema: Schema) -> Map<String, Json> {
         }
     }
     map
+}
+
+/// A list of one may be written without its brackets.
+fn one_or_several(list: Map<String, Json>) -> Map<String, Json> {
+    match list.get("items") {
+        Some(one) if list.get("type") == Some(&"array".into()) => {
+            let any = json!([one.clone(), Json::Object(list)]);
+            Map::from_iter([("anyOf".to_string(), any)])
+        }
+        _ => list,
+    }
 }
 
 /// `http = "..."` beside `http.address = "..."`, and the quoted rest beside the short form.

@@ -9,9 +9,12 @@ use crate::load::{Config, Loaded};
 use crate::plugin::Plugin;
 use crate::section::{Entry, Section};
 
+/// The one table of tables without names.
+const ACLS: &str = "acls";
+
 /// `[table]` and its keys.
 struct Shown {
-    /// `broker`, or `sinks` and `orders-db`.
+    /// `broker`, or `sinks` and `orders-db`, or `acls` and a number.
     table: &'static str,
     name: Option<String>,
     entries: Vec<Entry>,
@@ -36,6 +39,13 @@ fn tables(config: &Config) -> Vec<Shown> {
     let mut tables = vec![Shown { table: "broker", name: None, entries: config.broker.entries() }];
     tables.extend(each("topics", &config.topics, Section::entries));
     tables.extend(each("databases", &config.databases, Section::entries));
+    tables.extend(each("users", &config.users, Section::entries));
+    let rules = config.acls.iter().enumerate();
+    tables.extend(rules.map(|(index, rule)| Shown {
+        table: ACLS,
+        name: Some(index.to_string()),
+        entries: rule.entries(),
+    }));
     tables.extend(each("sources", &config.sources, Plugin::entries));
     tables.extend(each("transforms", &config.transforms, Plugin::entries));
     tables.extend(each("sinks", &config.sinks, Plugin::entries));
@@ -56,6 +66,11 @@ fn nest(tables: impl Iterator<Item = (Shown, Json)>) -> Json {
     for (shown, keys) in tables {
         match shown.name {
             None => drop(root.insert(shown.table.to_string(), keys)),
+            Some(_) if shown.table == ACLS => {
+                if let Json::Array(rules) = root.entry(ACLS).or_insert_with(|| json!([])) {
+                    rules.push(keys);
+                }
+            }
             Some(name) => {
                 let table = root.entry(shown.table).or_insert_with(|| json!({}));
                 table[name] = keys;
@@ -88,6 +103,7 @@ impl Loaded {
         let mut text = String::new();
         for shown in tables(&self.config) {
             let header = match &shown.name {
+                Some(_) if shown.table == ACLS => "[[acls]]".into(),
                 Some(name) => format!("[{}.{}]", shown.table, key(name)),
                 None => format!("[{}]", shown.table),
             };

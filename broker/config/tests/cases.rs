@@ -58,6 +58,9 @@ fn summary(loaded: &Loaded) -> Value {
 }
 
 fn prune(node: &mut Value) {
+    if let Value::Array(list) = node {
+        list.iter_mut().for_each(prune);
+    }
     let Value::Object(map) = node else { return };
     if map.contains_key("from") && map.contains_key("value") {
         return;

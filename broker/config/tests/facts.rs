@@ -66,6 +66,7 @@ fn strip(json: &mut serde_json::Value) {
             *json = map["value"].take();
         }
         serde_json::Value::Object(map) => map.values_mut().for_each(strip),
+        serde_json::Value::Array(list) => list.iter_mut().for_each(strip),
         _ => {}
     }
 }
@@ -232,4 +233,58 @@ fn deep_nesting_and_garbage_are_problems_and_no_crash() {
         let problems = Texts::new(text).load().expect_err("not a configuration");
         assert!(!problems.is_empty());
     }
+}
+
+const SECURED: &str = r#"
+[broker]
+authorizer.class.name = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+super.users = "User:admin"
+
+[users.alice]
+password = "hunter2-and-hunter2"
+
+[users.bob]
+password = "hunter3-and-hunter3"
+
+[[acls]]
+principal = ["User:alice", "User:bob"]
+operation = ["Read", "Write"]
+topic = ["a", "b"]
+host = ["10.0.0.1", "::1"]
+"#;
+
+#[test]
+fn users_and_rules_change_while_the_broker_runs() {
+    let new = SECURED.replace("hunter2-", "hunter4-");
+    assert_eq!(changes(SECURED, &new), ["set user alice"]);
+    let new = SECURED.replace("[users.bob]\npassword = \"hunter3-and-hunter3\"\n", "");
+    assert_eq!(changes(SECURED, &new), ["remove user bob"]);
+    assert_eq!(
+        changes(SECURED, &SECURED.replace("\"Write\"", "\"Create\"")),
+        ["set the access rules (1 tables)"]
+    );
+    let new = SECURED.replace("User:admin", "User:root");
+    assert_eq!(
+        changes(SECURED, &new),
+        ["needs a restart: broker.super.users from \"User:admin\" to \"User:root\""]
+    );
+}
+
+#[test]
+fn a_table_of_rules_stands_for_each_with_each() {
+    let loaded = config(SECURED);
+    let acls = loaded.config.acls[0].acls();
+    assert_eq!(acls.len(), 2 * 2 * 2 * 2);
+    assert!(acls.iter().all(|acl| acl.check().is_ok()));
+    assert!(acls.iter().any(|acl| acl.host == "0:0:0:0:0:0:0:1"), "as Kafka names an IPv6 address");
+    assert_eq!(loaded.place("acls.0").to_string(), "flumen.toml:12");
+}
+
+#[test]
+fn no_password_of_a_user_is_printed() {
+    let loaded = config(SECURED);
+    let everything = [loaded.to_toml(), loaded.to_json().to_string(), format!("{loaded:?}")].concat();
+    assert!(everything.contains("alice") && !everything.contains("hunter2"), "{everything}");
+    let json = serde_json::to_value(&loaded.config).expect("JSON");
+    assert_eq!(json["acls"][0]["topic"], serde_json::json!(["a", "b"]));
 }

@@ -156,6 +156,7 @@ apis! {
     SyncGroup = 14, SyncGroupRequest, versions 0 to 5;
     DescribeGroups = 15, DescribeGroupsRequest, versions 0 to 6;
     ListGroups = 16, ListGroupsRequest, versions 0 to 5;
+    SaslHandshake = 17, SaslHandshakeRequest, versions 0 to 1;
     ApiVersions = 18, ApiVersionsRequest, versions 0 to 4;
     CreateTopics = 19, CreateTopicsRequest, versions 2 to 7;
     DeleteTopics = 20, DeleteTopicsRequest, versions 1 to 6;
@@ -167,10 +168,14 @@ apis! {
     EndTxn = 26, EndTxnRequest, versions 0 to 4;
     WriteTxnMarkers = 27, WriteTxnMarkersRequest, versions 1 to 2;
     TxnOffsetCommit = 28, TxnOffsetCommitRequest, versions 0 to 4;
+    DescribeAcls = 29, DescribeAclsRequest, versions 1 to 3;
+    CreateAcls = 30, CreateAclsRequest, versions 1 to 3;
+    DeleteAcls = 31, DeleteAclsRequest, versions 1 to 3;
     DescribeConfigs = 32, DescribeConfigsRequest, versions 1 to 4;
     AlterConfigs = 33, AlterConfigsRequest, versions 0 to 2;
     AlterReplicaLogDirs = 34, AlterReplicaLogDirsRequest, versions 1 to 2;
     DescribeLogDirs = 35, DescribeLogDirsRequest, versions 1 to 5;
+    SaslAuthenticate = 36, SaslAuthenticateRequest, versions 0 to 2;
     CreatePartitions = 37, CreatePartitionsRequest, versions 0 to 3;
     DeleteGroups = 42, DeleteGroupsRequest, versions 0 to 2;
     ElectLeaders = 43, ElectLeadersRequest, versions 0 to 2;
@@ -178,6 +183,8 @@ apis! {
     AlterPartitionReassignments = 45, AlterPartitionReassignmentsRequest, versions 0 to 1;
     ListPartitionReassignments = 46, ListPartitionReassignmentsRequest, versions 0 to 0;
     OffsetDelete = 47, OffsetDeleteRequest, versions 0 to 0;
+    DescribeUserScramCredentials = 50, DescribeUserScramCredentialsRequest, versions 0 to 0;
+    AlterUserScramCredentials = 51, AlterUserScramCredentialsRequest, versions 0 to 0;
     DescribeCluster = 60, DescribeClusterRequest, versions 0 to 2;
     DescribeProducers = 61, DescribeProducersRequest, versions 0 to 0;
     DescribeTransactions = 65, DescribeTransactionsRequest, versions 0 to 0;

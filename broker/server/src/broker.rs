@@ -14,10 +14,12 @@ use tokio_util::task::TaskTracker;
 use crate::budget::Budget;
 use crate::complaints::Complaints;
 use crate::coordinator::{GroupCoordinator, LoadError, TransactionCoordinator};
+use crate::endpoint::Endpoint;
 use crate::fetch_sessions::FetchSessions;
 use crate::listener;
 use crate::options::Options;
 use crate::partition_log::PartitionLog;
+use crate::security::{Security, SecurityError};
 use crate::topics::{Topic, TopicError, TopicRecord, Topics};
 use crate::watches::Watches;
 
@@ -31,6 +33,8 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Topic(#[from] TopicError),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// What the internal topics say cannot be read.
     #[error("the groups or transactions cannot be loaded")]
     Coordinator(#[from] LoadError),
@@ -47,6 +51,7 @@ struct Inner {
     groups: GroupCoordinator,
     transactions: TransactionCoordinator,
     sessions: Mutex<FetchSessions>,
+    security: Security,
     budget: Budget,
     answers: Budget,
     complaints: Complaints,
@@ -60,10 +65,13 @@ impl Broker {
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
         let watches = Arc::new(Watches::new(options.recovery.clone()));
-        let (store, watches) = {
+        let (store, security) = {
             let (options, watches) = (options.clone(), watches.clone());
-            let opened =
-                tokio::task::spawn_blocking(move || open(&options, watches.clone()).map(|s| (s, watches)));
+            let opened = tokio::task::spawn_blocking(move || {
+                let store = open(&options, watches)?;
+                let security = Security::open(options.security.clone(), options.dir.clone())?;
+                Ok::<_, StartError>((store, security))
+            });
             match opened.await {
                 Ok(opened) => opened?,
                 Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
@@ -80,6 +88,7 @@ impl Broker {
             groups,
             transactions,
             sessions: Mutex::new(FetchSessions::new(options.fetch_sessions_max)),
+            security,
             budget: Budget::new(options.request_bytes_total),
             answers: Budget::new(ANSWERS_MAX * options.fetch_bytes_max),
             complaints: Complaints::default(),
@@ -89,10 +98,16 @@ impl Broker {
         })))
     }
 
-    /// Serves clients on a listener until `cancel`, or until the broker shuts down.
+    /// Serves anybody, unencrypted, on a listener until `cancel`, or until the broker shuts down.
     pub async fn serve(&self, listener: TcpListener, cancel: CancellationToken) {
+        self.serve_as(listener, Endpoint::plaintext(), cancel).await;
+    }
+
+    /// As [`Broker::serve`], by the endpoint's protocol.
+    pub async fn serve_as(&self, listener: TcpListener, endpoint: Endpoint, cancel: CancellationToken) {
         let stop = self.0.stop.child_token();
-        let serving = self.0.listeners.track_future(listener::serve(self.clone(), listener, stop.clone()));
+        let serving = listener::serve(self.clone(), listener, Arc::new(endpoint), stop.clone());
+        let serving = self.0.listeners.track_future(serving);
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             () = &mut serving => return,
@@ -147,6 +162,10 @@ impl Broker {
 
     pub fn transactions(&self) -> &TransactionCoordinator {
         &self.0.transactions
+    }
+
+    pub fn security(&self) -> &Security {
+        &self.0.security
     }
 
     pub fn options(&self) -> &Options {

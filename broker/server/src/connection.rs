@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -23,15 +24,18 @@ use flumen_protocol::RequestHead;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::ctx::Ctx;
 use crate::dispatch::{self, Order};
+use crate::endpoint::Endpoint;
 use crate::frame_reader::{Frame, FrameReader};
 use crate::reply::Reply;
+use crate::security::gate::{Gate, Refusal, UNKNOWN_BYTES_MAX, Verdict};
+use crate::security::session::Session;
+use crate::stream::Stream;
 
 /// Requests whose answers are waited for; more are not read.
 const PENDING_MAX: usize = 128;
@@ -41,6 +45,10 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const REQUEST_STALL_MAX: Duration = Duration::from_secs(10);
 /// An answer that is being taken has to move on within this.
 const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
+/// Whoever has not said by then who they are, goes.
+const UNKNOWN_MAX: Duration = Duration::from_secs(60);
+/// How long the end of an encrypted connection may take.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// And be taken, on the whole, at least at this rate: its bytes are held until then.
 const ANSWER_BYTES_PER_SECOND_MIN: usize = 64 * 1024;
 const SLICES_MAX: usize = 64;
@@ -52,10 +60,18 @@ pub(crate) struct Pending {
     pub(crate) order: Order,
 }
 
-pub(crate) struct Connection {
-    socket: TcpStream,
-    peer: SocketAddr,
-    local: SocketAddr,
+/// Where a connection goes from and to.
+pub(crate) struct Ends {
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) endpoint: Arc<Endpoint>,
+}
+
+pub(crate) struct Connection<S> {
+    socket: S,
+    ends: Ends,
+    gate: Gate,
+    since: Instant,
     broker: Broker,
     frames: FrameReader,
     /// Read, and to be begun when those before it allow.
@@ -75,29 +91,39 @@ struct Quiet {
 /// Why a connection ends, where it is worth a line in the log.
 type Ended = Result<(), String>;
 
-impl Connection {
-    pub(crate) fn new(socket: TcpStream, peer: SocketAddr, broker: Broker) -> io::Result<Connection> {
-        socket.set_nodelay(true)?;
-        let local = socket.local_addr()?;
+impl<S: Stream> Connection<S> {
+    /// `session`: whom the certificate names, or nobody.
+    pub(crate) fn new(socket: S, ends: Ends, session: Session, broker: Broker) -> Connection<S> {
         let frames = FrameReader::new(broker.budget().clone(), broker.options().request_bytes_max);
-        let quiet = Quiet { received: 0, since: Instant::now() };
-        Ok(Connection {
+        let since = Instant::now();
+        let gate = Gate::new(ends.endpoint.protocol.has_sasl(), session);
+        let quiet = Quiet { received: 0, since };
+        let mut new = Connection {
             socket,
-            peer,
-            local,
+            ends,
+            gate,
+            since,
             broker,
             frames,
             ahead: None,
             ended: false,
             pending: VecDeque::new(),
             quiet,
-        })
+        };
+        if new.ends.endpoint.protocol.has_sasl() {
+            new.expect();
+        }
+        new
     }
 
     /// Serves until the peer leaves, misbehaves or falls silent, or until the broker stops.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let (peer, broker) = (self.peer, self.broker.clone());
-        match self.serve(stop).await {
+        let (peer, broker) = (self.ends.peer, self.broker.clone());
+        let ended = self.serve(stop).await;
+        if S::ENCRYPTED {
+            let _ = timeout(CLOSE_MAX, self.socket.shutdown()).await;
+        }
+        match ended {
             Ok(()) => tracing::debug!(%peer, "connection ended"),
             Err(reason) => match broker.complaints().of(peer.ip(), Instant::now()) {
                 Some(0) => tracing::warn!(%peer, reason, "closed a connection"),
@@ -147,16 +173,59 @@ impl Connection {
     }
 
     fn begin(&mut self, frame: Frame) -> Ended {
+        if self.gate.takes_tokens() {
+            let answer = self.gate.token(&frame.bytes, self.broker.security());
+            self.passed(answer);
+            return Ok(());
+        }
         let (head, body) =
             RequestHead::split(frame.bytes).map_err(|error| format!("a request's header: {error}"))?;
+        match self.gate.request(&head, &body, self.broker.security()) {
+            Ok(Verdict::Serve) => {}
+            Ok(Verdict::Answer(answer)) => {
+                self.passed(Ok(answer));
+                return Ok(());
+            }
+            Err(refusal) => {
+                self.passed(Err(refusal));
+                return Ok(());
+            }
+        }
         let ctx = Ctx {
             broker: self.broker.clone(),
-            peer: self.peer,
-            local: self.local,
+            peer: self.ends.peer,
+            local: self.ends.local,
+            endpoint: self.ends.endpoint.clone(),
+            session: self.gate.session().clone(),
             client_id: head.client_id.clone(),
         };
         self.pending.push_back(dispatch::begin(ctx, head, body, frame.share)?);
         Ok(())
+    }
+
+    /// What the gate has answered. A refusal waits before it is told, and is the last answer.
+    fn passed(&mut self, answer: Result<Reply, Refusal>) {
+        let reply = match answer {
+            Ok(reply) => std::future::ready(reply).boxed(),
+            Err(Refusal { answer, reason }) => {
+                let wait = self.broker.security().failed(self.ends.peer.ip());
+                let last = match answer {
+                    Some(frame) => Reply::Last(frame, reason),
+                    None => Reply::Close(reason),
+                };
+                sleep(wait).map(|()| last).boxed()
+            }
+        };
+        self.pending.push_back(Pending { reply, order: Order::Alone });
+        self.expect();
+    }
+
+    /// Little is read of somebody who is not known yet.
+    fn expect(&mut self) {
+        let bytes_max = self.broker.options().request_bytes_max;
+        let known = self.gate.is_through();
+        let bytes_max = if known { bytes_max } else { bytes_max.min(UNKNOWN_BYTES_MAX) };
+        self.frames.expect(bytes_max, self.gate.takes_tokens());
     }
 
     /// Writes an answer, and with it those behind it that are ready too.
@@ -174,6 +243,11 @@ impl Connection {
                 }
                 Reply::Nothing => {}
                 Reply::Close(reason) => {
+                    self.write(pieces).await?;
+                    return Err(reason);
+                }
+                Reply::Last(frame, reason) => {
+                    pieces.push_back(frame);
                     self.write(pieces).await?;
                     return Err(reason);
                 }
@@ -196,7 +270,7 @@ impl Connection {
             let written = {
                 let slices: Vec<_> =
                     pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
-                match self.socket.try_write_vectored(&slices) {
+                match self.socket.try_write(&slices) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         let stalled = due.min(Instant::now() + ANSWER_STALL_MAX);
                         match timeout_at(stalled, self.socket.write_vectored(&slices)).await {
@@ -212,6 +286,13 @@ impl Connection {
                 Ok(written) => consume(&mut pieces, written),
             }
         }
+        if S::ENCRYPTED {
+            return match timeout(ANSWER_STALL_MAX, self.socket.flush()).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err("the peer left before it had its answer".into()),
+                Err(_) => Err("the peer does not take its answers".into()),
+            };
+        }
         Ok(())
     }
 
@@ -226,6 +307,9 @@ impl Connection {
     }
 
     fn check_silence(&mut self) -> Ended {
+        if !self.gate.is_through() && self.since.elapsed() > UNKNOWN_MAX {
+            return Err("the peer did not say who it is".into());
+        }
         if self.frames.is_overdue(Instant::now()) {
             return Err("the peer sends a request too slowly".into());
         }

@@ -1,11 +1,14 @@
 //! What a handler is given beside its request.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use flumen_protocol::messages::StrBytes;
 
 use crate::broker::Broker;
+use crate::endpoint::Endpoint;
 use crate::options::Advertised;
+use crate::security::session::Session;
 
 /// One request's surroundings.
 #[derive(Clone)]
@@ -15,13 +18,16 @@ pub(crate) struct Ctx {
     pub(crate) peer: SocketAddr,
     /// The address at which the peer has reached the broker.
     pub(crate) local: SocketAddr,
+    /// The listener that was reached.
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) session: Arc<Session>,
     pub(crate) client_id: Option<StrBytes>,
 }
 
 impl Ctx {
     /// Where this client is told to find the only node.
     pub(crate) fn advertised(&self) -> Advertised {
-        match &self.broker.options().advertised {
+        match &self.endpoint.advertised {
             Some(advertised) => advertised.clone(),
             None => Advertised { host: self.local.ip().to_canonical().to_string(), port: self.local.port() },
         }

@@ -56,6 +56,8 @@ pub(crate) struct FrameReader {
     due: Option<Instant>,
     budget: Budget,
     bytes_max: usize,
+    /// No fewer can be a frame.
+    bytes_min: usize,
     /// Silent, and without a buffer.
     idle: bool,
     /// All that was ever read, so that silence can be told.
@@ -71,9 +73,16 @@ impl FrameReader {
             due: None,
             budget,
             bytes_max,
+            bytes_min: HEAD,
             idle: false,
             received: 0,
         }
+    }
+
+    /// How long the frames from here on may be; tokens of SASL have no header, and may be empty.
+    pub(crate) fn expect(&mut self, bytes_max: usize, tokens: bool) {
+        self.bytes_max = bytes_max;
+        self.bytes_min = if tokens { 0 } else { HEAD };
     }
 
     /// The next frame; `None` if the peer has ended the connection between two.
@@ -164,7 +173,7 @@ impl FrameReader {
         let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
         let length = i32::from_be_bytes(*prefix);
         let size = match usize::try_from(length) {
-            Ok(size) if size >= HEAD => size,
+            Ok(size) if size >= self.bytes_min => size,
             _ => return Err(FrameError::TooShort(length)),
         };
         if size > self.bytes_max {

@@ -3,9 +3,12 @@
 //! The way of a request: `listener` accepts -> `connection` reads frames and writes answers in their
 //! order -> `dispatch` picks the handler -> `handlers/<api>` -> a [`PartitionLog`] or a coordinator.
 //!
-//! Invariants: above [`PartitionLog`] nothing knows where bytes live (`local_log` and `topics` alone
-//! name the store). Nothing that a peer sends ends more than its own connection.
+//! Before a request is anybody's, `security` has said whose it is; what they may do, each handler asks.
+//!
+//! Invariants: above [`PartitionLog`] nothing knows where bytes live (`local_log`, `topics` and the file
+//! of `security` alone name the store). Nothing that a peer sends ends more than its own connection.
 
+mod access;
 mod budget;
 mod clock;
 mod complaints;
@@ -15,6 +18,7 @@ mod contract;
 pub mod coordinator;
 mod ctx;
 mod dispatch;
+mod endpoint;
 mod fetch_sessions;
 mod frame_reader;
 mod handlers;
@@ -24,17 +28,24 @@ mod local_log;
 mod options;
 mod partition_log;
 mod reply;
+mod security;
+mod stream;
 mod topics;
 mod watches;
 
 mod broker;
 
 pub use broker::{Broker, StartError};
+pub use endpoint::{Endpoint, SecurityProtocol};
 pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
 pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, TRANSACTION_STATE};
 pub use options::{Advertised, Options};
 pub use partition_log::{
     AbortedTxn, AppendError, Appended, Bound, Marks, Origin, PartitionLog, Read, ReadError, TimeQuery,
     TimedOffset, TrimError, durable,
+};
+pub use security::{
+    BearerOptions, ClientAuth, DeclaredAcl, DeclaredUser, Security, SecurityError, SecurityOptions,
+    StoredError, TlsOptions,
 };
 pub use topics::{Topic, TopicError, TopicRecord, Topics};

@@ -1,20 +1,33 @@
 //! Accepts connections until it is told to stop, and then waits for them to end.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use flumen_auth::Principal;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
-use crate::connection::Connection;
+use crate::connection::{Connection, Ends};
+use crate::endpoint::Endpoint;
+use crate::security::session::Session;
 
 /// Too many open files, or the like: the next attempt waits a little.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// A TLS handshake takes no longer.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// Returns once `stop` is cancelled and the last connection has ended.
-pub(crate) async fn serve(broker: Broker, listener: TcpListener, stop: CancellationToken) {
+pub(crate) async fn serve(
+    broker: Broker,
+    listener: TcpListener,
+    endpoint: Arc<Endpoint>,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -22,8 +35,8 @@ pub(crate) async fn serve(broker: Broker, listener: TcpListener, stop: Cancellat
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((socket, peer)) => match Connection::new(socket, peer, broker.clone()) {
-                Ok(connection) => drop(connections.spawn(connection.run(stop.clone()))),
+            Ok((socket, peer)) => match ends(&socket, peer, &endpoint) {
+                Ok(ends) => drop(connections.spawn(connect(broker.clone(), socket, ends, stop.clone()))),
                 Err(error) => tracing::debug!(%peer, %error, "a connection ended as it began"),
             },
             Err(error) if is_of_one_peer(&error) => tracing::debug!(%error, "a connection ended as it began"),
@@ -36,6 +49,53 @@ pub(crate) async fn serve(broker: Broker, listener: TcpListener, stop: Cancellat
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+fn ends(socket: &TcpStream, peer: SocketAddr, endpoint: &Arc<Endpoint>) -> io::Result<Ends> {
+    socket.set_nodelay(true)?;
+    Ok(Ends { peer, local: socket.local_addr()?, endpoint: endpoint.clone() })
+}
+
+/// Serves one connection to its end.
+async fn connect(broker: Broker, socket: TcpStream, ends: Ends, stop: CancellationToken) {
+    let nobody = Session::new(Principal::anonymous(), ends.peer.ip());
+    if !ends.endpoint.protocol.is_encrypted() {
+        return Connection::new(socket, ends, nobody, broker).run(stop).await;
+    }
+    // Apart, so that a plain connection's task is not as large as an encrypted one's.
+    Box::pin(connect_encrypted(broker, socket, ends, nobody, stop)).await;
+}
+
+async fn connect_encrypted(
+    broker: Broker,
+    socket: TcpStream,
+    ends: Ends,
+    nobody: Session,
+    stop: CancellationToken,
+) {
+    let Some(tls) = broker.security().tls() else {
+        tracing::error!(listener = ends.endpoint.name, "there is no certificate for this listener");
+        return;
+    };
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE_MAX, tls.accept(socket)) => shaken,
+        () = stop.cancelled() => return,
+    };
+    let shaken = shaken.unwrap_or_else(|_| Err("it took too long".into()));
+    let known = shaken.and_then(|stream| Ok((tls.principal(&stream)?, stream)));
+    match known {
+        Ok((principal, stream)) => {
+            let session = nobody.of(principal);
+            Connection::new(stream, ends, session, broker.clone()).run(stop).await;
+        }
+        Err(reason) => {
+            broker.security().failed(ends.peer.ip());
+            match broker.complaints().of(ends.peer.ip(), Instant::now()) {
+                Some(unsaid) => tracing::warn!(peer = %ends.peer, reason, unsaid, "a TLS handshake failed"),
+                None => tracing::debug!(peer = %ends.peer, reason, "a TLS handshake failed"),
+            }
+        }
+    }
 }
 
 fn is_of_one_peer(error: &io::Error) -> bool {

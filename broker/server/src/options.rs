@@ -9,6 +9,8 @@ use flumen_protocol::FRAME_BYTES_MAX;
 use flumen_types::{ByteSize, Millis};
 use tokio::sync::watch;
 
+use crate::security::SecurityOptions;
+
 /// Where clients are told to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertised {
@@ -23,8 +25,6 @@ pub struct Options {
     pub dir: PathBuf,
     /// `broker.id`
     pub node_id: i32,
-    /// `advertised.listeners`; `None`: the address at which a client has reached the broker.
-    pub advertised: Option<Advertised>,
     /// `auto.create.topics.enable`
     pub auto_create_topics: bool,
     /// `num.partitions`
@@ -88,6 +88,8 @@ pub struct Options {
     /// All broker keys as they were written, for the log's defaults (`log.retention.ms`) and for
     /// DescribeConfigs.
     pub broker_configs: BTreeMap<String, String>,
+    /// Users, rules and certificates.
+    pub security: SecurityOptions,
 }
 
 impl Options {
@@ -95,7 +97,6 @@ impl Options {
         Options {
             dir: dir.into(),
             node_id: 1,
-            advertised: None,
             auto_create_topics: true,
             partitions: 1,
             offsets_partitions: 4,
@@ -127,6 +128,7 @@ impl Options {
             compaction_buffer: ByteSize(128 << 20),
             producer_expiration: Millis(86_400_000),
             broker_configs: BTreeMap::new(),
+            security: SecurityOptions::default(),
         }
     }
 }

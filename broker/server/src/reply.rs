@@ -14,6 +14,8 @@ pub(crate) enum Reply {
     Nothing,
     /// The connection is to end, for this reason.
     Close(String),
+    /// The connection is to end with this frame.
+    Last(Bytes, String),
 }
 
 impl From<Bytes> for Reply {

@@ -3,17 +3,32 @@
 //! A rename or a new name survives a power cut only once its folder is synced, which is what
 //! [`sync_dir`] is for.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::error::{FileError, SYNC};
 
 /// Replaces `path` with `content`, durable when this returns.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    replace_by(path, |beside| write_synced(beside, content))
+}
+
+/// As [`replace`], and nobody but the broker's own user may read it.
+pub fn replace_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    replace_by(path, |beside| {
+        // The mode counts for a new file only.
+        remove(beside)?;
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside);
+        write_all_synced(made.map_err(FileError::at("create", beside))?, beside, content)
+    })
+}
+
+fn replace_by(path: &Path, write: impl FnOnce(&Path) -> Result<(), FileError>) -> Result<(), FileError> {
     let beside = beside(path);
-    let replaced = write_synced(&beside, content)
-        .and_then(|()| fs::rename(&beside, path).map_err(FileError::at("replace", path)));
+    let replaced =
+        write(&beside).and_then(|()| fs::rename(&beside, path).map_err(FileError::at("replace", path)));
     if replaced.is_err() {
         // What is left of it may be what fills the disk; that it cannot be removed changes nothing.
         let _ = fs::remove_file(&beside);
@@ -24,7 +39,10 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
 
 /// Writes a file, durable but for its name.
 pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    let mut file = File::create(path).map_err(FileError::at("create", path))?;
+    write_all_synced(File::create(path).map_err(FileError::at("create", path))?, path, content)
+}
+
+fn write_all_synced(mut file: File, path: &Path, content: &[u8]) -> Result<(), FileError> {
     file.write_all(content).map_err(FileError::at("write", path))?;
     file.sync_all().map_err(FileError::at(SYNC, path))
 }
@@ -39,7 +57,7 @@ pub(crate) fn sync_if_there(path: &Path) -> Result<(), FileError> {
 }
 
 /// The content, or `None` when there is no such file.
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match fs::read(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -85,6 +103,18 @@ fn beside(path: &Path) -> std::path::PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_private_file_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets");
+        for content in [&b"one"[..], b"two"] {
+            replace_private(&path, content).unwrap();
+            assert_eq!(read(&path).unwrap().as_deref(), Some(content));
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
 
     #[test]
     fn replace_leaves_the_new_content_and_nothing_beside_it() {

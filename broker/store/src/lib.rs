@@ -29,7 +29,7 @@ mod condemn;
 mod damage;
 mod dir_lock;
 mod disk;
-mod durable_file;
+pub mod durable_file;
 mod error;
 mod events;
 mod flusher;

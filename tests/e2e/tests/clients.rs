@@ -160,3 +160,14 @@ fn the_java_console_tools_work_unchanged() {
     let left = stdout("list", &mut java(topics, &["--bootstrap-server", &broker, "--list"]));
     assert!(!left.lines().any(|l| l == "java"), "{left}");
 }
+
+/// With every default, a topic that the first send makes, and a group that begins with it.
+#[test]
+fn what_the_tutorials_say_works() {
+    let flumen = Flumen::start("");
+    let said = python("tutorial", include_str!("../scripts/tutorial.py"), &[&flumen.bootstrap(), "numbers"]);
+    let numbers: Vec<&str> = said.lines().collect();
+    assert_eq!(numbers, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    let groups = flumen.cli(&["group", "describe", "my-group", "--json"]);
+    assert!(groups.contains("numbers"), "{groups}");
+}

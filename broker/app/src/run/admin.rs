@@ -47,6 +47,10 @@ impl Admin for Office {
                 family.sample(&[("plugin", &plugin.name), ("kind", plugin.kind.name())], reading(plugin));
             }
         }
+        let failures = self.pipelines.broker().security().failed_authentications();
+        let failed = snapshot
+            .counter("flumen_failed_authentications_total", "Clients that failed to say who they are");
+        failed.sample(&[], failures as f64);
         let lag =
             snapshot.gauge("flumen_plugin_lag_records", "Committed records that the plugin has yet to read");
         for plugin in plugins.iter().filter(|plugin| plugin.lag.is_some()) {

@@ -17,6 +17,7 @@ mod declared_topics;
 mod examine;
 mod packing;
 mod pipelines;
+mod security;
 mod settings;
 mod sources;
 mod until_done;
@@ -128,7 +129,7 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
 
 async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Result<Parts, Failure> {
     let config = loaded.config.clone();
-    let options = settings::broker(&config);
+    let options = settings::broker(&loaded);
     let told = options.recovery.subscribe();
     let broker = waits::recovering(out, told, Broker::start(options)).await.map_err(|error| {
         Failure::new(format!("cannot open {}", config.broker.data_dir.path.display())).because(error)
@@ -154,9 +155,10 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
         admin: CancellationToken::new(),
         broker: broker.clone(),
     };
-    for socket in sockets {
+    for (socket, listener) in sockets.into_iter().zip(&config.broker.listeners) {
         let (broker, cancel) = (broker.clone(), parts.listeners.clone());
-        parts.tasks.spawn(async move { broker.serve(socket, cancel).await });
+        let endpoint = security::endpoint(&config, listener);
+        parts.tasks.spawn(async move { broker.serve_as(socket, endpoint, cancel).await });
     }
     if let Some(web) = web {
         let office =
@@ -204,8 +206,8 @@ async fn reloads(pipelines: &Arc<Pipelines>) -> Outcome {
 async fn bind_all(config: &Config) -> Result<Vec<TcpListener>, Failure> {
     let mut sockets = Vec::new();
     for listener in &config.broker.listeners {
-        let bound = TcpListener::bind(listener.0.to_bind()).await;
-        sockets.push(bound.map_err(|error| cannot_listen(&listener.0.to_connect(), error))?);
+        let bound = TcpListener::bind(listener.address.to_bind()).await;
+        sockets.push(bound.map_err(|error| cannot_listen(&listener.address.to_connect(), error))?);
     }
     Ok(sockets)
 }

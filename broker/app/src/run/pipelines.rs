@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::admin::now_ms;
 use super::broker_log::{BrokerLog, Declared};
 use super::sources::{self, Sources};
-use super::{declared_topics, settings};
+use super::{declared_topics, security, settings};
 
 pub(super) struct Pipelines {
     path: PathBuf,
@@ -161,7 +161,8 @@ impl Pipelines {
         let mut running = self.running.lock().await;
         let next = self.next(&mut running).await?;
         let topics = declared_topics::plan(&self.broker, &next.loaded.config);
-        let plugins = next.changes.iter().filter(|change| plugin_of(change).is_some());
+        let listed = |change: &&Change| plugin_of(change).is_some() || about_security(change);
+        let plugins = next.changes.iter().filter(listed);
         let rebuilt = next.rebuilt.iter().map(|name| format!("replace {name}: its component changed"));
         let left_alone = self.left_alone(&running, &next.loaded.config);
         let lines = topics.iter().chain(plugins).map(ToString::to_string);
@@ -224,6 +225,10 @@ impl Pipelines {
         self.host.set_databases(settings::databases(&loaded.config));
         left_alone.extend(self.left_alone(running, &loaded.config));
         let (mut done, mut problems) = (Vec::new(), Vec::new());
+        if changes.iter().any(about_security) {
+            self.broker.security().declare(security::users(&loaded), security::acls(&loaded)).await;
+            done.extend(changes.iter().filter(|change| about_security(change)).map(Change::to_string));
+        }
         for change in changes.iter().filter(|change| plugin_of(change).is_some()) {
             if self.stopping() {
                 return Err(vec!["the broker is stopping".into()]);
@@ -392,6 +397,10 @@ fn plugin_of(change: &Change) -> Option<&str> {
         | Change::StopPlugin { name, .. } => Some(name),
         _ => None,
     }
+}
+
+fn about_security(change: &Change) -> bool {
+    matches!(change, Change::SetUser { .. } | Change::RemoveUser { .. } | Change::SetAcls { .. })
 }
 
 fn texts(problems: &[flumen_config::Problem]) -> Vec<String> {

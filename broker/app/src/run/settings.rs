@@ -6,19 +6,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flumen_config::{Config, DatabaseUrl, ErrorPolicy, GroupAssignors, GroupMigration, Plugin, PluginRef};
+use flumen_config::{
+    Config, DatabaseUrl, ErrorPolicy, GroupAssignors, GroupMigration, Loaded, Plugin, PluginRef,
+};
 use flumen_host::{
     Access, BatchSize, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
 };
-use flumen_server::{Advertised, Assignor, MigrationPolicy, Options};
+use flumen_server::{Assignor, MigrationPolicy, Options};
 
-pub(super) fn broker(config: &Config) -> Options {
-    let broker = &config.broker;
+pub(super) fn broker(loaded: &Loaded) -> Options {
+    let broker = &loaded.config.broker;
     let minutes = |minutes: u32| std::time::Duration::from_secs(u64::from(minutes) * 60);
-    let advertised = broker.advertised_listeners.as_ref().and_then(|listeners| listeners.first());
     Options {
         node_id: broker.broker_id as i32,
-        advertised: advertised.map(|l| Advertised { host: l.0.host.clone(), port: l.0.port }),
         auto_create_topics: broker.auto_create_topics,
         partitions: broker.num_partitions.get() as i32,
         offsets_partitions: broker.offsets_topic_num_partitions.get() as i32,
@@ -48,6 +48,7 @@ pub(super) fn broker(config: &Config) -> Options {
         compaction_buffer: broker.log_cleaner_dedupe_buffer,
         producer_expiration: broker.producer_id_expiration,
         broker_configs: broker.configs(),
+        security: super::security::options(loaded),
         ..Options::new(broker.data_dir.path.clone())
     }
 }

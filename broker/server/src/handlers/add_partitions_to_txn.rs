@@ -1,5 +1,6 @@
 //! AddPartitionsToTxn (24): all partitions of a request or none.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::add_partitions_to_txn_response::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult,
 };
@@ -8,6 +9,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::{ProducerEpoch, ProducerId, TopicPartition};
 
 use super::init_producer_id::fenced_since;
+use crate::access::Resource;
 use crate::coordinator::Producer;
 use crate::ctx::Ctx;
 
@@ -21,21 +23,24 @@ pub(crate) async fn handle(
         topic.partitions.iter().map(|partition| TopicPartition::new(&*topic.name, *partition))
     });
     let wanted: Vec<_> = wanted.collect();
-    let is_known = |partition: &TopicPartition| ctx.broker.partition(partition).is_some();
-    let added = match wanted.iter().all(is_known) {
-        false => None,
-        true => {
+    let check = |partition: &TopicPartition| {
+        ctx.may(Operation::Write, Resource::Topic(&partition.topic))?;
+        ctx.broker.partition(partition).map(drop).ok_or(ErrorCode::UnknownTopicOrPartition)
+    };
+    let id = &request.v3_and_below_transactional_id;
+    let added = match ctx.may(Operation::Write, Resource::TransactionalId(id)) {
+        Err(error) => Some(Err(error)),
+        Ok(()) if wanted.iter().any(|partition| check(partition).is_err()) => None,
+        Ok(()) => {
             let producer = Producer {
                 id: ProducerId(request.v3_and_below_producer_id),
                 epoch: ProducerEpoch(request.v3_and_below_producer_epoch),
             };
-            let id = &request.v3_and_below_transactional_id;
             Some(ctx.broker.transactions().add_partitions(id, producer, &wanted).await)
         }
     };
     let error = |partition: &TopicPartition| match added {
-        None if is_known(partition) => ErrorCode::OperationNotAttempted,
-        None => ErrorCode::UnknownTopicOrPartition,
+        None => check(partition).err().unwrap_or(ErrorCode::OperationNotAttempted),
         Some(Ok(())) => ErrorCode::None,
         Some(Err(error)) => fenced_since(error, version, 2),
     };

@@ -25,7 +25,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: AlterConfigsRequest, _: i16) -> A
 }
 
 async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
-    check_resource(resource.resource_type)?;
+    check_resource(ctx, resource.resource_type, &resource.resource_name)?;
     let mut configs = Texts::new();
     for config in &resource.configs {
         let Some(value) = &config.value else {

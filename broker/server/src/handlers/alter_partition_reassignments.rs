@@ -1,5 +1,6 @@
 //! AlterPartitionReassignments (45): a partition can be where it is, on the one node, and nowhere else.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::alter_partition_reassignments_request::ReassignablePartition;
 use flumen_protocol::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -9,6 +10,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::TopicPartition;
 
 use super::refusal::Refusal;
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(
@@ -16,6 +18,9 @@ pub(crate) async fn handle(
     request: AlterPartitionReassignmentsRequest,
     _: i16,
 ) -> AlterPartitionReassignmentsResponse {
+    if let Err(error) = ctx.may(Operation::Alter, Resource::Cluster) {
+        return message!(AlterPartitionReassignmentsResponse { error_code: error.code() });
+    }
     let responses = request.topics.into_iter().map(|topic| {
         let answer = |wanted: &ReassignablePartition| {
             let mut response = message!(ReassignablePartitionResponse {

@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use flumen_auth::Operation;
 use flumen_protocol::ErrorCode;
 use flumen_protocol::messages::{Uuid, topic_id};
 use flumen_types::{LeaderEpoch, Millis, Offset, PartitionId, TopicPartition};
 
+use crate::access::Resource;
 use crate::coordinator::Committed;
 use crate::ctx::Ctx;
 use crate::topics::Topic;
@@ -33,11 +35,14 @@ impl<'a> Commits<'a> {
     }
 
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<Topic>, ErrorCode> {
+        self.ctx.may(Operation::Read, Resource::Topic(name))?;
         self.ctx.broker.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)
     }
 
     pub(crate) fn topic_by_id(&self, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
-        self.ctx.broker.topics().by_id(topic_id(id)).ok_or(ErrorCode::UnknownTopicId)
+        let topic = self.ctx.broker.topics().by_id(topic_id(id)).ok_or(ErrorCode::UnknownTopicId)?;
+        self.ctx.may(Operation::Read, Resource::Topic(&topic.name))?;
+        Ok(topic)
     }
 
     pub(crate) fn add(&mut self, topic: &Result<Arc<Topic>, ErrorCode>, new: NewOffset<'_>) {
@@ -56,6 +61,11 @@ impl<'a> Commits<'a> {
         let partition = TopicPartition { topic: topic.name.clone(), partition: new.partition };
         self.offsets.push((partition, committed));
         self.refused.push(None);
+    }
+
+    /// One answer for all.
+    pub(crate) fn refuse(self, error: ErrorCode) -> Vec<ErrorCode> {
+        vec![error; self.refused.len()]
     }
 
     /// Commits what may be; an answer for each.

@@ -1,7 +1,8 @@
 //! ConsumerGroupDescribe (69): epochs, members, what each has and what it is to have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use flumen_auth::Operation;
 use flumen_groups::AnyGroup;
 use flumen_groups::consumer::{Group, Member, Place, TopicImage};
 use flumen_protocol::messages::consumer_group_describe_response::{
@@ -13,8 +14,8 @@ use flumen_protocol::messages::{
 use flumen_protocol::{ErrorCode, message};
 use flumen_types::TopicId;
 
-use super::describe_groups::{ALL_OPERATIONS, NOT_ASKED};
 use super::refusal::Refusal;
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 const CLASSIC_MEMBER: i8 = 0;
@@ -25,16 +26,15 @@ pub(crate) async fn handle(
     request: ConsumerGroupDescribeRequest,
     _version: i16,
 ) -> ConsumerGroupDescribeResponse {
-    let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { NOT_ASKED };
     let mut groups = Vec::with_capacity(request.group_ids.len());
     for id in request.group_ids {
         let mut told = find(ctx, &id).await.unwrap_or_else(|refusal| {
             message!(DescribedGroup { error_code: refusal.error.code(), error_message: refusal.words() })
         });
-        told.group_id = id;
-        if told.error_code == 0 {
-            told.authorized_operations = operations;
+        if told.error_code == 0 && request.include_authorized_operations {
+            told.authorized_operations = ctx.operations(Resource::Group(&id));
         }
+        told.group_id = id;
         groups.push(told);
     }
     // As Kafka orders them: what nobody can have is told first.
@@ -46,11 +46,31 @@ async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
     if id.is_empty() {
         return Err(ErrorCode::InvalidGroupId.into());
     }
+    ctx.may(Operation::Describe, Resource::Group(id))?;
     let missing = |words| Err(Refusal::new(ErrorCode::GroupIdNotFound, words));
     match ctx.broker.groups().describe(id).await? {
-        Some(AnyGroup::Consumer(group)) => Ok(describe(ctx, &group)),
+        Some(AnyGroup::Consumer(group)) => {
+            let told = describe(ctx, &group);
+            may_describe(ctx, &told)?;
+            Ok(told)
+        }
         Some(AnyGroup::Classic(_)) => missing(format!("Group {id} is not a consumer group.")),
         None => missing(format!("Group {id} not found.")),
+    }
+}
+
+/// Who may not describe a topic does not learn that a group consumes it.
+fn may_describe(ctx: &Ctx, group: &DescribedGroup) -> Result<(), Refusal> {
+    let assignments = group.members.iter().flat_map(|member| [&member.assignment, &member.target_assignment]);
+    let topics: BTreeSet<&str> =
+        assignments.flat_map(|all| &all.topic_partitions).map(|topic| &*topic.topic_name).collect();
+    let hidden = |topic: &&str| ctx.may(Operation::Describe, Resource::Topic(topic)).is_err();
+    match topics.iter().any(hidden) {
+        false => Ok(()),
+        true => {
+            let words = "The described group uses topics that the client is not authorized to describe.";
+            Err(Refusal::new(ErrorCode::TopicAuthorizationFailed, words))
+        }
     }
 }
 

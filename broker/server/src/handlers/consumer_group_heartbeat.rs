@@ -1,6 +1,7 @@
 //! ConsumerGroupHeartbeat (68): a member of the consumer protocol joins, lives, hears what it is to
 //! have, and leaves.
 
+use flumen_auth::Operation;
 use flumen_groups::consumer::{Answer, Assignment, Heartbeat};
 use flumen_protocol::messages::consumer_group_heartbeat_request::TopicPartitions as Owned;
 use flumen_protocol::messages::consumer_group_heartbeat_response::{
@@ -13,6 +14,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::{Millis, PartitionId};
 use uuid::Uuid;
 
+use crate::access::Resource;
 use crate::coordinator::HeartbeatRefused;
 use crate::ctx::Ctx;
 
@@ -26,11 +28,20 @@ pub(crate) async fn handle(
         let text = Some("GroupId can't be empty.".into());
         return refusal(HeartbeatRefused { error: ErrorCode::InvalidRequest, text });
     }
+    if let Err(error) = may(ctx, &request) {
+        return refusal(HeartbeatRefused { error, text: None });
+    }
     let beat = heartbeat(ctx, request, version);
     match ctx.broker.groups().consumer_heartbeat(&group, &beat).await {
         Ok(answer) => told(&answer),
         Err(refused) => refusal(refused),
     }
+}
+
+fn may(ctx: &Ctx, request: &ConsumerGroupHeartbeatRequest) -> Result<(), ErrorCode> {
+    ctx.may(Operation::Read, Resource::Group(&request.group_id))?;
+    let mut topics = request.subscribed_topic_names.iter().flatten();
+    topics.try_for_each(|topic| ctx.may(Operation::Describe, Resource::Topic(topic)))
 }
 
 fn heartbeat(ctx: &Ctx, request: ConsumerGroupHeartbeatRequest, version: i16) -> Heartbeat {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use flumen_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use flumen_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
@@ -9,6 +10,7 @@ use flumen_protocol::{ErrorCode, message};
 
 use super::create_topics::PARTITIONS_MAX;
 use super::refusal::Refusal;
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 
@@ -35,6 +37,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: CreatePartitionsRequest, _: i16) 
 }
 
 async fn grow(ctx: &Ctx, wanted: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
+    ctx.may(Operation::Alter, Resource::Topic(&wanted.name))?;
     let topic = ctx.broker.topic(&wanted.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if is_internal(&wanted.name) {
         let words = "where a group or a transaction is kept depends on the number of partitions";

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use flumen_auth::Operation;
 use flumen_log::config::TopicConfig;
 use flumen_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use flumen_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
@@ -11,6 +12,7 @@ use flumen_types::TopicId;
 
 use super::refusal::Refusal;
 use super::topic_settings;
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 
@@ -48,7 +50,11 @@ async fn create(
     wanted: &CreatableTopic,
     validate_only: bool,
 ) -> Result<CreatableTopicResult, Refusal> {
+    let may = |resource| ctx.may(Operation::Create, resource);
     let topics = ctx.broker.topics();
+    if let Err(error) = may(Resource::Cluster).or_else(|_| may(Resource::Topic(&wanted.name))) {
+        return Err(Refusal::new(error, "Authorization failed."));
+    }
     topics.check_new(&wanted.name)?;
     let partitions = shape(ctx, wanted)?;
     let configs = settings(ctx, wanted)?;
@@ -67,6 +73,17 @@ async fn create(
             config_source: setting.source,
         })
     });
+    if let Err(error) = ctx.may(Operation::DescribeConfigs, Resource::Topic(&wanted.name)) {
+        // Made, and who made it may not see how.
+        return Ok(message!(CreatableTopicResult {
+            name: wanted.name.clone(),
+            topic_id: wire_id(id),
+            topic_config_error_code: error.code(),
+            num_partitions: DEFAULT,
+            replication_factor: -1,
+            configs: Some(Vec::new()),
+        }));
+    }
     Ok(message!(CreatableTopicResult {
         name: wanted.name.clone(),
         topic_id: wire_id(id),

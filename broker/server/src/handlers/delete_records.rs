@@ -1,5 +1,6 @@
 //! DeleteRecords (21): moves the start of partitions forward.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
@@ -7,6 +8,7 @@ use flumen_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use flumen_protocol::{ErrorCode, message};
 use flumen_types::{Offset, PartitionId};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 use crate::partition_log::TrimError;
@@ -33,6 +35,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: DeleteRecordsRequest, _: i16) -> 
 }
 
 async fn delete(ctx: &Ctx, topic: &str, partition: i32, to: Offset) -> Result<Offset, ErrorCode> {
+    ctx.may(Operation::Delete, Resource::Topic(topic))?;
     let unknown = ErrorCode::UnknownTopicOrPartition;
     let topic = ctx.broker.topic(topic).ok_or(unknown)?;
     if is_internal(&topic.name) {

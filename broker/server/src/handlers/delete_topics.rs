@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::delete_topics_request::DeleteTopicState;
 use flumen_protocol::messages::delete_topics_response::DeletableTopicResult;
 use flumen_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, StrBytes, topic_id, wire_id};
@@ -9,6 +10,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::TopicId;
 
 use super::refusal::Refusal;
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(ctx: &Ctx, request: DeleteTopicsRequest, _: i16) -> DeleteTopicsResponse {
@@ -40,9 +42,11 @@ fn identity(ctx: &Ctx, wanted: &DeleteTopicState) -> (Option<StrBytes>, TopicId)
 
 fn twice(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
     let (_, id) = identity(ctx, &wanted);
+    let named = wanted.name.as_deref().unwrap_or_default();
+    let may = ctx.may(Operation::Describe, Resource::Topic(named)).is_ok();
     message!(DeletableTopicResult {
+        topic_id: if may { wire_id(id) } else { wanted.topic_id },
         name: wanted.name,
-        topic_id: wire_id(id),
         error_code: ErrorCode::InvalidRequest.code(),
         error_message: Some("the request names this topic twice".into()),
     })
@@ -52,12 +56,17 @@ async fn delete(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
     let mut result = message!(DeletableTopicResult { name: wanted.name.clone(), topic_id: wanted.topic_id });
     let deleted = match (&wanted.name, wanted.topic_id.is_zero()) {
         (Some(name), true) => {
-            if let Some(topic) = ctx.broker.topic(name) {
-                result.topic_id = wire_id(topic.id());
-            }
-            delete_named(ctx, name).await
+            let id = ctx.broker.topic(name).map_or(TopicId::ZERO, |topic| topic.id());
+            let deleted = delete_named(ctx, name).await;
+            // Whoever may not delete it does not learn whether it is there.
+            result.topic_id = wire_id(if deleted.is_ok() { id } else { TopicId::ZERO });
+            deleted
         }
         (None, false) => match ctx.broker.topics().by_id(topic_id(wanted.topic_id)) {
+            // The id is no secret, the name is.
+            Some(topic) if ctx.may(Operation::Describe, Resource::Topic(&topic.name)).is_err() => {
+                Err(ErrorCode::TopicAuthorizationFailed.into())
+            }
             Some(topic) => {
                 result.name = Some((&*topic.name).into());
                 delete_named(ctx, &topic.name).await
@@ -74,6 +83,8 @@ async fn delete(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
 }
 
 async fn delete_named(ctx: &Ctx, name: &str) -> Result<(), Refusal> {
+    let may = |resource| ctx.may(Operation::Delete, resource);
+    may(Resource::Cluster).or_else(|_| may(Resource::Topic(name)))?;
     ctx.broker.topics().delete(name).await?;
     // A topic made again under this name begins at 0, and so must its groups. If this fails they expire.
     if let Err(error) = ctx.broker.groups().forget_topic(name).await {

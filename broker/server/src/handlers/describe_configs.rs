@@ -1,5 +1,6 @@
 //! DescribeConfigs (32): the settings in force of topics and of the broker, and where each comes from.
 
+use flumen_auth::Operation;
 use flumen_log::keys::{KEYS, Kind};
 use flumen_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use flumen_protocol::messages::describe_configs_response::{
@@ -10,6 +11,7 @@ use flumen_protocol::{ErrorCode, message};
 
 use super::refusal::Refusal;
 use super::topic_settings::{self, SOURCE_DEFAULT, SOURCE_STATIC_BROKER, SOURCE_TOPIC};
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 pub(crate) const RESOURCE_TOPIC: i8 = 2;
@@ -69,6 +71,7 @@ fn choose(
 }
 
 fn topic(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    ctx.may(Operation::DescribeConfigs, Resource::Topic(name))?;
     if !flumen_store::is_topic_name(name) {
         return Err(Refusal::new(
             ErrorCode::InvalidTopicException,
@@ -104,6 +107,7 @@ fn topic(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Re
 
 /// The broker's keys, which only its own file changes.
 fn broker(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    ctx.may(Operation::DescribeConfigs, Resource::Cluster)?;
     if !name.is_empty() && name != ctx.node_id().to_string() {
         let words = format!("there is no broker {name}; this is broker {}", ctx.node_id());
         return Err(Refusal::new(ErrorCode::InvalidRequest, words));

@@ -1,25 +1,26 @@
 //! DescribeGroups (15): state and members.
 
+use flumen_auth::Operation;
 use flumen_groups::AnyGroup;
 use flumen_groups::group::{Group, State};
 use flumen_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use flumen_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, StrBytes};
 use flumen_protocol::{ErrorCode, message};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
-
-/// Without an authorizer everybody may do everything: read, delete and describe a group.
-pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
-pub(super) const NOT_ASKED: i32 = i32::MIN;
 
 pub(crate) async fn handle(
     ctx: &Ctx,
     request: DescribeGroupsRequest,
     version: i16,
 ) -> DescribeGroupsResponse {
-    let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { NOT_ASKED };
     let mut groups = Vec::with_capacity(request.groups.len());
     for id in request.groups {
+        if let Err(error) = ctx.may(Operation::Describe, Resource::Group(&id)) {
+            groups.push(message!(DescribedGroup { group_id: id, error_code: error.code() }));
+            continue;
+        }
         let mut told = match ctx.broker.groups().describe(&id).await {
             Ok(Some(AnyGroup::Classic(group))) => describe(&group),
             Ok(Some(AnyGroup::Consumer(_))) => {
@@ -28,8 +29,10 @@ pub(crate) async fn handle(
             Ok(None) => missing(format!("Group {id} not found."), version),
             Err(error) => message!(DescribedGroup { error_code: error.code() }),
         };
+        if request.include_authorized_operations {
+            told.authorized_operations = ctx.operations(Resource::Group(&id));
+        }
         told.group_id = id;
-        told.authorized_operations = operations;
         groups.push(told);
     }
     message!(DescribeGroupsResponse { groups })

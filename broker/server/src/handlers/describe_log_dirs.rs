@@ -2,16 +2,21 @@
 
 use std::collections::HashSet;
 
+use flumen_auth::Operation;
 use flumen_protocol::message;
 use flumen_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use flumen_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::partition_log::PartitionLog;
 
 pub(crate) async fn handle(ctx: &Ctx, request: DescribeLogDirsRequest, _: i16) -> DescribeLogDirsResponse {
+    if let Err(error) = ctx.may(Operation::Describe, Resource::Cluster) {
+        return message!(DescribeLogDirsResponse { error_code: error.code() });
+    }
     // None at all: every topic.
     let wanted: Option<HashSet<(String, i32)>> = request.topics.map(|topics| {
         let pairs = topics.into_iter().flat_map(|topic| {

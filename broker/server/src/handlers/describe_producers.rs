@@ -1,6 +1,7 @@
 //! DescribeProducers (61): who has written to partitions with a producer id, and whose transactions are
 //! open there.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::describe_producers_response::{
     PartitionResponse, ProducerState, TopicResponse,
 };
@@ -8,6 +9,7 @@ use flumen_protocol::messages::{DescribeProducersRequest, DescribeProducersRespo
 use flumen_protocol::{ErrorCode, message};
 use flumen_types::{Offset, TopicPartition};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::partition_log::ActiveProducer;
 
@@ -18,7 +20,12 @@ pub(crate) async fn handle(
 ) -> DescribeProducersResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let may = ctx.may(Operation::Read, Resource::Topic(&topic.name));
         let describe = |partition_index: &i32| {
+            if let Err(error) = may {
+                let (partition_index, error_code) = (*partition_index, error.code());
+                return message!(PartitionResponse { partition_index, error_code });
+            }
             let log = ctx.broker.partition(&TopicPartition::new(&*topic.name, *partition_index));
             match log {
                 Some(log) => message!(PartitionResponse {

@@ -1,11 +1,13 @@
 //! DescribeTopicPartitions (75): topics a page at a time, in the order of their names.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use flumen_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, wire_id};
 use flumen_protocol::{ErrorCode, message};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 use crate::topics::Topic;
@@ -29,6 +31,8 @@ pub(crate) async fn handle(
     };
     names.sort();
     names.dedup();
+    let may = |name: &String| ctx.may(Operation::Describe, Resource::Topic(name)).is_ok();
+    let (names, hidden): (Vec<_>, Vec<_>) = names.into_iter().partition(may);
     let (from, mut first) = match &request.cursor {
         Some(cursor) => (cursor.topic_name.as_str(), usize::try_from(cursor.partition_index).unwrap_or(0)),
         None => ("", 0),
@@ -39,7 +43,7 @@ pub(crate) async fn handle(
         // The cursor's partition is that of its own topic.
         let skip = if name == from { std::mem::take(&mut first) } else { 0 };
         let Some(topic) = ctx.broker.topic(name) else {
-            response.topics.push(unknown(name));
+            response.topics.push(unknown(ctx, name));
             continue;
         };
         if room == 0 {
@@ -54,6 +58,10 @@ pub(crate) async fn handle(
             break;
         }
     }
+    // Who may not describe a topic does not learn whether it is there, and sees nothing of "all".
+    for name in hidden.iter().filter(|name| !request.topics.is_empty() && name.as_str() >= from) {
+        response.topics.push(refused(name, ErrorCode::TopicAuthorizationFailed));
+    }
     response
 }
 
@@ -61,11 +69,13 @@ fn cursor(name: &str, partition: usize) -> Cursor {
     message!(Cursor { topic_name: name.into(), partition_index: partition as i32 })
 }
 
-fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
-    match flumen_store::is_topic_name(name) {
+fn unknown(ctx: &Ctx, name: &str) -> DescribeTopicPartitionsResponseTopic {
+    let mut told = match flumen_store::is_topic_name(name) {
         true => refused(name, ErrorCode::UnknownTopicOrPartition),
         false => refused(name, ErrorCode::InvalidTopicException),
-    }
+    };
+    told.topic_authorized_operations = ctx.operations(Resource::Topic(name));
+    told
 }
 
 fn refused(name: &str, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
@@ -90,6 +100,7 @@ fn describe(ctx: &Ctx, topic: &Topic, skip: usize, told: usize) -> DescribeTopic
         name: Some((&*topic.name).into()),
         topic_id: wire_id(topic.id()),
         is_internal: is_internal(&topic.name),
+        topic_authorized_operations: ctx.operations(Resource::Topic(&topic.name)),
         partitions: partitions.collect(),
     })
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use flumen_auth::Operation;
 use flumen_groups::TxnMetadata;
 use flumen_protocol::message;
 use flumen_protocol::messages::describe_transactions_response::{TopicData, TransactionState};
 use flumen_protocol::messages::{DescribeTransactionsRequest, DescribeTransactionsResponse, StrBytes};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(
@@ -16,17 +18,22 @@ pub(crate) async fn handle(
 ) -> DescribeTransactionsResponse {
     let mut transaction_states = Vec::with_capacity(request.transactional_ids.len());
     for transactional_id in request.transactional_ids {
-        transaction_states.push(match ctx.broker.transactions().describe(&transactional_id).await {
-            Ok(listed) => describe(transactional_id, &listed.metadata),
+        let found = match ctx.may(Operation::Describe, Resource::TransactionalId(&transactional_id)) {
+            Ok(()) => ctx.broker.transactions().describe(&transactional_id).await,
+            Err(error) => Err(error),
+        };
+        transaction_states.push(match found {
+            Ok(listed) => describe(ctx, transactional_id, &listed.metadata),
             Err(error) => message!(TransactionState { error_code: error.code(), transactional_id }),
         });
     }
     message!(DescribeTransactionsResponse { transaction_states })
 }
 
-fn describe(transactional_id: StrBytes, metadata: &TxnMetadata) -> TransactionState {
+fn describe(ctx: &Ctx, transactional_id: StrBytes, metadata: &TxnMetadata) -> TransactionState {
     let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-    for partition in &metadata.partitions {
+    let may = |topic: &str| ctx.may(Operation::Describe, Resource::Topic(topic)).is_ok();
+    for partition in metadata.partitions.iter().filter(|partition| may(&partition.topic)) {
         topics.entry(&partition.topic).or_default().push(partition.partition.0);
     }
     let topics =

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flumen_auth::Operation;
 use flumen_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use flumen_protocol::messages::{FetchRequest, FetchResponse, topic_id};
 use flumen_protocol::{ErrorCode, message};
@@ -20,6 +21,7 @@ use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
 use super::message_sets::{self, OldReader};
+use crate::access::Resource;
 use crate::budget::{Budget, Share};
 use crate::ctx::Ctx;
 use crate::fetch_sessions::{Plan, Wanted};
@@ -105,11 +107,18 @@ struct Round {
 
 impl Asked {
     fn source(&self, ctx: &Ctx, wanted: &Wanted) -> Source {
+        let may = |name: &str| ctx.may(Operation::Read, Resource::Topic(name));
         let topic = match self.by_id {
-            true => ctx.broker.topics().by_id(topic_id(wanted.topic.id)),
-            false => ctx.broker.topic(&wanted.topic.name),
+            true => {
+                let topic = ctx.broker.topics().by_id(topic_id(wanted.topic.id)).ok_or(self.unknown())?;
+                may(&topic.name)?;
+                topic
+            }
+            false => {
+                may(&wanted.topic.name)?;
+                ctx.broker.topic(&wanted.topic.name).ok_or(self.unknown())?
+            }
         };
-        let topic = topic.ok_or(self.unknown())?;
         let log = topic.partition(PartitionId(wanted.partition)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         check_epoch(&log.watch().borrow(), wanted.leader_epoch)?;
         Ok(log.clone())

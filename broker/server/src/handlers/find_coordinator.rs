@@ -1,9 +1,11 @@
 //! FindCoordinator (10): for groups and transactions alike, the only node.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::find_coordinator_response::Coordinator;
 use flumen_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse, StrBytes};
 use flumen_protocol::{ErrorCode, message};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 const GROUP: i8 = 0;
@@ -39,6 +41,10 @@ fn find(ctx: &Ctx, key: StrBytes, kind: i8) -> Coordinator {
             error_code: ErrorCode::InvalidRequest.code(),
             error_message: Some("there are coordinators for groups (0) and transactions (1)".into()),
         });
+    }
+    let resource = if kind == GROUP { Resource::Group(&key) } else { Resource::TransactionalId(&key) };
+    if let Err(error) = ctx.may(Operation::Describe, resource) {
+        return message!(Coordinator { key, node_id: -1, port: -1, error_code: error.code() });
     }
     let advertised = ctx.advertised();
     message!(Coordinator {

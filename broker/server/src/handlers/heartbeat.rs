@@ -1,8 +1,10 @@
 //! Heartbeat (12): a member lives, and hears whether the group rebalances.
 
+use flumen_auth::Operation;
 use flumen_protocol::message;
 use flumen_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
+use crate::access::Resource;
 use crate::coordinator::Committer;
 use crate::ctx::Ctx;
 
@@ -13,6 +15,9 @@ pub(crate) async fn handle(ctx: &Ctx, request: HeartbeatRequest, _version: i16) 
         generation: request.generation_id,
         knows_epochs: true,
     };
-    let heard = ctx.broker.groups().heartbeat(&request.group_id, &from).await;
+    let heard = match ctx.may(Operation::Read, Resource::Group(&request.group_id)) {
+        Ok(()) => ctx.broker.groups().heartbeat(&request.group_id, &from).await,
+        Err(error) => Err(error),
+    };
     message!(HeartbeatResponse { error_code: heard.map_or_else(|error| error.code(), |()| 0) })
 }

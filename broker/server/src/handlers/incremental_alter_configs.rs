@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use flumen_auth::Operation;
 use flumen_log::config::{Texts, effective};
 use flumen_log::keys::{self, Kind};
 use flumen_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -11,6 +12,7 @@ use flumen_protocol::{ErrorCode, message};
 
 use super::describe_configs::RESOURCE_TOPIC;
 use super::refusal::Refusal;
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 const SET: i8 = 0;
@@ -37,7 +39,7 @@ pub(crate) async fn handle(
 }
 
 async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
-    check_resource(resource.resource_type)?;
+    check_resource(ctx, resource.resource_type, &resource.resource_name)?;
     let mut seen = BTreeSet::new();
     if let Some(twice) = resource.configs.iter().find(|config| !seen.insert(&*config.name)) {
         let words = format!("the request changes \"{}\" twice", twice.name);
@@ -57,10 +59,11 @@ async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) 
 }
 
 /// Only topics are changed over the wire; the broker's own settings have their file.
-pub(crate) fn check_resource(resource_type: i8) -> Result<(), Refusal> {
+pub(crate) fn check_resource(ctx: &Ctx, resource_type: i8, name: &str) -> Result<(), Refusal> {
     match resource_type {
-        RESOURCE_TOPIC => Ok(()),
+        RESOURCE_TOPIC => Ok(ctx.may(Operation::AlterConfigs, Resource::Topic(name))?),
         _ => {
+            ctx.may(Operation::AlterConfigs, Resource::Cluster)?;
             let words =
                 "only settings of topics are changed here; the broker's are in its configuration file";
             Err(Refusal::new(ErrorCode::InvalidRequest, words))

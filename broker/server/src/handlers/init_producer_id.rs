@@ -1,9 +1,11 @@
 //! InitProducerId (22): an id for an idempotent producer, or the next epoch of a transactional one.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use flumen_protocol::{ErrorCode, message};
 use flumen_types::{Millis, ProducerEpoch, ProducerId};
 
+use crate::access::Resource;
 use crate::coordinator::Producer;
 use crate::ctx::Ctx;
 
@@ -12,6 +14,13 @@ pub(crate) async fn handle(
     request: InitProducerIdRequest,
     version: i16,
 ) -> InitProducerIdResponse {
+    if let Err(error) = may(ctx, request.transactional_id.as_deref()) {
+        return message!(InitProducerIdResponse {
+            error_code: error.code(),
+            producer_id: -1,
+            producer_epoch: -1,
+        });
+    }
     let had = Producer { id: ProducerId(request.producer_id), epoch: ProducerEpoch(request.producer_epoch) };
     let answer = match (had.id != ProducerId::NONE, had.epoch != ProducerEpoch::NONE) {
         (true, false) | (false, true) => Err(ErrorCode::InvalidRequest),
@@ -31,6 +40,15 @@ pub(crate) async fn handle(
             producer_id: -1,
             producer_epoch: -1,
         }),
+    }
+}
+
+/// An idempotent producer needs no more than a topic that it may write to.
+fn may(ctx: &Ctx, transactional_id: Option<&str>) -> Result<(), ErrorCode> {
+    match transactional_id {
+        Some(id) => ctx.may(Operation::Write, Resource::TransactionalId(id)),
+        None if ctx.may_on_some_topic(Operation::Write) => Ok(()),
+        None => ctx.may(Operation::IdempotentWrite, Resource::Cluster),
     }
 }
 

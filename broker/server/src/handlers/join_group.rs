@@ -1,6 +1,7 @@
 //! JoinGroup (11): answered when the group's rebalance is through.
 
 use bytes::Bytes;
+use flumen_auth::Operation;
 use flumen_groups::group::{Join, Joined};
 use flumen_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use flumen_protocol::messages::join_group_response::JoinGroupResponseMember;
@@ -9,6 +10,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::Millis;
 use uuid::Uuid;
 
+use crate::access::Resource;
 use crate::coordinator::JoinRefused;
 use crate::ctx::Ctx;
 
@@ -31,6 +33,9 @@ pub(crate) async fn handle(ctx: &Ctx, request: JoinGroupRequest, version: i16) -
         requires_member_id: version >= 4,
         can_skip_assignment: version >= 9,
     };
+    if let Err(error) = ctx.may(Operation::Read, Resource::Group(&request.group_id)) {
+        return refusal(&JoinRefused { error, member_id: "".into() }, version);
+    }
     match ctx.broker.groups().join(&request.group_id, join).await {
         Ok(joined) => answer(joined),
         Err(refused) => refusal(&refused, version),

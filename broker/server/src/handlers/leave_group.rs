@@ -1,14 +1,19 @@
 //! LeaveGroup (13): one member, or (from version 3) several.
 
+use flumen_auth::Operation;
 use flumen_groups::group::Leaving;
 use flumen_protocol::messages::leave_group_request::MemberIdentity;
 use flumen_protocol::messages::leave_group_response::MemberResponse;
 use flumen_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 use flumen_protocol::{ErrorCode, message};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(ctx: &Ctx, request: LeaveGroupRequest, version: i16) -> LeaveGroupResponse {
+    if let Err(error) = ctx.may(Operation::Read, Resource::Group(&request.group_id)) {
+        return message!(LeaveGroupResponse { error_code: error.code() });
+    }
     let members = match version {
         ..3 => vec![message!(MemberIdentity { member_id: request.member_id })],
         _ => request.members,

@@ -1,10 +1,12 @@
 //! ListConfigResources (74): what has settings: topics, and the broker. Version 0 asks for client metrics
 //! alone, of which there are none.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::list_config_resources_response::ConfigResource;
 use flumen_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 use flumen_protocol::{ErrorCode, message};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 const TOPIC: i8 = 2;
@@ -19,6 +21,9 @@ pub(crate) async fn handle(
     request: ListConfigResourcesRequest,
     version: i16,
 ) -> ListConfigResourcesResponse {
+    if let Err(error) = ctx.may(Operation::DescribeConfigs, Resource::Cluster) {
+        return message!(ListConfigResourcesResponse { error_code: error.code() });
+    }
     let wanted = match (version, &request.resource_types[..]) {
         (0, _) => &[CLIENT_METRICS][..],
         (_, []) => &ALL[..],

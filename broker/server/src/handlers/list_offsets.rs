@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use flumen_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -12,6 +13,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 use super::fetch::{check_epoch, read_code};
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::partition_log::{PartitionLog, TimeQuery, TimedOffset};
 
@@ -28,6 +30,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, version: i16)
     let committed = request.isolation_level == READ_COMMITTED;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let may = ctx.may(Operation::Describe, Resource::Topic(&topic.name));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         let mut times: HashMap<i32, usize> = HashMap::new();
         for wanted in &topic.partitions {
@@ -36,11 +39,14 @@ pub(crate) async fn handle(ctx: &Ctx, request: ListOffsetsRequest, version: i16)
         for wanted in topic.partitions {
             let Some(times) = times.remove(&wanted.partition_index) else { continue };
             let log = ctx.broker.partition(&TopicPartition::new(&*topic.name, wanted.partition_index));
-            let found = match log {
+            let found = match (may, log) {
+                (Err(error), _) => Err(error),
                 _ if times > 1 => Err(ErrorCode::InvalidRequest),
-                Some(_) if version < first_version(wanted.timestamp) => Err(ErrorCode::UnsupportedVersion),
-                Some(log) => find(log.as_ref(), &wanted, committed).await,
-                None => Err(ErrorCode::UnknownTopicOrPartition),
+                (Ok(()), Some(_)) if version < first_version(wanted.timestamp) => {
+                    Err(ErrorCode::UnsupportedVersion)
+                }
+                (Ok(()), Some(log)) => find(log.as_ref(), &wanted, committed).await,
+                (Ok(()), None) => Err(ErrorCode::UnknownTopicOrPartition),
             };
             partitions.push(describe(wanted.partition_index, found, version));
         }

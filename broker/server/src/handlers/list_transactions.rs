@@ -2,12 +2,14 @@
 //!
 //! Version 2, which filters by a pattern, is not served.
 
+use flumen_auth::Operation;
 use flumen_groups::TxnStatus;
 use flumen_groups::txn::Listed;
 use flumen_protocol::message;
 use flumen_protocol::messages::list_transactions_response::TransactionState;
 use flumen_protocol::messages::{ListTransactionsRequest, ListTransactionsResponse};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(
@@ -37,6 +39,7 @@ pub(crate) async fn handle(
         let of_producer = ids.is_empty() || ids.contains(&one.metadata.producer_id.0);
         of_state && of_producer && (request.duration_filter < 0 || is_long(one))
     });
+    listed.retain(|one| ctx.may(Operation::Describe, Resource::TransactionalId(&one.id)).is_ok());
     listed.sort_by(|a, b| a.id.cmp(&b.id));
     let states = listed.iter().map(|one| {
         message!(TransactionState {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -11,9 +12,12 @@ use flumen_protocol::messages::{MetadataRequest, MetadataResponse, topic_id, wir
 use flumen_protocol::{ErrorCode, message};
 
 use super::topic_errors;
+use crate::access::{NOT_ASKED, Resource};
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 use crate::topics::Topic;
+
+const REFUSED: i16 = ErrorCode::TopicAuthorizationFailed as i16;
 
 pub(crate) async fn handle(ctx: &Ctx, request: MetadataRequest, version: i16) -> MetadataResponse {
     let advertised = ctx.advertised();
@@ -29,15 +33,33 @@ pub(crate) async fn handle(ctx: &Ctx, request: MetadataRequest, version: i16) ->
         }
         // Version 0 cannot say "all" in another way.
         Some(wanted) if version > 0 || !wanted.is_empty() => some(ctx, wanted, may_make).await,
-        _ => ctx.broker.topics().all().iter().map(|topic| describe(ctx, topic)).collect(),
+        _ => {
+            let all = ctx.broker.topics().all();
+            let shown = all.iter().filter(|topic| may_describe(ctx, &topic.name).is_ok());
+            shown.map(|topic| describe(ctx, topic)).collect()
+        }
     };
+    if request.include_topic_authorized_operations {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code != REFUSED) {
+            let operations = |name: &str| ctx.operations(Resource::Topic(name));
+            topic.topic_authorized_operations = topic.name.as_deref().map_or(NOT_ASKED, operations);
+        }
+    }
     if version < 12 {
         // The name of a topic that was asked for by an unknown id.
         for topic in &mut topics {
             topic.name.get_or_insert_default();
         }
     }
+    let cluster_authorized_operations = match request.include_cluster_authorized_operations {
+        false => NOT_ASKED,
+        true => match ctx.may(Operation::Describe, Resource::Cluster) {
+            Ok(()) => ctx.operations(Resource::Cluster),
+            Err(_) => 0,
+        },
+    };
     message!(MetadataResponse {
+        cluster_authorized_operations,
         brokers: vec![broker],
         cluster_id: Some(ctx.broker.cluster_id().into()),
         controller_id: ctx.node_id(),
@@ -60,6 +82,11 @@ fn too_early(wanted: Vec<MetadataRequestTopic>) -> MetadataResponse {
         })
     });
     message!(MetadataResponse { controller_id: -1, topics: topics.collect() })
+}
+
+/// Who may not even describe a topic does not learn whether it is there.
+fn may_describe(ctx: &Ctx, name: &str) -> Result<(), ErrorCode> {
+    ctx.may(Operation::Describe, Resource::Topic(name))
 }
 
 async fn some(ctx: &Ctx, wanted: Vec<MetadataRequestTopic>, may_make: bool) -> Vec<MetadataResponseTopic> {
@@ -86,18 +113,32 @@ async fn one(ctx: &Ctx, wanted: MetadataRequestTopic, may_make: bool) -> Metadat
     let named = wanted.name.as_ref().filter(|_| topic_id(wanted.topic_id).is_zero());
     let Some(name) = named else {
         return match ctx.broker.topics().by_id(topic_id(wanted.topic_id)) {
-            Some(topic) => describe(ctx, &topic),
+            Some(topic) => match may_describe(ctx, &topic.name) {
+                Ok(()) => describe(ctx, &topic),
+                // The id is no secret, the name is.
+                Err(error) => {
+                    let error_code = error.code();
+                    message!(MetadataResponseTopic { error_code, topic_id: wanted.topic_id })
+                }
+            },
             None => {
                 let error_code = ErrorCode::UnknownTopicId.code();
                 message!(MetadataResponseTopic { error_code, name: None, topic_id: wanted.topic_id })
             }
         };
     };
+    if let Err(error) = may_describe(ctx, name) {
+        return refused(error);
+    }
     if let Some(topic) = ctx.broker.topic(name) {
         return describe(ctx, &topic);
     }
     if !may_make && flumen_store::is_topic_name(name) {
         return refused(ErrorCode::UnknownTopicOrPartition);
+    }
+    let may = |resource| ctx.may(Operation::Create, resource);
+    if let Err(error) = may(Resource::Cluster).or_else(|_| may(Resource::Topic(name))) {
+        return refused(error);
     }
     match ctx.broker.topics().ensure(name, None, &BTreeMap::new()).await {
         Ok(topic) => describe(ctx, &topic),

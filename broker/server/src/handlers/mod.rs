@@ -2,22 +2,27 @@
 
 pub(crate) use produce::append_code;
 
+mod acl_wire;
 pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
 pub(crate) mod alter_replica_log_dirs;
+pub(crate) mod alter_user_scram_credentials;
 pub(crate) mod api_versions;
 mod committed;
 pub(crate) mod consumer_group_describe;
 pub(crate) mod consumer_group_heartbeat;
 #[cfg(test)]
 mod coordinator_tests;
+pub(crate) mod create_acls;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
+pub(crate) mod delete_acls;
 pub(crate) mod delete_groups;
 pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
+pub(crate) mod describe_acls;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
@@ -25,6 +30,7 @@ pub(crate) mod describe_log_dirs;
 pub(crate) mod describe_producers;
 pub(crate) mod describe_topic_partitions;
 pub(crate) mod describe_transactions;
+pub(crate) mod describe_user_scram_credentials;
 pub(crate) mod elect_leaders;
 pub(crate) mod end_txn;
 pub(crate) mod fetch;
@@ -49,6 +55,8 @@ pub(crate) mod offsets_before;
 pub(crate) mod produce;
 mod record_errors;
 mod refusal;
+pub(crate) mod sasl_authenticate;
+pub(crate) mod sasl_handshake;
 mod single_batch;
 pub(crate) mod sync_group;
 mod topic_errors;

@@ -1,5 +1,6 @@
 //! OffsetCommit (8). Offsets of partitions that do not exist are refused one by one.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use flumen_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -9,6 +10,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::{Millis, PartitionId};
 
 use super::committed::{Commits, NewOffset};
+use crate::access::Resource;
 use crate::coordinator::Committer;
 use crate::ctx::Ctx;
 
@@ -25,8 +27,11 @@ pub(crate) async fn handle(ctx: &Ctx, request: OffsetCommitRequest, version: i16
     for topic in &request.topics {
         gather(&mut commits, topic, version);
     }
-    let groups = ctx.broker.groups();
-    let errors = commits.run(|offsets| groups.commit_offsets(&request.group_id, &from, offsets)).await;
+    let group = &request.group_id;
+    let errors = match ctx.may(Operation::Read, Resource::Group(group)) {
+        Ok(()) => commits.run(|offsets| ctx.broker.groups().commit_offsets(group, &from, offsets)).await,
+        Err(error) => commits.refuse(error),
+    };
     let mut errors = errors.into_iter();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {

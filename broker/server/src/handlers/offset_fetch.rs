@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use flumen_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
@@ -12,6 +13,7 @@ use flumen_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, StrByte
 use flumen_protocol::{ErrorCode, message};
 use flumen_types::{PartitionId, TopicPartition};
 
+use crate::access::Resource;
 use crate::coordinator::{Committed, OffsetResult};
 use crate::ctx::Ctx;
 
@@ -45,7 +47,10 @@ async fn one(
 ) -> OffsetFetchResponseGroup {
     let group_id = group.group_id;
     let member_id = group.member_id.as_deref();
-    let checked = ctx.broker.groups().check_fetch(&group_id, member_id, group.member_epoch).await;
+    let checked = match ctx.may(Operation::Describe, Resource::Group(&group_id)) {
+        Ok(()) => ctx.broker.groups().check_fetch(&group_id, member_id, group.member_epoch).await,
+        Err(error) => Err(error),
+    };
     let fetched = match (checked, group.topics) {
         (Err(error), _) => Err(error),
         (Ok(()), None) => all(ctx, &group_id, stable, version).await,
@@ -65,7 +70,8 @@ async fn all(
 ) -> Result<Vec<OffsetFetchResponseTopics>, ErrorCode> {
     let fetched = ctx.broker.groups().fetch_offsets(group, None, stable).await?;
     let mut topics: BTreeMap<Arc<str>, Vec<OffsetResult>> = BTreeMap::new();
-    for one in fetched {
+    let may = |one: &OffsetResult| ctx.may(Operation::Describe, Resource::Topic(&one.0.topic)).is_ok();
+    for one in fetched.into_iter().filter(may) {
         topics.entry(one.0.topic.clone()).or_default().push(one);
     }
     let told = topics.into_iter().filter_map(|(name, offsets)| {
@@ -94,8 +100,10 @@ async fn some(
             ..10 => Some((&*topic.name).into()),
             _ => ctx.broker.topics().by_id(topic_id(topic.topic_id)).map(|topic| topic.name.clone()),
         };
-        let partitions = match name {
-            Some(name) => {
+        let may =
+            |name: &Arc<str>| ctx.may(Operation::Describe, Resource::Topic(name)).map(|()| name.clone());
+        let partitions = match name.as_ref().ok_or(ErrorCode::UnknownTopicId).and_then(may) {
+            Ok(name) => {
                 let wanted = topic.partition_indexes.iter();
                 let wanted: Vec<_> = wanted
                     .map(|n| TopicPartition { topic: name.clone(), partition: PartitionId(*n) })
@@ -103,8 +111,8 @@ async fn some(
                 let fetched = ctx.broker.groups().fetch_offsets(group, Some(&wanted), stable).await?;
                 fetched.into_iter().map(partition).collect()
             }
-            None => {
-                answer.push(all_refused(topic, ErrorCode::UnknownTopicId));
+            Err(error) => {
+                answer.push(all_refused(topic, error));
                 continue;
             }
         };

@@ -1,5 +1,6 @@
 //! OffsetForLeaderEpoch (23): where a leader's reign ended, so that a client sees what was cut off.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
 use flumen_protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
@@ -9,6 +10,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::{LeaderEpoch, Offset, TopicPartition};
 
 use super::fetch::check_epoch;
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(
@@ -43,6 +45,7 @@ async fn find(
     tp: &TopicPartition,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+    ctx.may(Operation::Describe, Resource::Topic(&tp.topic))?;
     let log = ctx.broker.partition(tp).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let marks = *log.watch().borrow();
     check_epoch(&marks, wanted.current_leader_epoch)?;

@@ -4,24 +4,28 @@
 //! it knew no better. Here the first of them is exact, the first record at or after the time; behind it
 //! comes the start of the log, as if it were one segment.
 
+use flumen_auth::Operation;
 use flumen_protocol::ErrorCode;
 use flumen_protocol::old::{OffsetsBeforePartition, OffsetsBeforeRequest, OffsetsFound, OffsetsFoundTopic};
 use flumen_types::{Offset, Timestamp, TopicPartition};
 
 use super::fetch::read_code;
 use super::list_offsets::{EARLIEST, LATEST};
+use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::partition_log::{PartitionLog, TimeQuery};
 
 pub(crate) async fn handle(ctx: &Ctx, request: OffsetsBeforeRequest) -> Vec<OffsetsFoundTopic> {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let may = ctx.may(Operation::Describe, Resource::Topic(&topic.name));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
             let log = ctx.broker.partition(&TopicPartition::new(&*topic.name, wanted.partition));
-            let found = match log {
-                Some(log) => find(log.as_ref(), &wanted).await,
-                None => Err(ErrorCode::UnknownTopicOrPartition),
+            let found = match (may, log) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Some(log)) => find(log.as_ref(), &wanted).await,
+                (Ok(()), None) => Err(ErrorCode::UnknownTopicOrPartition),
             };
             let error_code = found.as_ref().err().copied().unwrap_or_default().code();
             let offsets = found.unwrap_or_default();

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use flumen_auth::Operation;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
@@ -23,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use super::message_sets::{self, PRODUCE_WITH_BATCHES};
 use super::record_errors;
 use super::single_batch::single_batch;
+use crate::access::Resource;
 use crate::clock;
 use crate::coordinator::Producer;
 use crate::ctx::Ctx;
@@ -103,8 +105,9 @@ impl Ends<'_> {
             return Ok(());
         }
         let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
-        // As if there were an authorizer: who does not say the id may not write for it.
+        // Who does not say the id may not write for it, whether there is an authorizer or not.
         let id = self.transactional_id.ok_or((ErrorCode::TransactionalIdAuthorizationFailed, None))?;
+        self.ctx.may(Operation::Write, Resource::TransactionalId(id)).map_err(|error| (error, None))?;
         let checked = self.ctx.broker.transactions().check_produce(id, producer, partition);
         checked.map_err(|error| {
             let words = "the partition is no part of the producer's open transaction";
@@ -114,11 +117,17 @@ impl Ends<'_> {
 }
 
 fn find(ctx: &Ctx, wanted: &TopicProduceData, version: i16) -> Result<std::sync::Arc<Topic>, Refused> {
+    let may = |name: &str| ctx.may(Operation::Write, Resource::Topic(name)).map_err(|error| (error, None));
     let topic = match version {
-        ..13 => ctx.broker.topic(&wanted.name).ok_or((ErrorCode::UnknownTopicOrPartition, None))?,
+        ..13 => {
+            may(&wanted.name)?;
+            ctx.broker.topic(&wanted.name).ok_or((ErrorCode::UnknownTopicOrPartition, None))?
+        }
         _ => {
             let id = topic_id(wanted.topic_id);
-            ctx.broker.topics().by_id(id).ok_or((ErrorCode::UnknownTopicId, None))?
+            let topic = ctx.broker.topics().by_id(id).ok_or((ErrorCode::UnknownTopicId, None))?;
+            may(&topic.name)?;
+            topic
         }
     };
     if is_internal(&topic.name) {

@@ -1,9 +1,11 @@
 //! SyncGroup (14): the leader brings the assignment, the others wait for it.
 
+use flumen_auth::Operation;
 use flumen_groups::group::Sync;
 use flumen_protocol::messages::{StrBytes, SyncGroupRequest, SyncGroupResponse};
 use flumen_protocol::{ErrorCode, message};
 
+use crate::access::Resource;
 use crate::ctx::Ctx;
 
 /// From this version on a member says which protocol it thinks was agreed on.
@@ -26,6 +28,9 @@ pub(crate) async fn handle(ctx: &Ctx, request: SyncGroupRequest, version: i16) -
             .map(|assigned| (assigned.member_id.to_string(), assigned.assignment))
             .collect(),
     };
+    if let Err(error) = ctx.may(Operation::Read, Resource::Group(&request.group_id)) {
+        return message!(SyncGroupResponse { error_code: error.code() });
+    }
     match ctx.broker.groups().sync(&request.group_id, sync).await {
         Ok(synced) => message!(SyncGroupResponse {
             protocol_type: synced.protocol_type.map(StrBytes::from),

@@ -1,5 +1,6 @@
 //! TxnOffsetCommit (28): offsets that count when the transaction does.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
@@ -8,6 +9,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::{PartitionId, ProducerEpoch, ProducerId};
 
 use super::committed::{Commits, NewOffset};
+use crate::access::Resource;
 use crate::coordinator::{Committer, Producer};
 use crate::ctx::Ctx;
 
@@ -40,12 +42,19 @@ pub(crate) async fn handle(
         }
     }
     let (transactional_id, group) = (&*request.transactional_id, &*request.group_id);
-    let errors = commits
-        .run(async |offsets| {
-            ctx.broker.transactions().check_offsets(transactional_id, producer, group).await?;
-            ctx.broker.groups().txn_commit_offsets(group, &from, producer, offsets).await
-        })
-        .await;
+    let may = ctx
+        .may(Operation::Write, Resource::TransactionalId(transactional_id))
+        .and_then(|()| ctx.may(Operation::Read, Resource::Group(group)));
+    let errors = match may {
+        Err(error) => commits.refuse(error),
+        Ok(()) => {
+            let run = commits.run(async |offsets| {
+                ctx.broker.transactions().check_offsets(transactional_id, producer, group).await?;
+                ctx.broker.groups().txn_commit_offsets(group, &from, producer, offsets).await
+            });
+            run.await
+        }
+    };
     let mut errors = errors.into_iter();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {

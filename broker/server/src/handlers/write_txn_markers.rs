@@ -2,6 +2,7 @@
 //! tool (`kafka-transactions abort`) asks for it where a transaction hangs. The epoch of the coordinator that
 //! it names is not compared: the only node's coordinator has one.
 
+use flumen_auth::Operation;
 use flumen_protocol::messages::write_txn_markers_request::WritableTxnMarker;
 use flumen_protocol::messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -10,6 +11,7 @@ use flumen_protocol::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse}
 use flumen_protocol::{ErrorCode, message};
 use flumen_types::{ProducerEpoch, ProducerId, TopicPartition};
 
+use crate::access::Resource;
 use crate::coordinator::Producer;
 use crate::ctx::Ctx;
 
@@ -24,14 +26,20 @@ pub(crate) async fn handle(ctx: &Ctx, request: WriteTxnMarkersRequest, _: i16) -
 async fn write(ctx: &Ctx, marker: WritableTxnMarker) -> WritableTxnMarkerResult {
     let producer =
         Producer { id: ProducerId(marker.producer_id), epoch: ProducerEpoch(marker.producer_epoch) };
+    let may = ctx
+        .may(Operation::Alter, Resource::Cluster)
+        .or_else(|_| ctx.may(Operation::ClusterAction, Resource::Cluster));
     let mut topics = Vec::with_capacity(marker.topics.len());
     for topic in marker.topics {
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for partition_index in topic.partition_indexes {
             let tp = TopicPartition::new(&*topic.name, partition_index);
-            let ended = match ctx.broker.partition(&tp) {
-                None => Err(ErrorCode::UnknownTopicOrPartition),
-                Some(_) => ctx.broker.transactions().end_on(&tp, producer, marker.transaction_result).await,
+            let ended = match (may, ctx.broker.partition(&tp)) {
+                (Err(error), _) => Err(error),
+                (Ok(()), None) => Err(ErrorCode::UnknownTopicOrPartition),
+                (Ok(()), Some(_)) => {
+                    ctx.broker.transactions().end_on(&tp, producer, marker.transaction_result).await
+                }
             };
             let error_code = ended.err().unwrap_or_default().code();
             partitions.push(message!(WritableTxnMarkerPartitionResult { partition_index, error_code }));

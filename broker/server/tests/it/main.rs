@@ -1,8 +1,12 @@
 //! A broker in this process, driven over sockets.
 
+mod acls;
 mod consumer_groups;
 mod hostile;
 mod old_clients;
 mod produce_fetch;
 mod running;
+mod sasl;
+mod tls;
 mod topics;
+mod users;

@@ -12,10 +12,10 @@ use flumen_protocol::messages::produce_response::PartitionProduceResponse;
 use flumen_protocol::messages::*;
 use flumen_protocol::{decode_response, encode_request, message};
 use flumen_records::{Batch, BatchBuilder, Compression, NewRecord, batches};
-use flumen_server::{Broker, Options};
+use flumen_server::{Broker, Endpoint, Options, SecurityProtocol};
 use flumen_types::Timestamp;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -39,7 +39,20 @@ impl Running {
         Running::over(tempfile::tempdir().unwrap(), change).await
     }
 
+    /// With a listener of another protocol.
+    pub(crate) async fn start_as(protocol: SecurityProtocol, change: impl FnOnce(&mut Options)) -> Running {
+        Running::over_as(tempfile::tempdir().unwrap(), protocol, change).await
+    }
+
     async fn over(dir: TempDir, change: impl FnOnce(&mut Options)) -> Running {
+        Running::over_as(dir, SecurityProtocol::Plaintext, change).await
+    }
+
+    pub(crate) async fn over_as(
+        dir: TempDir,
+        protocol: SecurityProtocol,
+        change: impl FnOnce(&mut Options),
+    ) -> Running {
         let mut options = Options::new(dir.path());
         options.group_rebalance_delay = Duration::ZERO;
         change(&mut options);
@@ -48,13 +61,14 @@ impl Running {
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn({
             let broker = broker.clone();
-            async move { broker.serve(listener, CancellationToken::new()).await }
+            let endpoint = Endpoint { protocol, ..Endpoint::plaintext() };
+            async move { broker.serve_as(listener, endpoint, CancellationToken::new()).await }
         });
         Running { broker, address, serving, dir }
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client { socket: TcpStream::connect(self.address).await.unwrap(), correlation: 0 }
+        Client::over(TcpStream::connect(self.address).await.unwrap())
     }
 
     /// A clean stop.
@@ -69,12 +83,16 @@ impl Running {
     }
 }
 
-pub(crate) struct Client {
-    pub(crate) socket: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: S,
     correlation: i32,
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) fn over(socket: S) -> Client<S> {
+        Client { socket, correlation: 0 }
+    }
+
     pub(crate) async fn send<R: RequestResponsePair>(&mut self, request: &R, version: i16) -> i32 {
         self.correlation += 1;
         let frame = encode_request(self.correlation, "test", request, version).unwrap();

@@ -1,0 +1,88 @@
+//! Listeners, users and rules of the file, in the server's words.
+
+use std::time::Duration;
+
+use flumen_config::{AuthorizerClass, Broker, ClientAuth, Config, Listener, Loaded, Protocol};
+use flumen_server::{
+    Advertised, BearerOptions, DeclaredAcl, DeclaredUser, Endpoint, SecurityOptions, SecurityProtocol,
+    TlsOptions,
+};
+
+/// What a listener is, and where its clients are told to connect.
+pub(super) fn endpoint(config: &Config, listener: &Listener) -> Endpoint {
+    let broker = &config.broker;
+    let mut advertised = broker.advertised_listeners.iter().flatten();
+    let advertised = advertised.find(|other| other.name == listener.name).map(|other| &other.address);
+    Endpoint {
+        name: listener.name.clone(),
+        protocol: match broker.protocol(listener) {
+            Some(Protocol::Ssl) => SecurityProtocol::Ssl,
+            Some(Protocol::SaslPlaintext) => SecurityProtocol::SaslPlaintext,
+            Some(Protocol::SaslSsl) => SecurityProtocol::SaslSsl,
+            // A name without a protocol is refused with the file.
+            Some(Protocol::Plaintext) | None => SecurityProtocol::Plaintext,
+        },
+        advertised: advertised.map(|to| Advertised { host: to.host.clone(), port: to.port }),
+    }
+}
+
+pub(super) fn options(loaded: &Loaded) -> SecurityOptions {
+    let broker = &loaded.config.broker;
+    SecurityOptions {
+        mechanisms: broker.sasl_mechanisms.iter().map(|mechanism| (*mechanism).into()).collect(),
+        reauthentication: Some(broker.reauthentication_max.duration()).filter(|span| !span.is_zero()),
+        failure_delay: broker.failed_authentication_delay.duration(),
+        authorizer: broker.authorizer == AuthorizerClass::Standard,
+        super_users: broker.super_users.0.clone(),
+        allow_everyone: broker.allow_everyone,
+        tls: tls(broker),
+        bearer: bearer(broker),
+        users: users(loaded),
+        acls: acls(loaded),
+    }
+}
+
+pub(super) fn users(loaded: &Loaded) -> Vec<DeclaredUser> {
+    let user = |(name, user): (&String, &flumen_config::User)| DeclaredUser {
+        name: name.clone(),
+        place: loaded.place(&format!("users.{name}")).to_string(),
+        password: user.password.as_ref().map(|password| password.reveal().to_owned()),
+        credentials: user.credentials(),
+    };
+    loaded.config.users.iter().map(user).collect()
+}
+
+pub(super) fn acls(loaded: &Loaded) -> Vec<DeclaredAcl> {
+    let rules = loaded.config.acls.iter().enumerate();
+    let each = rules.flat_map(|(index, rule)| {
+        let place = loaded.place(&format!("acls.{index}")).to_string();
+        rule.acls().into_iter().map(move |acl| DeclaredAcl { acl, place: place.clone() })
+    });
+    each.collect()
+}
+
+fn tls(broker: &Broker) -> Option<TlsOptions> {
+    let certificate = broker.ssl_certificate.as_ref()?.path.clone();
+    Some(TlsOptions {
+        key: broker.ssl_key.as_ref().map_or_else(|| certificate.clone(), |key| key.path.clone()),
+        certificate,
+        clients: broker.ssl_clients.as_ref().map(|file| file.path.clone()),
+        client_auth: match broker.ssl_client_auth {
+            ClientAuth::None => flumen_server::ClientAuth::None,
+            ClientAuth::Requested => flumen_server::ClientAuth::Requested,
+            ClientAuth::Required => flumen_server::ClientAuth::Required,
+        },
+        rules: broker.ssl_rules.rules.clone(),
+    })
+}
+
+fn bearer(broker: &Broker) -> Option<BearerOptions> {
+    let audiences = broker.bearer_audience.iter().flatten();
+    Some(BearerOptions {
+        keys: broker.bearer_keys.as_ref()?.path.clone(),
+        issuer: broker.bearer_issuer.as_ref().map(|issuer| issuer.value.clone()),
+        audiences: audiences.map(|audience| audience.value.clone()).collect(),
+        principal_claim: broker.bearer_claim.value.clone(),
+        skew: Duration::from_secs(broker.bearer_skew_s.into()),
+    })
+}
