@@ -138,7 +138,7 @@ section! {
 
         /// The largest request; a larger one closes its connection.
         pub socket_request_max: ByteSize = ["socket.request.max.bytes", "100MiB"; min 1024],
-        /// Memory for requests that are being read or handled, over all connections. A larger request has all of it to itself.
+        /// Memory for requests that are being read or handled, over all connections, taken as their bytes come in. One request at a time may go over it.
         pub queued_max_request: ByteSize = ["queued.max.request.bytes", "64MiB"; min 1024],
         /// A connection without a request for so long is closed.
         pub connections_max_idle: Millis = ["connections.max.idle.ms", "10m"; min 1],

@@ -96,9 +96,10 @@ impl Host {
         self.0.components.compiling()
     }
 
-    /// Whether the plugin could start. It is set up with its configuration, and shown nothing of the world.
-    pub async fn check(&self, spec: &PluginSpec) -> Result<PluginInfo, CheckError> {
-        let version = self.version(spec.clone()).await?;
+    /// Whether the plugin could start, with these databases to be had. It is set up with its configuration,
+    /// and shown nothing of the world.
+    pub async fn check(&self, spec: &PluginSpec, databases: &Databases) -> Result<PluginInfo, CheckError> {
+        let version = self.version(spec.clone(), databases).await?;
         let info = version.compiled.info.clone();
         let rehearsed =
             tokio::task::spawn_blocking(move || rehearse(&version.compiled.linked, &version.spec)).await;
@@ -109,17 +110,19 @@ impl Host {
         }
     }
 
-    async fn version(&self, spec: PluginSpec) -> Result<Version, CheckError> {
+    async fn version(&self, spec: PluginSpec, databases: &Databases) -> Result<Version, CheckError> {
         let compiled = self.0.components.get(&spec.wasm).await?;
-        check(&spec, &compiled, &self.databases())?;
+        check(&spec, &compiled, databases)?;
         Ok(Version { spec: Arc::new(spec), compiled })
     }
 
     /// Checks it, and sets it to work. What the world has against it then shows in its status.
     pub async fn start(&self, spec: PluginSpec) -> Result<(), StartError> {
         let name = spec.name.clone();
-        let version =
-            self.version(spec).await.map_err(|error| StartError::Check { name: name.clone(), error })?;
+        let version = self
+            .version(spec, &self.databases())
+            .await
+            .map_err(|error| StartError::Check { name: name.clone(), error })?;
         let mut plugins = lock(&self.0.plugins);
         if plugins.contains_key(&name) {
             return Err(StartError::Runs(name));
@@ -149,8 +152,10 @@ impl Host {
 
     async fn swap(&self, entry: &Entry, spec: PluginSpec) -> Result<(), ReplaceError> {
         let name = spec.name.clone();
-        let new =
-            self.version(spec).await.map_err(|error| ReplaceError::Check { name: name.clone(), error })?;
+        let new = self
+            .version(spec, &self.databases())
+            .await
+            .map_err(|error| ReplaceError::Check { name: name.clone(), error })?;
         let mut plugin = entry.plugin.lock().await;
         plugin
             .replace(new.clone(), &self.databases())

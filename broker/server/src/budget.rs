@@ -1,8 +1,10 @@
 //! How many bytes all connections together may hold: of requests that come in, or of answers that go out.
 //!
-//! Taken before a body is read and given back when the request has been handled, so that many large
-//! produces at once make their senders wait instead of filling the memory; taken before records are read
-//! and given back when they are written, so that readers which take nothing make each other wait.
+//! Of requests it is taken as their bytes come in and given back when they have been handled, so that many
+//! large produces at once make their senders wait instead of filling the memory. Who has come far and finds
+//! no room waits for the one lane of those that are let over it, so that halves of requests cannot hold
+//! each other up for ever. Of answers it is taken before records are read and given back when they are
+//! written; who finds none gets a little all the same.
 
 use std::sync::Arc;
 
@@ -11,16 +13,44 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Clone)]
 pub(crate) struct Budget {
     bytes: Arc<Semaphore>,
+    /// One request at a time may go over it.
+    lane: Arc<Semaphore>,
     total: usize,
 }
 
 /// What a request holds of the budget; given back when it is dropped.
 pub(crate) type Share = OwnedSemaphorePermit;
 
+/// All that one request holds.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    share: Option<Share>,
+    lane: Option<Share>,
+}
+
+impl Held {
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.share.is_none() && self.lane.is_none()
+    }
+
+    /// Whether it needs no more, however large it is.
+    pub(crate) fn has_lane(&self) -> bool {
+        self.lane.is_some()
+    }
+
+    pub(crate) fn add(&mut self, more: Held) {
+        match (&mut self.share, more.share) {
+            (Some(share), Some(more)) => share.merge(more),
+            (share, more) => *share = share.take().or(more),
+        }
+        self.lane = self.lane.take().or(more.lane);
+    }
+}
+
 impl Budget {
     pub(crate) fn new(total: usize) -> Budget {
         let total = total.clamp(1, u32::MAX as usize);
-        Budget { bytes: Arc::new(Semaphore::new(total)), total }
+        Budget { bytes: Arc::new(Semaphore::new(total)), lane: Arc::new(Semaphore::new(1)), total }
     }
 
     /// `None` where one would have to wait.
@@ -29,10 +59,24 @@ impl Budget {
         self.bytes.clone().try_acquire_many_owned(bytes).ok()
     }
 
-    /// Waits for room. A request that is larger than the whole budget takes all of it.
-    pub(crate) async fn take(&self, bytes: usize) -> Option<Share> {
-        let bytes = bytes.min(self.total) as u32;
-        self.bytes.clone().acquire_many_owned(bytes).await.ok()
+    /// Whether so much is a small part of what is left.
+    pub(crate) fn is_ample_for(&self, bytes: usize) -> bool {
+        bytes <= self.bytes.available_permits() / 8
+    }
+
+    /// Waits for room, or for the lane, whichever comes first.
+    pub(crate) async fn more(&self, bytes: usize) -> Held {
+        let take = async {
+            match u32::try_from(bytes).ok().filter(|_| bytes <= self.total) {
+                Some(bytes) => self.bytes.clone().acquire_many_owned(bytes).await.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            share = take => Held { share, lane: None },
+            lane = self.lane.clone().acquire_owned() => Held { share: None, lane: lane.ok() },
+        }
     }
 }
 
@@ -45,17 +89,22 @@ mod tests {
     #[tokio::test]
     async fn what_is_taken_is_missing_until_it_is_given_back() {
         let budget = Budget::new(100);
-        let first = budget.take(60).await;
-        assert!(budget.take(50).now_or_never().is_none());
+        let first = budget.more(60).await;
+        assert!(budget.try_take(50).is_none());
         drop(first);
-        assert!(budget.take(50).now_or_never().is_some());
+        assert!(budget.try_take(50).is_some());
     }
 
     #[tokio::test]
-    async fn a_request_over_the_budget_takes_all_of_it() {
+    async fn one_at_a_time_is_let_over_it() {
         let budget = Budget::new(100);
-        let all = budget.take(1000).await;
-        assert!(all.is_some());
-        assert!(budget.take(1).now_or_never().is_none());
+        let mut first = budget.more(80).await;
+        let over = budget.more(80).await;
+        assert!(over.has_lane() && !first.has_lane());
+        assert!(budget.more(80).now_or_never().is_none(), "the lane is taken, and there is no room");
+        assert!(!budget.more(10).await.has_lane(), "what fits is let in");
+        drop(over);
+        first.add(budget.more(1000).await);
+        assert!(first.has_lane(), "who holds a part may go on with the lane");
     }
 }

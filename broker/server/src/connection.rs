@@ -199,7 +199,7 @@ impl<S: Stream> Connection<S> {
             session: self.gate.session().clone(),
             client_id: head.client_id.clone(),
         };
-        self.pending.push_back(dispatch::begin(ctx, head, body, frame.share)?);
+        self.pending.push_back(dispatch::begin(ctx, head, body, frame.held)?);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use flumen_protocol::old::encode_offsets_found;
 use flumen_protocol::{Api, ApiKey, Request, RequestHead, encode_fetch_response, encode_response};
 use futures::FutureExt;
 
-use crate::budget::Share;
+use crate::budget::Held;
 use crate::connection::Pending;
 use crate::ctx::Ctx;
 use crate::handlers;
@@ -26,12 +26,7 @@ pub(crate) enum Order {
 ///
 /// A produce is in the log when this returns, and needs its share of the budget no more, nor does what
 /// waits for others; any other request holds it to the end.
-pub(crate) fn begin(
-    ctx: Ctx,
-    head: RequestHead,
-    body: Bytes,
-    share: Option<Share>,
-) -> Result<Pending, String> {
+pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Result<Pending, String> {
     let Some(api) = Api::find(head.api_key).filter(|api| api.serves(head.version)) else {
         return unsupported(&ctx, &head);
     };
@@ -45,9 +40,9 @@ pub(crate) fn begin(
         }
         request => {
             let waits = matches!(request, Request::Fetch(_) | Request::JoinGroup(_) | Request::SyncGroup(_));
-            let share = share.filter(|_| !waits);
+            let held = (!waits).then_some(held);
             let reply = async move {
-                let _held = share;
+                let _held = held;
                 answer(&ctx, &head, request).await.unwrap_or_else(|error| unsent(&head, &error))
             };
             Pending { reply: reply.boxed(), order: if waits { Order::Waiting } else { Order::Alone } }

@@ -1,7 +1,8 @@
 //! Takes request frames off a socket, each as one piece of memory.
 //!
 //! Invariants: no length is believed before it is checked; a body gets its share of the budget before
-//! room is made for it, and keeps its place among those who wait for one. [`FrameReader::next`] may be
+//! room is made for it, as much at a time as has come already where there is little left, and keeps its
+//! place among those who wait for one. [`FrameReader::next`] may be
 //! dropped at any await: nothing that was read is lost. A connection that waits for a request holds no
 //! buffer.
 
@@ -14,7 +15,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 
-use crate::budget::{Budget, Share};
+use crate::budget::{Budget, Held};
 
 /// Read at a time while no large body is expected. Frames that fit need no share of the budget.
 const CHUNK: usize = 16 * 1024;
@@ -41,17 +42,19 @@ pub(crate) enum FrameError {
     Io(#[from] std::io::Error),
 }
 
-/// A request without its length, and its share of the budget.
+/// A request without its length, and what it holds of the budget.
 pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
-    pub(crate) share: Option<Share>,
+    pub(crate) held: Held,
 }
 
 pub(crate) struct FrameReader {
     buffer: BytesMut,
-    share: Option<Share>,
-    /// The wait for a share.
-    taking: Option<BoxFuture<'static, Option<Share>>>,
+    held: Held,
+    /// Bytes of the frame that has begun which it may take in memory.
+    covered: usize,
+    /// The wait for more, and how far it will reach.
+    taking: Option<(usize, BoxFuture<'static, Held>)>,
     /// By when the body that the share is held for has to be here.
     due: Option<Instant>,
     budget: Budget,
@@ -68,7 +71,8 @@ impl FrameReader {
     pub(crate) fn new(budget: Budget, bytes_max: usize) -> FrameReader {
         FrameReader {
             buffer: BytesMut::new(),
-            share: None,
+            held: Held::default(),
+            covered: 0,
             taking: None,
             due: None,
             budget,
@@ -96,13 +100,15 @@ impl FrameReader {
                     let mut bytes = self.buffer.split_to(4 + length).freeze();
                     bytes = bytes.slice(4..);
                     self.due = None;
-                    return Ok(Some(Frame { bytes, share: self.share.take() }));
+                    self.covered = 0;
+                    return Ok(Some(Frame { bytes, held: std::mem::take(&mut self.held) }));
                 }
                 Some(length) if length > CHUNK => {
-                    if self.share.is_none() {
-                        self.take_share(length).await;
+                    // The first bytes are anybody's: who stops after them holds up nobody.
+                    if self.buffer.len() >= self.covered.max(CHUNK) {
+                        self.cover(4 + length).await;
                     }
-                    self.buffer.reserve(4 + length - self.buffer.len());
+                    self.buffer.reserve(self.covered.max(CHUNK) - self.buffer.len());
                 }
                 _ if self.idle => {}
                 _ => self.buffer.reserve(CHUNK),
@@ -128,16 +134,28 @@ impl FrameReader {
         Ok(read)
     }
 
-    async fn take_share(&mut self, length: usize) {
-        let budget = &self.budget;
-        let taking = self.taking.get_or_insert_with(|| {
+    /// Gets room for the whole frame where that is a small part of the budget, or for as much again as has
+    /// come of it.
+    async fn cover(&mut self, whole: usize) {
+        if self.held.has_lane() {
+            self.covered = whole;
+            return;
+        }
+        let (buffer, covered, budget) = (&self.buffer, self.covered, &self.budget);
+        let (target, taking) = self.taking.get_or_insert_with(|| {
+            let ample = budget.is_ample_for(whole - covered);
+            let target = if ample { whole } else { whole.min(2 * buffer.len()) };
             let budget = budget.clone();
-            async move { budget.take(length).await }.boxed()
+            (target, async move { budget.more(target - covered).await }.boxed())
         });
-        self.share = taking.await;
+        let (target, more) = (*target, taking.await);
         self.taking = None;
-        let seconds = (length / BODY_BYTES_PER_SECOND_MIN) as u64;
-        self.due = Some(Instant::now() + BODY_GRACE + Duration::from_secs(seconds));
+        if self.held.is_nothing() {
+            let seconds = (whole / BODY_BYTES_PER_SECOND_MIN) as u64;
+            self.due = Some(Instant::now() + BODY_GRACE + Duration::from_secs(seconds));
+        }
+        self.held.add(more);
+        self.covered = target;
     }
 
     /// Whether it is the budget that is waited for, and not the peer.
@@ -233,7 +251,7 @@ mod tests {
         for body in &bodies {
             let got = reader.next(&mut socket).await.unwrap().unwrap();
             assert_eq!(got.bytes, body[..]);
-            assert_eq!(got.share.is_some(), body.len() > CHUNK);
+            assert_eq!(!got.held.is_nothing(), body.len() > 1_000_000);
         }
         assert!(reader.next(&mut socket).await.unwrap().is_none());
         reader.shrink();

@@ -3,9 +3,13 @@ killed or interrupted.
 
 usage: protocol_member.py BOOTSTRAP TOPIC GROUP consumer|classic [INSTANCE]
 """
+import signal
 import sys
 
 from confluent_kafka import Consumer
+
+# Not SIGINT, which a test that runs in the background ignores, and its children with it.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 bootstrap, topic, group, protocol = sys.argv[1:5]
 settings = {

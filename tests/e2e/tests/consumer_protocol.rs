@@ -118,7 +118,7 @@ fn a_static_member_comes_back_to_what_it_had() {
     let mut fixed = member(&flumen, "fixed", "work", &["consumer", "i1"]);
     until_shared(&[&other, &fixed], 4);
     let had = has(&fixed);
-    fixed.signal("INT");
+    fixed.signal("TERM");
     fixed.wait_within(wait::PATIENCE);
     let again = member(&flumen, "again", "work", &["consumer", "i1"]);
     wait::until("it to have what it had", || match has(&again) {
@@ -138,7 +138,7 @@ fn an_application_goes_over_member_by_member_and_back() {
     until_shared(&[&old, &new], 4);
     let said = described(&flumen, &["--members"]);
     assert_eq!(said.lines().filter(|line| line.starts_with("workers")).count(), 2, "{said}");
-    new.signal("INT");
+    new.signal("TERM");
     new.wait_within(wait::PATIENCE);
     until_shared(&[&old], 4);
     produce(&flumen, "work", "100");

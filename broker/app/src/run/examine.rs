@@ -19,7 +19,6 @@ pub(crate) async fn examine(loaded: &Loaded, out: &Out) -> Result<(), Vec<String
         return Ok(());
     }
     let host = host_without_broker(settings::plugin_cache(&loaded.config));
-    host.set_databases(settings::databases(&loaded.config));
     waits::compiling(out, &host, pipelines::check(&host, loaded, specs.values())).await
 }
 

@@ -348,8 +348,10 @@ pub(crate) async fn check(
     specs: impl Iterator<Item = &PluginSpec>,
 ) -> Result<(), Vec<String>> {
     let mut problems = Vec::new();
+    // Those of this file: what runs may know others.
+    let databases = settings::databases(&loaded.config);
     for spec in specs {
-        if let Err(error) = host.check(spec).await {
+        if let Err(error) = host.check(spec, &databases).await {
             let table = format!("{}s.{}", spec.kind.name(), spec.name);
             problems.extend(error.problems().iter().map(|problem| placed(loaded, &table, problem)));
         }

@@ -308,12 +308,12 @@ async fn a_check_asks_the_plugin_and_touches_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = Database::parse("sqlite:made/a.db", None, folder.path()).expect("a database");
     let databases = Databases([("warehouse".to_owned(), Arc::new(database))].into());
-    let host = host_with(&Memory::default(), databases);
+    let host = host_with(&Memory::default(), Databases::default());
     let mut sink = PluginSpec::new("x", Kind::Sink, guest("db-sink"));
     sink.config = json!({ "database": "warehouse", "table": "t" });
     sink.inputs = vec!["in".into()];
     sink.grants.databases = vec!["warehouse".into()];
-    host.check(&sink).await.expect("nothing is wrong with it");
+    host.check(&sink, &databases).await.expect("nothing is wrong with it");
     assert!(!folder.path().join("made").exists());
 
     let mut upsert = sink.clone();
@@ -336,7 +336,7 @@ async fn a_check_asks_the_plugin_and_touches_nothing() {
         (filter, "amount >"),
         (route, "match = \"(\""),
     ] {
-        let problems = host.check(&spec).await.expect_err(said).problems();
+        let problems = host.check(&spec, &databases).await.expect_err(said).problems();
         assert!(problems[0].starts_with("config") && problems[0].contains(said), "{problems:?}");
     }
 }
@@ -351,7 +351,7 @@ async fn describe_asks_without_grants() {
     let wasm = WasmRef::new(&b"\0asm"[..], "x");
     assert!(matches!(host.describe(&wasm).await, Err(ComponentError::NotComponent { .. })));
     let spec = hostile("x", json!({ "deed": "pass" }));
-    assert!(host.check(&spec).await.is_ok());
+    assert!(host.check(&spec, &Databases::default()).await.is_ok());
     let spec = hostile("x", json!({ "deed": 3 }));
-    assert!(matches!(host.check(&spec).await, Err(CheckError::Problems(_))));
+    assert!(matches!(host.check(&spec, &Databases::default()).await, Err(CheckError::Problems(_))));
 }

@@ -28,6 +28,8 @@ use crate::fetch_sessions::{Plan, Wanted};
 use crate::partition_log::{Bound, Marks, PartitionLog, Read, ReadError};
 
 const READ_COMMITTED: i8 = 1;
+/// What a fetch may answer with when the budget of answers is spent, the first batch even if it is larger.
+const ROOM_MIN: usize = 64 << 10;
 /// Older clients cannot read it (KIP-110).
 const FIRST_WITH_ZSTD: i16 = 10;
 /// Between two reads of a fetch that waits for more bytes than there are.
@@ -152,15 +154,15 @@ impl Asked {
             return Err(self.unknown());
         }
         let marks = *watch.borrow();
-        let room = wanted.bytes_max.min(self.bytes_max.saturating_sub(round.bytes));
+        let mut room = wanted.bytes_max.min(self.bytes_max.saturating_sub(round.bytes));
         let nothing_new = wanted.from >= self.limit(&marks) && wanted.from <= marks.end;
         let is_first = round.bytes == 0;
-        let mut share = match (nothing_new, is_first) {
-            (true, _) => None,
-            (false, true) => self.answers.take(room).await,
-            (false, false) => self.answers.try_take(room).filter(|_| room > 0),
-        };
+        let mut share = self.answers.try_take(room).filter(|_| room > 0 && !nothing_new);
         let no_room = share.is_none() && !is_first;
+        if share.is_none() {
+            // Others hold it all, and may be slow to take it. Nobody waits for them: a little always goes.
+            room = room.min(ROOM_MIN);
+        }
         if wanted.from >= marks.start && (nothing_new || no_room) {
             let nothing = Read { bytes: Bytes::new(), next: wanted.from, aborted: Vec::new(), marks };
             let more = if nothing_new { More::Nothing } else { More::WithoutRoom };

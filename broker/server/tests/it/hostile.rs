@@ -172,3 +172,27 @@ async fn a_million_topics_in_one_request_do_not_stop_the_broker() {
     is_well(&mut neighbour, 0).await;
     running.stop().await;
 }
+
+/// Each says that it sends 90 MiB, and sends a few bytes.
+#[tokio::test]
+async fn halves_of_large_requests_hold_up_nobody() {
+    let running = Running::start_with(|options| options.request_bytes_total = 1 << 20).await;
+    let mut neighbour = running.client().await;
+    neighbour.create("t", 1, &[]).await;
+    let mut halves = Vec::new();
+    for bytes in [8, 8, 20_000, 20_000, 100_000] {
+        let mut client = running.client().await;
+        let mut half = [&(90_i32 << 20).to_be_bytes()[..], &[0, 0, 0, 9, 0, 0, 0, 1]].concat();
+        half.resize(bytes + 4, 0);
+        client.socket.write_all(&half).await.unwrap();
+        halves.push(client);
+    }
+    // Well before any of them is closed for its silence.
+    let large = "v".repeat(900_000);
+    for n in 0..3 {
+        let made = timeout(std::time::Duration::from_secs(5), neighbour.produce("t", 0, batch(&[&large])));
+        assert_eq!(made.await.expect("nobody is waited for").base_offset, n);
+    }
+    drop(halves);
+    running.stop().await;
+}
