@@ -198,3 +198,22 @@ fn words_that_do_not_parse_are_told_as_json_too() {
     assert_eq!(error["error"]["what"], "unrecognized subcommand 'creat'");
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn a_database_and_the_sink_that_uses_it_may_come_in_one_change() {
+    let flumen = Flumen::start("");
+    flumen.write_config(
+        "[databases.w]\nurl = \"sqlite:w.db\"\n[sinks.store]\nplugin = \"db-sink\"\nfrom = \"a\"\n\
+         config = { database = \"w\", table = \"t\", mode = \"insert\" }\ngrant.databases = [\"w\"]\n",
+    );
+    until_state(&flumen, "store", "running");
+    // All gone for a moment, as a file that is written in place: the same comes back.
+    let text = fs::read_to_string(flumen.config()).expect("the file");
+    flumen.write_config("");
+    wait::until("the sink to be gone", || match flumen.plugin("store") {
+        Err(_) => Ok(()),
+        Ok(there) => Err(there.to_string()),
+    });
+    fs::write(flumen.config(), text).expect("the file");
+    until_state(&flumen, "store", "running");
+}

@@ -175,13 +175,17 @@ pub(crate) fn write_as(kind: Type, text: &str, to: &mut Vec<u8>) -> Result<(), &
             let whole: i64 = text.trim().parse().map_err(|_| "int")?;
             to.extend_from_slice(whole.to_string().as_bytes());
         }
-        Type::Float if json::is_number(text.trim()) => to.extend_from_slice(text.trim().as_bytes()),
         Type::Float => {
-            let float: f64 = text.trim().parse().map_err(|_| "float")?;
+            let text = text.trim();
+            let float: f64 = text.parse().map_err(|_| "float")?;
             if !float.is_finite() {
                 return Err("float");
             }
-            to.extend_from_slice(float.to_string().as_bytes());
+            match json::is_number(text) {
+                // With all its digits.
+                true => to.extend_from_slice(text.as_bytes()),
+                false => to.extend_from_slice(float.to_string().as_bytes()),
+            }
         }
         Type::Bool => to.extend_from_slice(match text.trim().to_ascii_lowercase().as_str() {
             "true" | "t" | "yes" | "y" | "1" => b"true".as_slice(),
@@ -308,6 +312,19 @@ mod tests {
             (Type::Timestamp, "soon"),
         ] {
             assert!(written(kind, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_float_is_one_that_there_is() {
+        let read = |text: &str| {
+            let mut out = Vec::new();
+            write_as(Type::Float, text, &mut out).map(|()| String::from_utf8(out).unwrap())
+        };
+        assert_eq!(read(" 12345678901234567.89 "), Ok("12345678901234567.89".into()));
+        assert_eq!(read("+.5"), Ok("0.5".into()));
+        for none in ["1e999", "-1e999", "NaN", "inf", "ten", ""] {
+            assert_eq!(read(none), Err("float"), "{none}");
         }
     }
 }
