@@ -176,6 +176,10 @@ impl Format {
     }
 
     fn lay_out(&self, names: Vec<String>) -> Result<Columns, String> {
+        if names.iter().any(|name| name.contains('\r')) {
+            // All of it would be its header, and nobody would miss the rows.
+            return Err("its lines end with CR alone; write them with LF or CRLF".to_owned());
+        }
         if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
             return Err(format!("two columns are called {:?}", twice.1));
         }

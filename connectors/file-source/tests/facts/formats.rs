@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::folder::{Folder, keys, reasons, texts};
+use crate::folder::{Folder, keys, reasons, texts, troubles};
 
 #[test]
 fn lines_of_all_files_in_order() {
@@ -131,4 +131,15 @@ fn marks_and_line_ends_of_windows_are_no_part_of_a_record() {
     let read = folder.import("b.csv", json!({"format": "csv"}));
     assert_eq!(texts(&read), [r#"{"a":1,"b":2}"#, r#"{"a":3,"b":null}"#]);
     assert_eq!(texts(&folder.import("c.jsonl", json!({"format": "jsonl"}))), ["{}", "[]"]);
+}
+
+#[test]
+fn a_csv_with_another_line_end_is_told_and_not_taken_for_a_header() {
+    let folder = Folder::new();
+    folder.write("cr.csv", "id,amount\r20,1\r21,2\r");
+    let mut source = folder.source("cr.csv", json!({"format": "csv", "at_end": "exit"}));
+    source.open(None).unwrap();
+    let read = source.drain(1 << 20).unwrap();
+    assert!(read.records.is_empty());
+    assert!(troubles(&source)[0].contains("CR alone"), "{:?}", troubles(&source));
 }
