@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ struct Gate {
     closed: Mutex<bool>,
     changed: Condvar,
     waiting: AtomicBool,
+    syncs: AtomicU32,
 }
 
 impl Gate {
@@ -39,6 +40,7 @@ impl Disk for Gate {
             self.waiting.store(true, Ordering::SeqCst);
             closed = self.changed.wait(closed).unwrap();
         }
+        self.syncs.fetch_add(1, Ordering::SeqCst);
         RealDisk.sync(file)
     }
 
@@ -88,7 +90,9 @@ fn a_want_of_descriptors_passes_and_poisons_nothing() {
     }
     gate.close(false);
     wait_until(|| t.marks().high_watermark == Offset(1));
-    std::thread::sleep(Duration::from_millis(200));
+    // Each try syncs the five full segments, whose files are open, before it lacks a descriptor.
+    let tried = gate.syncs.load(Ordering::SeqCst);
+    wait_until(|| gate.syncs.load(Ordering::SeqCst) > tried + 10);
     assert_eq!((t.marks().high_watermark, t.marks().failed), (Offset(1), false));
     drop(hoard);
     assert!(t.wait_durable(Offset(6), Duration::from_secs(20)));
