@@ -24,7 +24,12 @@ pub(crate) fn shape(name: &str, options: &Options) -> (i32, BTreeMap<String, Str
         TRANSACTION_STATE => options.transactions_partitions,
         _ => 1,
     };
-    let settings =
-        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")];
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("compression.type", "producer"),
+        ("segment.bytes", "104857600"),
+        // Whatever is set for all topics: what was decided here is not to be undone by a power cut.
+        ("flush.messages", "1"),
+    ];
     (partitions, settings.map(|(key, value)| (key.into(), value.into())).into())
 }
