@@ -10,7 +10,7 @@ use ring::signature::{
 };
 use serde_json::Value;
 
-use crate::sasl::Identity;
+use crate::identity::Identity;
 
 /// Longer ones are not looked at.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::broker::Broker;
+use crate::draft::Draft;
 use crate::field::Ctx;
 use crate::listener::Address;
-use crate::load::Draft;
 use crate::place::Place;
 use crate::plugin::{Kind, Plugin};
 use crate::problem::Problem;

@@ -4,8 +4,8 @@ use flumen_auth::{Operation, Pattern};
 
 use crate::broker::Broker;
 use crate::check::Check;
+use crate::draft::Draft;
 use crate::listener::Listener;
-use crate::load::Draft;
 use crate::problem::Problem;
 use crate::protocol::{ClientAuth, Mechanism, Protocol};
 use crate::security::AuthorizerClass;

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::database::Database;
-use crate::load::Config;
+use crate::loaded::Config;
 use crate::plugin::{Kind, Plugin};
 use crate::section::{Entry, Section};
 use crate::show::inline;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::broker;
-use crate::load::{Config, Loaded};
+use crate::loaded::{Config, Loaded};
 use crate::plugin::Plugin;
 use crate::section::{Entry, Section};
 
@@ -23,6 +24,13 @@ struct Shown {
 impl Shown {
     fn path(&self) -> String {
         self.name.as_ref().map_or_else(|| self.table.to_string(), |name| format!("{}.{name}", self.table))
+    }
+}
+
+/// For `--json`.
+impl Serialize for Config {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        document(self).serialize(serializer)
     }
 }
 

@@ -16,81 +16,34 @@
 //! Invariants: what `high_watermark` covers survives a power cut (unless the topic asks for less, see
 //! `flumen_log::flush`); nobody reads past it but by [`Bound::LogEnd`]. Kafka's own tools read every file. No tokio.
 
-mod aborted;
-mod adopt;
-mod append;
-mod breakage;
-mod buffers;
-mod catalogue;
-mod checkpoints;
-mod cleaned;
-mod compact;
-mod condemn;
-mod damage;
-mod dir_lock;
-mod disk;
-pub mod durable_file;
+mod directory;
 mod error;
 mod events;
-mod flusher;
-mod folder;
-mod gaps;
-mod hand_over;
-mod incoming;
-mod index_file;
-mod load;
+mod files;
 mod locks;
-mod lookup;
-mod maintenance;
-mod meta;
-mod open_files;
 mod options;
 mod partition;
-mod partition_folder;
-mod published;
-mod read;
-mod reaper;
-mod recent_reads;
-mod recover;
-mod retention;
-mod roll;
-mod scan;
+mod recovery;
 mod segment;
-mod segment_index;
-mod segment_indexes;
-mod segment_read;
-mod set_aside;
-mod starts;
-mod store;
-mod sweep;
-mod sync;
-mod topics;
-mod trim;
-mod verified;
+mod topic_name;
+mod upkeep;
 
-pub use append::Appended;
-pub use catalogue::{TopicRecord, is_name as is_topic_name};
-pub use disk::{Disk, RealDisk};
+pub use directory::catalogue::TopicRecord;
+pub use directory::hand_over::{HandedOver, hand_over};
+pub use directory::meta::node_id_of;
+pub use directory::store::Store;
 pub use error::{AppendError, FileError, OpenError, ReadError, TopicError, TrimError};
 pub use events::{Events, Marks};
-pub use hand_over::{HandedOver, hand_over};
-pub use incoming::Origin;
-pub use lookup::TimedOffset;
-pub use meta::node_id_of;
+pub use files::disk::{Disk, RealDisk};
+pub use files::durable_file;
 pub use options::Options;
+pub use partition::aborted::AbortedTxn;
+pub use partition::append::Appended;
+pub use partition::incoming::Origin;
+pub use partition::lookup::TimedOffset;
+pub use partition::read::Read;
 pub use partition::{Bound, Partition};
-pub use read::{AbortedTxn, Read};
-pub use store::Store;
+pub use topic_name::is_name as is_topic_name;
 
 #[cfg(test)]
-mod disk_tests;
-#[cfg(test)]
-mod model_tests;
-#[cfg(test)]
-mod recover_tests;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod upkeep_tests;

@@ -1,7 +1,7 @@
 //! The std locks without their poison.
 //!
 //! What these locks guard is changed in single steps, so a panic of one holder leaves it whole. The
-//! exception is a partition's writer, which answers for itself (`partition.rs`).
+//! exception is a partition's writer, which answers for itself (`partition`).
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 

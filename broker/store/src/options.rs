@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flumen_types::{ByteSize, Millis};
 
-use crate::disk::{Disk, RealDisk};
+use crate::files::disk::{Disk, RealDisk};
 
 /// Everything but the directory has a default.
 #[derive(Clone)]

@@ -1,7 +1,6 @@
 //! The admin API's view of this process: status, metrics, reload.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use flumen_host::{PluginStatus, State};
@@ -13,11 +12,6 @@ pub(super) struct Office {
     pub(super) pipelines: Arc<Pipelines>,
     pub(super) listeners: Vec<String>,
     pub(super) started_ms: i64,
-}
-
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[async_trait]

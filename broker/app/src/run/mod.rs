@@ -13,6 +13,7 @@
 
 mod admin;
 mod broker_log;
+mod clock;
 mod declared_topics;
 mod examine;
 mod packing;
@@ -162,7 +163,7 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
     }
     if let Some(web) = web {
         let office =
-            Office { pipelines, listeners: texts(&config.broker.listeners), started_ms: admin::now_ms() };
+            Office { pipelines, listeners: texts(&config.broker.listeners), started_ms: clock::now_ms() };
         let cancel = parts.admin.clone();
         parts.tasks.spawn(async move { web.serve(Arc::new(office), cancel).await });
     }

@@ -14,8 +14,8 @@ use flumen_host::{ContentHash, Host, PluginSpec, PluginStatus};
 use flumen_server::Broker;
 use tokio::time::Instant;
 
-use super::admin::now_ms;
 use super::broker_log::{BrokerLog, Declared};
+use super::clock::now_ms;
 use super::sources::{self, Sources};
 use super::{declared_topics, security, settings};
 

@@ -8,6 +8,7 @@ mod plain;
 mod scram;
 
 use crate::credential::{ScramCredential, ScramHash};
+use crate::identity::Identity;
 use crate::jwt::JwtRules;
 
 /// A way to say who one is.
@@ -49,14 +50,6 @@ pub trait Verifier {
     /// it, so that nobody finds out who exists.
     fn decoy(&self) -> &[u8];
     fn now_ms(&self) -> i64;
-}
-
-/// Who somebody has proved to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub name: String,
-    /// When the proof itself runs out.
-    pub expires_at_ms: Option<i64>,
 }
 
 /// What comes of a token.

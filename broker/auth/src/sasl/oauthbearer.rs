@@ -2,7 +2,8 @@
 //!
 //! A refused token is answered with a status, which the client takes note of with one more message.
 
-use super::{Identity, Refused, Step, Verifier};
+use super::{Refused, Step, Verifier};
+use crate::identity::Identity;
 
 const SEPARATOR: char = '\u{1}';
 const STATUS: &[u8] = br#"{"status":"invalid_token"}"#;

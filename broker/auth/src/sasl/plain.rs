@@ -4,8 +4,9 @@
 
 use std::num::NonZeroU32;
 
-use super::{Identity, Refused, Step, Verifier};
+use super::{Refused, Step, Verifier};
 use crate::credential::{ITERATIONS_MIN, ScramCredential, ScramHash};
+use crate::identity::Identity;
 
 pub(super) fn check(token: &[u8], verifier: &dyn Verifier) -> Result<Step, Refused> {
     let text = std::str::from_utf8(token).map_err(|_| Refused("the token is not UTF-8"))?;

@@ -14,8 +14,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use subtle::ConstantTimeEq;
 
-use super::{Identity, Refused, Step, Verifier};
+use super::{Refused, Step, Verifier};
 use crate::credential::{ITERATIONS_MIN, ScramCredential, ScramHash};
+use crate::identity::Identity;
 
 #[derive(Debug)]
 pub struct Scram {

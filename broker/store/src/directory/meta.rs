@@ -1,0 +1,162 @@
+//! `meta.properties`: whose data directory this is, and in which format.
+//!
+//! ```text
+//! #
+//! node.id=1
+//! version=1                 Kafka's: 1 since KRaft
+//! cluster.id=5L6g3nShT-eMCtK--X86sw
+//! directory.id=eT1lDEBzRYeJxkWJYw2M8A
+//! flumen.version=1          ours: raised when an older Flumen could damage what is here
+//! ```
+//!
+//! Invariants: a version above ours is refused before anything is written; keys that we do not know
+//! are kept.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::error::OpenError;
+use crate::files::durable_file;
+
+const NAME: &str = "meta.properties";
+const KAFKA_VERSION: u32 = 1;
+const FLUMEN_VERSION: u32 = 1;
+
+/// What a data directory says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) cluster_id: String,
+    pub(crate) directory_id: String,
+}
+
+/// Whose directory it says it is; `None` if it says nothing, or is none yet.
+pub fn node_id_of(dir: &Path) -> Option<i32> {
+    let text = std::fs::read_to_string(dir.join(NAME)).ok()?;
+    Properties::parse(&text).ok()?.get("node.id")?.parse().ok()
+}
+
+impl Meta {
+    /// Reads and checks, or founds a new directory.
+    pub(crate) fn open(dir: &Path, node_id: i32) -> Result<Meta, OpenError> {
+        let path = dir.join(NAME);
+        let malformed = |reason: String| OpenError::Malformed { path: path.clone(), reason };
+        let found = durable_file::read(&path)?;
+        let text =
+            String::from_utf8(found.unwrap_or_default()).map_err(|_| malformed("not a text".into()))?;
+        let mut lines = Properties::parse(&text).map_err(malformed)?;
+        check_version(&path, &lines, "version", KAFKA_VERSION)?;
+        check_version(&path, &lines, "flumen.version", FLUMEN_VERSION)?;
+        if let Some(other) = lines.get("node.id").filter(|id| *id != node_id.to_string()) {
+            let reason = format!(
+                "the directory belongs to node.id={other}, this is node.id={node_id}; set broker.id={other}"
+            );
+            return Err(malformed(reason));
+        }
+        let before = lines.clone();
+        lines.set_missing("node.id", || node_id.to_string());
+        lines.set_missing("version", || KAFKA_VERSION.to_string());
+        lines.set_missing("cluster.id", new_id);
+        lines.set_missing("directory.id", new_id);
+        lines.set_missing("flumen.version", || FLUMEN_VERSION.to_string());
+        if lines != before {
+            durable_file::replace(&path, lines.to_text().as_bytes())?;
+        }
+        let text = |key| lines.get(key).unwrap_or_default().to_string();
+        Ok(Meta { cluster_id: text("cluster.id"), directory_id: text("directory.id") })
+    }
+}
+
+fn check_version(path: &Path, lines: &Properties, key: &'static str, known: u32) -> Result<(), OpenError> {
+    match lines.get(key) {
+        None => Ok(()),
+        Some(text) => match text.parse::<u32>() {
+            Ok(version) if version <= known => Ok(()),
+            Ok(_) => {
+                Err(OpenError::NewerVersion { path: path.to_path_buf(), key, found: text.to_string(), known })
+            }
+            Err(_) => Err(OpenError::Malformed {
+                path: path.to_path_buf(),
+                reason: format!("{key}={text} is not a number; was the file edited by hand?"),
+            }),
+        },
+    }
+}
+
+/// 16 random bytes as Kafka writes them.
+fn new_id() -> String {
+    URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes())
+}
+
+/// The lines of a Java properties file, in order. Escapes are not needed by any value here.
+#[derive(Clone, PartialEq, Eq)]
+struct Properties(Vec<(String, String)>);
+
+impl Properties {
+    fn parse(text: &str) -> Result<Properties, String> {
+        let mut pairs = Vec::new();
+        for line in
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', '!']))
+        {
+            let (key, value) = line.split_once('=').ok_or_else(|| format!("\"{line}\" is not key=value"))?;
+            pairs.push((key.trim().to_string(), value.trim().to_string()));
+        }
+        Ok(Properties(pairs))
+    }
+
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    fn set_missing(&mut self, key: &str, value: impl FnOnce() -> String) {
+        if self.get(key).is_none() {
+            self.0.push((key.to_string(), value()));
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let lines: String = self.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+        format!("#\n{lines}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_new_directory_gets_a_cluster_id_and_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Meta::open(dir.path(), 1).unwrap();
+        assert_eq!(first.cluster_id.len(), 22);
+        assert_eq!(Meta::open(dir.path(), 1).unwrap(), first);
+    }
+
+    #[test]
+    fn keys_of_others_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(NAME), "version=1\nnode.id=1\nsomebody=else\ncluster.id=abc\n").unwrap();
+        assert_eq!(Meta::open(dir.path(), 1).unwrap().cluster_id, "abc");
+        assert!(fs::read_to_string(dir.path().join(NAME)).unwrap().contains("somebody=else"));
+    }
+
+    #[test]
+    fn a_newer_version_another_node_and_nonsense_are_refused_untouched() {
+        for (text, says) in [
+            ("version=2\n", "newer Flumen"),
+            ("version=1\nflumen.version=9\n", "newer Flumen"),
+            ("version=1\nnode.id=7\n", "broker.id=7"),
+            ("version=one\n", "edited by hand"),
+            ("version\n", "not key=value"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(NAME), text).unwrap();
+            let refused = Meta::open(dir.path(), 1).unwrap_err().to_string();
+            assert!(refused.contains(says), "{refused}");
+            assert_eq!(fs::read_to_string(dir.path().join(NAME)).unwrap(), text);
+        }
+    }
+}

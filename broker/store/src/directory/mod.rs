@@ -1,0 +1,9 @@
+//! The data directory as a whole: whose it is, its topics, how it is opened and closed.
+
+pub(crate) mod adopt;
+pub(crate) mod catalogue;
+pub(crate) mod hand_over;
+pub(crate) mod meta;
+pub(crate) mod store;
+pub(crate) mod sweep;
+pub(crate) mod topics;

@@ -1,0 +1,317 @@
+//! The data directory: opens it, hands out partitions, closes it.
+//!
+//! Invariants: one store holds a directory (`.lock`). The catalogue decides which partitions there
+//! are (`sweep.rs` puts the other folders away). Only [`Store::close`]
+//! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
+
+use std::fs;
+use std::hash::RandomState;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use flumen_log::config::TopicConfig;
+use flumen_types::{Timestamp, TopicPartition};
+
+use crate::directory::adopt::adopt;
+use crate::directory::catalogue::{Catalogue, TopicRecord};
+use crate::directory::meta::Meta;
+use crate::directory::sweep;
+use crate::error::{FileError, OpenError, SYNC, chain};
+use crate::events::Events;
+use crate::files::checkpoints;
+use crate::files::dir_lock::DirLock;
+use crate::files::durable_file::{self, sync_dir};
+use crate::files::flusher::{FlushQueue, Flusher};
+use crate::files::open_files::OpenFiles;
+use crate::files::reaper::Reaper;
+use crate::files::starts::Starts;
+use crate::locks::{lock, read, write};
+use crate::options::Options;
+use crate::partition::folder;
+use crate::partition::known::Known;
+use crate::partition::{Partition, Shared};
+use crate::recovery::load;
+use crate::upkeep::maintenance::{self, Maintenance, Partitions, Upkeep};
+
+/// From so many partitions on, one sync of the file system is cheaper than some for each. It waits
+/// for everything that anybody has written there, so it is not for a few.
+pub(crate) const SYNC_ALL_OVER: usize = 16;
+
+/// Kafka's mark of a clean stop.
+const CLEAN: &str = ".kafka_cleanshutdown";
+const CLEAN_CONTENT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
+
+/// An open data directory.
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) catalogue: Mutex<Catalogue>,
+    pub(crate) partitions: Arc<Partitions>,
+    maintenance: Mutex<Option<Maintenance>>,
+    flusher: Mutex<Flusher<Partition>>,
+    meta: Meta,
+    _lock: DirLock,
+}
+
+impl Store {
+    /// Takes the directory, which is made if it is missing, and loads or recovers what is in it.
+    pub fn open(options: Options, events: Arc<dyn Events>) -> Result<Store, OpenError> {
+        let dir = options.dir.clone();
+        durable_file::create_dirs(&dir)?;
+        let held = DirLock::take(&dir)?;
+        let meta = Meta::open(&dir, options.node_id)?;
+        let catalogue = match Catalogue::load(&dir)? {
+            Some(catalogue) => catalogue,
+            None => adopt(&dir)?,
+        };
+        let clean = durable_file::remove(&dir.join(CLEAN))?;
+        sync_dir(&dir)?;
+        let queue = FlushQueue::new(options.syncfs_over);
+        let (threads, disk) = (options.flush_threads, options.disk.clone());
+        let spawn_failed = |doing| FileError::at(doing, &dir);
+        let reaper = Reaper::start().map_err(spawn_failed("start a thread for"))?;
+        let open_files = OpenFiles::new(open_files_max(&options));
+        let starts = Starts::load(&dir)?;
+        let shared = Arc::new(Shared {
+            options,
+            events,
+            queue: queue.clone(),
+            open_files,
+            reaper,
+            starts,
+            buffers: Arc::default(),
+            chance: RandomState::new(),
+            large_lookup: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let flusher = Flusher::start(queue, threads, &disk).map_err(spawn_failed("start a thread for"))?;
+        let mut store = Store {
+            shared,
+            catalogue: Mutex::new(catalogue),
+            partitions: Arc::default(),
+            maintenance: Mutex::default(),
+            flusher: Mutex::new(flusher),
+            meta,
+            _lock: held,
+        };
+        store.sweep()?;
+        store.load_all(clean)?;
+        let maintenance = Maintenance::start(&store.upkeep()).map_err(spawn_failed("start a thread for"))?;
+        *lock(&store.maintenance) = Some(maintenance);
+        Ok(store)
+    }
+
+    /// The id that the directory was founded with.
+    pub fn cluster_id(&self) -> &str {
+        &self.meta.cluster_id
+    }
+
+    pub(crate) fn directory_id(&self) -> &str {
+        &self.meta.directory_id
+    }
+
+    pub fn partition(&self, tp: &TopicPartition) -> Option<Arc<Partition>> {
+        read(&self.partitions).get(tp).cloned()
+    }
+
+    /// By name.
+    pub fn topics(&self) -> Vec<TopicRecord> {
+        lock(&self.catalogue).topics.values().cloned().collect()
+    }
+
+    pub(crate) fn partitions_now(&self) -> Vec<Arc<Partition>> {
+        read(&self.partitions).values().cloned().collect()
+    }
+
+    /// Puts away the folders of deleted topics and of nobody.
+    fn sweep(&mut self) -> Result<(), OpenError> {
+        let mut catalogue = lock(&self.catalogue);
+        let doomed = sweep::sweep(&self.shared.options.dir, &catalogue)?;
+        self.shared.reaper.doom(doomed, Duration::ZERO);
+        // Before their topics are forgotten: one of the same name must not begin where they did.
+        self.shared.starts.retain(|tp| catalogue.has(tp))?;
+        if !catalogue.deleting.is_empty() || catalogue.is_unsaved() {
+            catalogue.change(|catalogue| catalogue.deleting.clear())?;
+        }
+        Ok(())
+    }
+
+    /// Loads every partition of the catalogue, several at a time.
+    fn load_all(&mut self, clean: bool) -> Result<(), OpenError> {
+        let dir = &self.shared.options.dir;
+        let points = checkpoints::load(dir, checkpoints::RECOVERY_POINTS)?;
+        let cleaned = checkpoints::load(dir, checkpoints::CLEANED)?;
+        let mut all = Vec::new();
+        for topic in lock(&self.catalogue).topics.values() {
+            let config = self.resolve(topic).map_err(|reason| OpenError::Malformed {
+                path: dir.clone(),
+                reason: format!("topic \"{}\": {reason}", topic.name),
+            })?;
+            for n in 0..topic.partitions {
+                let tp = TopicPartition::new(topic.name.as_str(), n);
+                let (recovery_point, start) = (points.get(&tp).copied(), self.shared.starts.get(&tp));
+                let cleaned_upto = cleaned.get(&tp).copied();
+                let config = config.clone();
+                all.push(Known {
+                    tp,
+                    topic_id: topic.id,
+                    config,
+                    clean,
+                    recovery_point,
+                    start,
+                    cleaned_upto,
+                    sync: false,
+                });
+            }
+        }
+        let few = all.len() <= SYNC_ALL_OVER;
+        all.iter_mut().for_each(|known| known.sync = few);
+        if !clean && !few {
+            self.sync_all()?;
+        }
+        let loaded = load_parallel(&self.shared, &all)?;
+        if !clean && !few {
+            self.sync_all()?;
+        }
+        *write(&self.partitions) = loaded.into_iter().map(|p| (p.id().clone(), p)).collect();
+        let catalogue = lock(&self.catalogue);
+        if points.keys().chain(cleaned.keys()).any(|tp| !catalogue.has(tp)) {
+            drop(catalogue);
+            self.forget_checkpoints();
+        }
+        Ok(())
+    }
+
+    /// A partition that is gone has no checkpoint, or the next of its name would believe it.
+    pub(crate) fn forget_checkpoints(&self) {
+        if let Err(error) = self.upkeep().checkpoint() {
+            tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
+        }
+    }
+
+    /// Makes everything in the data directory durable.
+    pub(crate) fn sync_all(&self) -> Result<(), FileError> {
+        let dir = self.shared.options.dir.as_path();
+        let folder = fs::File::open(dir).map_err(FileError::at("open", dir))?;
+        self.shared.options.disk.sync_all(&folder).map_err(FileError::at(SYNC, dir))
+    }
+
+    pub(crate) fn resolve(&self, topic: &TopicRecord) -> Result<TopicConfig, String> {
+        let broker = &self.shared.options.broker_configs;
+        TopicConfig::resolve(&topic.configs, broker).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn upkeep(&self) -> Arc<Upkeep> {
+        Arc::new(Upkeep { shared: self.shared.clone(), partitions: self.partitions.clone() })
+    }
+
+    /// One round of retention and compaction, here and now.
+    pub fn maintain_now(&self) {
+        self.maintain_at(maintenance::now());
+    }
+
+    /// The same as if it were this time.
+    pub fn maintain_at(&self, now: Timestamp) {
+        let upkeep = self.upkeep();
+        upkeep.retain(now);
+        upkeep.compact(now);
+    }
+
+    /// Soon, on the maintenance thread.
+    pub(crate) fn wake_maintenance(&self) {
+        if let Some(maintenance) = &*lock(&self.maintenance) {
+            maintenance.wake();
+        }
+    }
+
+    /// Ends all appends, syncs, writes the indexes and snapshots, and leaves the mark of a clean stop
+    /// (unless a partition is poisoned: then the next open has to recover). The directory is free for
+    /// another when the store is dropped.
+    pub fn close(&self) -> Result<(), FileError> {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        *lock(&self.maintenance) = None;
+        let partitions = self.partitions_now();
+        for partition in &partitions {
+            partition.close();
+        }
+        lock(&self.flusher).stop();
+        let (mut clean, mut failed) = (true, None);
+        let few = partitions.len() <= SYNC_ALL_OVER;
+        for partition in &partitions {
+            match partition.save(few) {
+                Ok(saved) => clean &= saved,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let dir = &self.shared.options.dir;
+        if !few {
+            self.sync_all()?;
+        }
+        self.upkeep().checkpoint()?;
+        if clean {
+            durable_file::replace(&dir.join(CLEAN), CLEAN_CONTENT.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn load_parallel(shared: &Arc<Shared>, all: &[Known]) -> Result<Vec<Arc<Partition>>, OpenError> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let loaded = Mutex::new(Vec::with_capacity(all.len()));
+    let failed: Mutex<Option<OpenError>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..shared.options.recovery_threads.clamp(1, all.len().max(1)) {
+            scope.spawn(|| {
+                while lock(&failed).is_none()
+                    && let Some(known) = all.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    match load_one(shared, known) {
+                        Ok(partition) => lock(&loaded).push(partition),
+                        Err(source) => {
+                            let partition = known.tp.clone();
+                            lock(&failed).get_or_insert(OpenError::Partition { partition, source });
+                        }
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    shared.events.recovery(done, all.len());
+                }
+            });
+        }
+    });
+    match failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(std::mem::take(&mut *lock(&loaded))),
+    }
+}
+
+/// A folder that went missing is made anew: its topic is still there.
+fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileError> {
+    let dir = &shared.options.dir;
+    if !dir.join(known.tp.to_string()).is_dir() {
+        tracing::error!(partition = %known.tp, "the folder of a partition is missing; beginning an empty one");
+        folder::create(dir, &known.tp, known.topic_id)?;
+        sync_dir(dir)?;
+        // What was known of the old one's files says nothing of these.
+        return load::load(shared, Known { recovery_point: None, cleaned_upto: None, ..known.clone() });
+    }
+    load::load(shared, known.clone())
+}
+
+/// Leaves most of what the process may open to the connections. It may open as many as it is allowed
+/// to: the usual first limit, 1024, is one for shells.
+fn open_files_max(options: &Options) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // If it cannot be raised, it stays as it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+    let limit = getrlimit(Resource::Nofile).current;
+    let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
+    options.open_files_max.min(half)
+}

@@ -1,0 +1,34 @@
+//! The store's checkpoint files: offsets of all partitions, in Kafka's text format.
+//!
+//! Invariants: each is replaced as a whole. A missing one says nothing; a damaged one is told about
+//! and says nothing, which costs a longer recovery and never data.
+
+use std::path::Path;
+
+use flumen_log::checkpoint::{self, Offsets};
+
+use crate::error::FileError;
+use crate::files::durable_file;
+
+/// Below: synced, and the indexes written.
+pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+/// Below: trimmed.
+pub(crate) const STARTS: &str = "log-start-offset-checkpoint";
+/// Below: compacted.
+pub(crate) const CLEANED: &str = "cleaner-offset-checkpoint";
+
+pub(crate) fn load(dir: &Path, name: &str) -> Result<Offsets, FileError> {
+    let path = dir.join(name);
+    let Some(content) = durable_file::read(&path)? else { return Ok(Offsets::new()) };
+    match checkpoint::read_offsets(&String::from_utf8_lossy(&content)) {
+        Ok(offsets) => Ok(offsets),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "ignoring a checkpoint");
+            Ok(Offsets::new())
+        }
+    }
+}
+
+pub(crate) fn save(dir: &Path, name: &str, offsets: &Offsets) -> Result<(), FileError> {
+    durable_file::replace(&dir.join(name), checkpoint::write_offsets(offsets).as_bytes())
+}

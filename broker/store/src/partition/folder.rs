@@ -1,0 +1,91 @@
+//! `topic-N/` when it is new: whose it is, and the leader epoch that it begins with.
+//!
+//! ```text
+//! partition.metadata         version: 0
+//!                            topic_id: <the topic's id as base64url without padding>
+//! leader-epoch-checkpoint    epoch 0 from offset 0
+//! ```
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flumen_log::epochs::LeaderEpochs;
+use flumen_types::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use uuid::Uuid;
+
+use crate::error::{FileError, SYNC};
+use crate::files::durable_file;
+
+const METADATA: &str = "partition.metadata";
+pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
+
+/// One broker leads all partitions, so the epoch begins once; a log of Kafka's goes on with its own.
+pub(crate) const LEADER_EPOCH: LeaderEpoch = LeaderEpoch(0);
+
+/// Makes the folder unless it is there; durable after [`sync`] and a sync of the data directory.
+pub(crate) fn create(dir: &Path, tp: &TopicPartition, id: TopicId) -> Result<(), FileError> {
+    let folder = dir.join(tp.to_string());
+    fs::create_dir_all(&folder).map_err(FileError::at("create", &folder))?;
+    let text = format!("version: 0\ntopic_id: {}\n", URL_SAFE_NO_PAD.encode(id.0.as_bytes()));
+    let path = folder.join(METADATA);
+    fs::write(&path, text).map_err(FileError::at("write", &path))?;
+    let mut epochs = LeaderEpochs::default();
+    epochs.note(LEADER_EPOCH, Offset::ZERO);
+    let path = folder.join(EPOCHS);
+    fs::write(&path, epochs.to_text()).map_err(FileError::at("write", &path))
+}
+
+/// Makes what is in a new folder durable.
+pub(crate) fn sync(folder: &Path) -> Result<(), FileError> {
+    for path in [folder.join(METADATA), folder.join(EPOCHS)] {
+        let synced = fs::File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(FileError::at(SYNC, &path))?;
+    }
+    durable_file::sync_dir(folder)
+}
+
+/// The topic that a folder belongs to; `None` if it does not say.
+pub(crate) fn topic_id(folder: &Path) -> Result<Option<TopicId>, FileError> {
+    let content = durable_file::read(&folder.join(METADATA))?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&content).into_owned();
+    let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
+    let bytes = id.and_then(|id| URL_SAFE_NO_PAD.decode(id.trim()).ok());
+    Ok(bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok()).map(TopicId))
+}
+
+/// `topic-3` taken apart; `None` if it is no partition's name.
+pub(crate) fn parse(name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    let number: i32 = partition.parse().ok().filter(|number| *number >= 0)?;
+    let legal = crate::topic_name::is_name(topic) && number.to_string() == partition;
+    legal.then(|| TopicPartition::new(topic, number))
+}
+
+/// The state of the producers before an offset.
+pub(crate) fn snapshot_path(dir: &Path, offset: Offset) -> std::path::PathBuf {
+    dir.join(format!("{:020}.snapshot", offset.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_says_whose_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tp, id) = (TopicPartition::new("a-b", 3), TopicId(Uuid::new_v4()));
+        create(dir.path(), &tp, id).unwrap();
+        assert_eq!(topic_id(&dir.path().join("a-b-3")).unwrap(), Some(id));
+        assert_eq!(topic_id(dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn names_are_taken_apart_at_the_last_dash() {
+        assert_eq!(parse("a-b-3"), Some(TopicPartition::new("a-b", 3)));
+        for name in ["a", "a-", "a-x", "-1", "a-01", "a-0.abc-delete"] {
+            assert_eq!(parse(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Offsets that are missing between the segments of a log that was never compacted.
+//!
+//! Appends leave no gaps and compaction does. So where a log was never compacted, a segment that ends
+//! before the next begins has lost records: its file was cut between two batches, or a file in the
+//! middle is gone. Readers pass over the gap, since there is nothing to give them; a person is told.
+//!
+//! It takes a look into every segment, so it is not done at open but behind it, by the upkeep thread.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use flumen_types::Offset;
+
+use crate::error::FileError;
+use crate::locks::lock;
+use crate::partition::Partition;
+use crate::segment::Segment;
+use crate::segment::scan::ScanError;
+
+impl Partition {
+    /// Offsets that were in the log and cannot be read any more: cut out of it, or in a damaged range.
+    pub fn lost(&self) -> Vec<Range<Offset>> {
+        let mut lost: Vec<Range<Offset>> = lock(&self.gaps).clone();
+        for segment in self.segments_now() {
+            lost.extend(segment.damage().ranges().iter().map(|range| range.first..range.next));
+        }
+        lost.sort_unstable_by_key(|range| range.start);
+        lost
+    }
+
+    /// Looks for gaps between the segments that are there, once.
+    pub(crate) fn look_for_gaps(&self) -> Result<(), FileError> {
+        if self.config().cleanup_policy.compact || self.cleaned_upto().is_some() {
+            return Ok(());
+        }
+        let segments = self.segments_now();
+        for pair in segments.windows(2) {
+            if self.shared.stopping.load(Ordering::Relaxed) || self.is_closed() {
+                return Ok(());
+            }
+            let (end, next) = (end_of(&pair[0])?, pair[1].base());
+            // Retention may have taken them meanwhile.
+            if end < next && next > self.marks().start {
+                tracing::error!(
+                    partition = %self.tp, from = %end, upto = %next,
+                    "records are missing in the middle of the log: a segment's file is gone or was cut"
+                );
+                let mut gaps = lock(&self.gaps);
+                if !gaps.contains(&(end..next)) {
+                    gaps.push(end..next);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The offset behind the last batch.
+fn end_of(segment: &Segment) -> Result<Offset, FileError> {
+    let file = segment.file()?;
+    let mut end = segment.base();
+    let mut scan = segment.scan(&file, segment.begin_at(&file, Offset(i64::MAX >> 1))?);
+    loop {
+        match scan.next_batch() {
+            Ok(Some((_, batch))) => end = batch.header().next_offset(),
+            Ok(None) => break,
+            // Whoever reads there is told.
+            Err(ScanError::Broken { .. }) => return Ok(Offset(i64::MAX)),
+            Err(ScanError::Io { source, .. }) => return Err(segment.unreadable(source)),
+        }
+    }
+    Ok(segment.damage().next_offset_at(segment.size()).unwrap_or(end).max(end))
+}

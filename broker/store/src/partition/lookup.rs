@@ -1,0 +1,154 @@
+//! Finds offsets by time and by leader epoch.
+
+use flumen_records::{Batch, BatchError, BatchHeader, Records, TimestampType};
+use flumen_types::{LeaderEpoch, Offset, Timestamp};
+
+use crate::error::{FileError, ReadError};
+use crate::locks::{lock, read};
+use crate::partition::Partition;
+use crate::segment::scan::ScanError;
+use crate::segment::{Part, Segment};
+
+/// A record's place and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOffset {
+    pub offset: Offset,
+    pub timestamp: Timestamp,
+    pub epoch: LeaderEpoch,
+}
+
+impl Partition {
+    /// The first record whose timestamp is at or after `time`. It may be above the bound that the
+    /// caller's reader has to respect.
+    pub fn offset_for_time(&self, time: Timestamp) -> Result<Option<TimedOffset>, ReadError> {
+        let start = self.marks().start;
+        for segment in self.segments_now() {
+            if segment.largest_timestamp()? < time {
+                continue;
+            }
+            let found = self.first_in(&segment, start, time)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the largest timestamp, the first of them if there are several.
+    pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, ReadError> {
+        let start = self.marks().start;
+        let mut largest: Option<(Timestamp, std::sync::Arc<Segment>)> = None;
+        for segment in self.segments_now() {
+            let timestamp = segment.largest_timestamp()?;
+            if timestamp.0 >= 0 && largest.as_ref().is_none_or(|(most, _)| timestamp > *most) {
+                largest = Some((timestamp, segment));
+            }
+        }
+        let Some((time, segment)) = largest else { return Ok(None) };
+        self.first_in(&segment, start, time)
+    }
+
+    /// The largest epoch at or below this one, and where it ends; `None` if there is none so low.
+    pub fn offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let writer = self.writer();
+        writer.epochs.end_of(epoch, writer.end)
+    }
+}
+
+/// What most batches unpack to; any number of lookups may do that at once.
+const USUAL_BYTES: usize = 4 << 20;
+/// What one lookup at a time may. A batch that unpacks to more is not looked into.
+const LARGE_BYTES: usize = 128 << 20;
+
+impl Partition {
+    /// The first record at or after `time` at or behind `start`.
+    fn first_in(
+        &self,
+        segment: &Segment,
+        start: Offset,
+        time: Timestamp,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        // All of it, checked: a wrong time is not found out by what is where.
+        let position = {
+            let index = segment.index()?;
+            let index = read(&index);
+            index.position_of(index.offset_before(time).max(start))
+        };
+        let file = segment.file()?;
+        let mut scan = segment.scan(&file, position);
+        while let Some((position, batch)) = scan.next_batch().map_err(|error| broken(segment, error))? {
+            let header = batch.header();
+            if header.max_timestamp < time || header.last_offset() < start {
+                continue;
+            }
+            let found = self.first_record(&batch, start, time).map_err(|_| corrupt(segment, position))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn first_record(
+        &self,
+        batch: &Batch,
+        start: Offset,
+        time: Timestamp,
+    ) -> Result<Option<TimedOffset>, BatchError> {
+        let header = batch.header();
+        if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
+            return Ok(Some(front(header, start)));
+        }
+        let records = match batch.records(USUAL_BYTES) {
+            Err(BatchError::TooLarge(_)) => {
+                let _alone = lock(&self.shared.large_lookup);
+                match batch.records(LARGE_BYTES) {
+                    // Whoever reads from the batch on misses nothing.
+                    Err(BatchError::TooLarge(_)) => return Ok(Some(front(header, start))),
+                    records => return first_of(header, &records?, start, time),
+                }
+            }
+            records => records?,
+        };
+        first_of(header, &records, start, time)
+    }
+}
+
+/// The batch, as if all its records were of one time.
+fn front(header: &BatchHeader, start: Offset) -> TimedOffset {
+    TimedOffset {
+        offset: header.base_offset.max(start),
+        timestamp: header.max_timestamp,
+        epoch: header.leader_epoch,
+    }
+}
+
+fn first_of(
+    header: &BatchHeader,
+    records: &Records,
+    start: Offset,
+    time: Timestamp,
+) -> Result<Option<TimedOffset>, BatchError> {
+    for record in records {
+        let record = record?;
+        let offset = header.base_offset.plus(i64::from(record.offset_delta));
+        let timestamp = Timestamp(header.base_timestamp.0.saturating_add(record.timestamp_delta));
+        if timestamp >= time && offset >= start {
+            return Ok(Some(TimedOffset { offset, timestamp, epoch: header.leader_epoch }));
+        }
+    }
+    Ok(None)
+}
+
+pub(crate) fn broken(segment: &Segment, error: ScanError) -> ReadError {
+    match error {
+        ScanError::Broken { position, .. } => corrupt(segment, position),
+        ScanError::Io { source, .. } => {
+            ReadError::Storage(FileError::at("read", &segment.path(Part::Log))(source))
+        }
+    }
+}
+
+fn corrupt(segment: &Segment, position: u64) -> ReadError {
+    ReadError::Corrupt { path: segment.path(Part::Log), position, offsets: None }
+}

@@ -1,0 +1,99 @@
+//! Reads of a partition: whole batches from an offset on, up to a bound.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flumen_types::Offset;
+
+use crate::error::ReadError;
+use crate::events::Marks;
+use crate::locks::read;
+use crate::partition::aborted::AbortedTxn;
+use crate::partition::{Bound, Partition};
+use crate::segment::read::{Run, Wanted};
+
+/// What a read found.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Whole batches, the first of which may begin before the offset asked for.
+    pub bytes: Bytes,
+    /// Where to read on.
+    pub next: Offset,
+    /// For [`Bound::LastStable`]: the aborted transactions with records in `bytes`, by first offset.
+    pub aborted: Vec<AbortedTxn>,
+    /// As they stood when the read began.
+    pub marks: Marks,
+}
+
+impl Partition {
+    /// Batches from the one that holds `from` on, at most `bytes_max` of them in bytes, before the
+    /// bound; with `min_one` the first even if it is larger than that. Empty at the bound.
+    pub fn read(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        bound: Bound,
+        min_one: bool,
+    ) -> Result<Read, ReadError> {
+        loop {
+            let marks = self.marks();
+            if from < marks.start || from > marks.end {
+                return Err(ReadError::OutOfRange { offset: from, start: marks.start, end: marks.end });
+            }
+            let limit = match bound {
+                Bound::LogEnd => marks.end,
+                Bound::HighWatermark => marks.high_watermark,
+                Bound::LastStable => marks.last_stable,
+            };
+            let Some(run) = self.run(Wanted { from, limit, bytes_max, min_one })? else { continue };
+            let aborted = match bound {
+                Bound::LastStable => self.aborted_within(from, run.next),
+                Bound::LogEnd | Bound::HighWatermark => Vec::new(),
+            };
+            // Retention forgets a segment's aborted transactions after it has moved the start: if the
+            // start has not reached these batches by now, none of theirs was missing.
+            if bound == Bound::LastStable && self.marks().start > from {
+                continue;
+            }
+            return Ok(Read { bytes: run.bytes, next: run.next, aborted, marks });
+        }
+    }
+
+    /// `None` if the segments changed under the read and it should begin anew.
+    fn run(&self, wanted: Wanted) -> Result<Option<Run>, ReadError> {
+        let mut from = wanted.from;
+        while from < wanted.limit {
+            let Some((segment, next)) = self.segment_of(from) else { return Ok(None) };
+            match segment.read(Wanted { from, ..wanted }, &self.shared.buffers) {
+                Ok(Some(run)) => return Ok(Some(run)),
+                // Nothing there at or behind `from`: compaction has left a gap up to the next segment.
+                Ok(None) => match next {
+                    Some(next) => from = next,
+                    None => break,
+                },
+                Err(error) => {
+                    // Deleted or replaced meanwhile: its successor answers.
+                    let still = self.segment_of(from).is_some_and(|(now, _)| Arc::ptr_eq(&now, &segment));
+                    if !still {
+                        return Ok(None);
+                    }
+                    return match error {
+                        // Found out just now: from here on it is known.
+                        ReadError::Corrupt { position, offsets: None, .. }
+                            if self.condemn(&segment, position, from, next)? =>
+                        {
+                            Ok(None)
+                        }
+                        error => Err(error),
+                    };
+                }
+            }
+        }
+        // A gap that reaches up to the bound is passed over; before the bound nothing is.
+        Ok(Some(Run { bytes: Bytes::new(), next: from.min(wanted.limit).max(wanted.from) }))
+    }
+
+    fn aborted_within(&self, from: Offset, next: Offset) -> Vec<AbortedTxn> {
+        read(&self.aborted).within(from, next)
+    }
+}

@@ -1,0 +1,299 @@
+//! The partition's side of group commit: what a sync covers, and what its end means.
+//!
+//! Invariants: what is published as durable was written before the sync began, together with the
+//! names of the files it is in and the indexes of the segments that were sealed on the way. After a
+//! sync that failed nothing more is published and nothing more is appended; reads up to the high
+//! watermark go on. A flush that lacks a descriptor or memory has failed nothing: it is begun again.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use flumen_types::Offset;
+
+use crate::error::{FileError, SYNC, chain};
+use crate::files::disk::Disk;
+use crate::files::durable_file::{self, sync_dir};
+use crate::files::flusher::{Flushable, Flushed, Turn};
+use crate::locks::read;
+use crate::partition::folder::snapshot_path;
+use crate::partition::{Partition, Phase, Sealed};
+use crate::segment::{Part, Segment};
+
+/// All that was appended up to a moment.
+struct Job {
+    upto: Offset,
+    active: Arc<Segment>,
+    /// Of the active segment.
+    size: u64,
+    sealed: Vec<Sealed>,
+    /// Their records are synced; what only speeds up the next open waits for room.
+    unsaved: Vec<Sealed>,
+    names: bool,
+}
+
+impl Partition {
+    /// `None` if a sync failed before: the pages may be gone, a second sync would lie.
+    fn take_job(&self) -> Option<Job> {
+        let mut writer = self.writer();
+        (writer.phase != Phase::Poisoned).then(|| Job {
+            upto: writer.end,
+            active: writer.active.clone(),
+            size: writer.active.size(),
+            sealed: std::mem::take(&mut writer.sealed),
+            unsaved: Vec::new(),
+            names: std::mem::take(&mut writer.names),
+        })
+    }
+
+    /// Everything of the job but the active segment's content.
+    fn sync_sealed(&self, job: &mut Job, disk: &dyn Disk) -> Result<(), FileError> {
+        for sealed in job.sealed.iter().chain(&job.unsaved) {
+            sync_log(&sealed.segment, disk)?;
+        }
+        save_each(job, |sealed| {
+            self.write_sealed(sealed)?;
+            self.sync_beside(sealed)?;
+            sealed.segment.release_index();
+            Ok(())
+        })?;
+        if job.names || !job.sealed.is_empty() {
+            sync_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// What belongs to a sealed segment beside its records, nothing of it durable yet.
+    fn write_sealed(&self, sealed: &Sealed) -> Result<(), FileError> {
+        // Saved before, when something else of the same sync could not be.
+        if !sealed.segment.is_live() {
+            return Ok(());
+        }
+        self.write_aborted(&sealed.segment, Some(sealed.end))?;
+        if let Some(snapshot) = &sealed.snapshot {
+            let path = snapshot_path(&self.dir, sealed.end);
+            std::fs::write(&path, snapshot).map_err(FileError::at("write", &path))?;
+        }
+        sealed.segment.write_index()
+    }
+
+    fn sync_beside(&self, sealed: &Sealed) -> Result<(), FileError> {
+        durable_file::sync_if_there(&sealed.segment.path(Part::TxnIndex))?;
+        if sealed.snapshot.is_some() {
+            durable_file::sync_if_there(&snapshot_path(&self.dir, sealed.end))?;
+        }
+        sealed.segment.sync_index()
+    }
+
+    /// From where on a recovery has to look: what was synced, but for segments of which something
+    /// beside the records could not be written yet.
+    pub(crate) fn recovery_point(&self) -> Offset {
+        let durable = self.durable();
+        let mut segments = self.segments_now();
+        segments.pop();
+        let unsaved = segments.iter().find(|segment| segment.is_live());
+        unsaved.map_or(durable, |segment| segment.base().min(durable))
+    }
+
+    /// Writes the aborted transactions whose markers are in this segment.
+    fn write_aborted(&self, segment: &Segment, end: Option<Offset>) -> Result<(), FileError> {
+        let content = read(&self.aborted).encode(segment.base(), end);
+        if content.is_empty() {
+            return Ok(());
+        }
+        let path = segment.path(Part::TxnIndex);
+        std::fs::write(&path, content).map_err(FileError::at("write", &path))
+    }
+
+    /// At a clean stop, after the last sync: what a load would otherwise have to rebuild; synced if
+    /// wanted. False if the partition is poisoned and the next open must recover it.
+    pub(crate) fn save(&self, sync: bool) -> Result<bool, FileError> {
+        let writer = self.writer();
+        let synced = self.durable() == writer.end && writer.sealed.is_empty();
+        if writer.phase == Phase::Poisoned || !synced {
+            return Ok(false);
+        }
+        writer.active.seal()?;
+        writer.active.write_index()?;
+        self.write_aborted(&writer.active, None)?;
+        let path = snapshot_path(&self.dir, writer.end);
+        std::fs::write(&path, writer.producers.snapshot()).map_err(FileError::at("write", &path))?;
+        if sync {
+            writer.active.sync_index()?;
+            durable_file::sync_if_there(&writer.active.path(Part::TxnIndex))?;
+            durable_file::sync_if_there(&path)?;
+            sync_dir(&self.dir)?;
+        }
+        Ok(true)
+    }
+
+    fn finish(&self, job: Job, result: Result<(), FileError>) -> Flushed {
+        match result {
+            Ok(()) => {
+                job.active.note_synced(job.size);
+                for sealed in job.sealed.iter().chain(&job.unsaved) {
+                    sealed.segment.note_synced(sealed.segment.size());
+                }
+                if !job.sealed.is_empty() {
+                    self.shared.open_files.released();
+                }
+                self.publish(|published| published.synced(job.upto));
+                self.drop_behind(&job);
+                self.put_back(job.unsaved, false);
+                self.starved.store(false, Ordering::Relaxed);
+            }
+            Err(error) if error.is_passing() => {
+                if !self.starved.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(partition = %self.tp, error = %chain(&error), "a sync cannot be begun; it is tried until it can");
+                }
+                let sealed = job.sealed.into_iter().chain(job.unsaved).collect();
+                self.put_back(sealed, job.names);
+                return Flushed::NotYet;
+            }
+            Err(error) => self.poison(&error),
+        }
+        self.synced.notify_all();
+        Flushed::Done
+    }
+
+    /// To the next job.
+    fn put_back(&self, sealed: Vec<Sealed>, names: bool) {
+        if !sealed.is_empty() || names {
+            let mut writer = self.writer();
+            writer.sealed.splice(..0, sealed);
+            writer.names |= names;
+        }
+    }
+
+    /// Takes no more appends. Whatever was appended behind the high watermark is decided by the
+    /// recovery at the next start.
+    pub(crate) fn poison(&self, error: &FileError) {
+        self.writer().phase = Phase::Poisoned;
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(
+            partition = %self.tp, %error, cause,
+            "a sync failed; the partition takes no more appends until a restart recovers it; check the disk"
+        );
+        self.publish(|published| published.poisoned());
+    }
+
+    /// Keeps only the hot end of what is synced in the page cache.
+    fn drop_behind(&self, job: &Job) {
+        let Some(window) = self.shared.options.cache_hot_window else { return };
+        let window = window.0.max(0) as u64;
+        let written = self.written.load(Ordering::Relaxed);
+        if written < self.dropped_at.load(Ordering::Relaxed) + DROP_STEP {
+            return;
+        }
+        self.dropped_at.store(written, Ordering::Relaxed);
+        let warm: Vec<Arc<Segment>> = {
+            let segments = read(&self.segments);
+            let synced = segments.range(..=job.active.base()).map(|(_, segment)| segment);
+            synced.rev().take_while(|segment| !segment.is_cold()).cloned().collect()
+        };
+        let mut hot = 0;
+        for segment in warm {
+            hot += segment.size();
+            drop_cold(&segment, hot.saturating_sub(window));
+        }
+    }
+}
+
+impl Flushable for Partition {
+    fn turn(&self) -> &Turn {
+        &self.turn
+    }
+
+    fn flush(&self, disk: &dyn Disk) -> Flushed {
+        let Some(mut job) = self.take_job() else { return Flushed::Done };
+        let result = self.sync_sealed(&mut job, disk).and_then(|()| sync_log(&job.active, disk));
+        self.finish(job, result)
+    }
+
+    /// What a topic that syncs behind has appended during the sync.
+    fn flushed(&self) {
+        self.sync_in_time(self.config().flush);
+    }
+
+    /// One syncfs covers the records, what is written beside them, and all names.
+    fn flush_together(group: &[Arc<Partition>], disk: &dyn Disk) -> Vec<Flushed> {
+        let mut jobs: Vec<Option<Job>> = group.iter().map(|partition| partition.take_job()).collect();
+        let written: Vec<Result<(), FileError>> = group
+            .iter()
+            .zip(&mut jobs)
+            .map(|(partition, job)| match job {
+                Some(job) => save_each(job, |sealed| partition.write_sealed(sealed)),
+                None => Ok(()),
+            })
+            .collect();
+        let all = group[0].sync_file_system(disk);
+        let mut flushed = Vec::with_capacity(group.len());
+        for ((partition, job), written) in group.iter().zip(jobs).zip(written) {
+            let Some(mut job) = job else {
+                flushed.push(Flushed::Done);
+                continue;
+            };
+            let result = written.and_then(|()| match &all {
+                Ok(()) => {
+                    job.sealed.iter().for_each(|sealed| sealed.segment.release_index());
+                    Ok(())
+                }
+                // The file system does not say whose sync it was that failed; the files do.
+                Err(_) => {
+                    let sealed = partition.sync_sealed(&mut job, disk);
+                    sealed.and_then(|()| sync_log(&job.active, disk))
+                }
+            });
+            flushed.push(partition.finish(job, result));
+        }
+        flushed
+    }
+}
+
+impl Partition {
+    fn sync_file_system(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.sync_all(&std::fs::File::open(&self.dir)?)
+    }
+}
+
+/// Saves one after another of the job's sealed segments; those for which something is wanting are
+/// left for later.
+fn save_each(job: &mut Job, save: impl Fn(&Sealed) -> Result<(), FileError>) -> Result<(), FileError> {
+    for at in 0..job.sealed.len() {
+        match save(&job.sealed[at]) {
+            Ok(()) => {}
+            // A sync of these that failed for want of room is no harm: they are written anew.
+            Err(error) if error.is_passing() || error.is_full() => {
+                let unsaved = job.sealed.split_off(at);
+                job.unsaved.splice(..0, unsaved);
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn sync_log(segment: &Segment, disk: &dyn Disk) -> Result<(), FileError> {
+    disk.sync(&*segment.file()?).map_err(FileError::at(SYNC, &segment.path(Part::Log)))
+}
+
+/// The page cache is told in steps that are worth a call.
+const DROP_STEP: u64 = 8 << 20;
+
+/// Drops the first `upto` bytes from the page cache.
+fn drop_cold(segment: &Segment, upto: u64) {
+    let (from, size) = (segment.dropped.load(Ordering::Relaxed), segment.size());
+    let upto = upto.min(size);
+    let all = upto == size && !segment.is_live();
+    if upto <= from || (upto < from + DROP_STEP && !all) {
+        return;
+    }
+    if let Ok(file) = segment.file()
+        && let Some(length) = std::num::NonZeroU64::new(upto - from)
+    {
+        // Only advice: if it fails, the kernel decides by itself.
+        let _ = rustix::fs::fadvise(&*file, from, Some(length), rustix::fs::Advice::DontNeed);
+        segment.dropped.store(upto, Ordering::Relaxed);
+    }
+}

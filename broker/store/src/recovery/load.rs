@@ -1,0 +1,263 @@
+//! Brings a partition back from its folder: at once after a clean stop, by recovery after a crash.
+//!
+//! Here is what both have in common, and the way after a clean stop; `recover.rs` has the other.
+//!
+//! Invariants: what is in a loaded partition is durable before anybody sees it; where there are many,
+//! the store syncs them all at once.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flumen_log::epochs::LeaderEpochs;
+use flumen_log::producers::ProducerStates;
+use flumen_records::{Batch, BatchHeader, HEADER_LEN};
+use flumen_types::{LeaderEpoch, Offset, Timestamp};
+
+use crate::error::FileError;
+use crate::files::durable_file;
+use crate::locks::{lock, read};
+use crate::partition::aborted::{self, AbortedIndex};
+use crate::partition::folder::{EPOCHS, snapshot_path};
+use crate::partition::known::Known;
+use crate::partition::published::Published;
+use crate::partition::{Partition, Phase, Sealed, Shared, Writer};
+use crate::recovery::folder::Folder;
+use crate::segment::scan::{ScanError, read_at};
+use crate::segment::{Part, Segment};
+
+/// Opens the folder of a partition, which is there.
+pub(crate) fn load(shared: &Arc<Shared>, known: Known) -> Result<Arc<Partition>, FileError> {
+    let dir: Arc<Path> = shared.options.dir.join(known.tp.to_string()).into();
+    let folder = Folder::open(&dir)?;
+    shared.reaper.doom(folder.doomed.iter().cloned(), Duration::ZERO);
+    let mut loader = Loader::new(shared, &dir, folder, &known)?;
+    if !(known.clean && loader.load_clean(&known)?) {
+        loader.recover(&known)?;
+    }
+    loader.finish(known)
+}
+
+pub(crate) struct Loader<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) dir: &'a Arc<Path>,
+    /// Never empty.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) folder: Folder,
+    pub(crate) aborted: AbortedIndex,
+    pub(crate) producers: ProducerStates,
+    pub(crate) end: Offset,
+    pub(crate) unsaved: Vec<Sealed>,
+    /// What was durable and is not there.
+    pub(crate) missing: Option<Range<Offset>>,
+    pub(crate) index_interval_bytes: u64,
+}
+
+impl<'a> Loader<'a> {
+    fn new(
+        shared: &'a Arc<Shared>,
+        dir: &'a Arc<Path>,
+        folder: Folder,
+        known: &Known,
+    ) -> Result<Self, FileError> {
+        let start = known.start.unwrap_or(Offset::ZERO);
+        let existing =
+            |(base, size): &(Offset, u64)| Segment::existing(dir, *base, *size, &shared.open_files);
+        let mut segments: Vec<Arc<Segment>> = folder.segments.iter().map(existing).collect();
+        for segment in segments.iter().filter(|segment| folder.quarantined.contains(&segment.base())) {
+            segment.load_damage()?;
+        }
+        if segments.is_empty() {
+            segments.push(Segment::create(dir, start, &shared.open_files)?);
+        }
+        Ok(Loader {
+            shared,
+            dir,
+            segments,
+            folder,
+            aborted: AbortedIndex::default(),
+            producers: ProducerStates::default(),
+            end: start,
+            unsaved: Vec::new(),
+            missing: None,
+            index_interval_bytes: known.config.index_interval_bytes,
+        })
+    }
+
+    pub(crate) fn last(&self) -> &Arc<Segment> {
+        // `new` made one if there was none, and recovery keeps the first it looks at.
+        &self.segments[self.segments.len() - 1]
+    }
+
+    /// Everything was written at the stop: only the end is looked at. False if it is not as it
+    /// should be, and a recovery has to tell what is.
+    fn load_clean(&mut self, known: &Known) -> Result<bool, FileError> {
+        let last = self.last().clone();
+        let mut index = read(&*last.index()?).clone();
+        let file = last.file()?;
+        let mut scan = last.scan(&file, index.last_position());
+        self.end = last.base();
+        loop {
+            match scan.next_batch() {
+                Ok(Some((_, batch))) => self.end = batch.header().next_offset(),
+                Ok(None) => break,
+                Err(ScanError::Broken { .. }) => return Ok(false),
+                Err(ScanError::Io { source, .. }) => return Err(last.unreadable(source)),
+            }
+        }
+        self.end = last.damage().next_offset_at(last.size()).unwrap_or(self.end).max(self.end);
+        if known.recovery_point.is_some_and(|point| point > self.end) {
+            return Ok(false);
+        }
+        index.reopen(last.size());
+        last.go_live(index);
+        for base in self.folder.aborted.clone() {
+            if !self.load_aborted(base)? {
+                return Ok(false);
+            }
+        }
+        let from = self.load_snapshot(self.end)?;
+        self.replay(from, self.end)?;
+        Ok(true)
+    }
+
+    /// Brings what is known of the producers up to a batch.
+    pub(crate) fn take(&mut self, batch: &Batch, note_aborted: bool) {
+        let header = batch.header();
+        if !header.is_control() {
+            self.producers.apply(header);
+            return;
+        }
+        let control = match batch.control() {
+            Ok(control) => control,
+            Err(error) => {
+                // Its CRC is right: somebody wrote it so, and nobody will make more of it.
+                tracing::warn!(dir = %self.dir.display(), offset = %header.base_offset, %error, "passing over a marker that cannot be understood");
+                return;
+            }
+        };
+        if let Some(ended) = self.producers.apply_marker(header, control)
+            && ended.aborted
+            && note_aborted
+        {
+            self.aborted.push(aborted::entry(&ended, &self.producers));
+        }
+    }
+
+    /// The newest snapshot at or before an offset that can be read; from where to replay.
+    pub(crate) fn load_snapshot(&mut self, upto: Offset) -> Result<Offset, FileError> {
+        for offset in self.folder.snapshots.iter().rev().filter(|offset| **offset <= upto) {
+            let path = snapshot_path(self.dir, *offset);
+            let content = durable_file::read(&path)?.unwrap_or_default();
+            match ProducerStates::from_snapshot(&content) {
+                Ok(producers) => {
+                    self.producers = producers;
+                    return Ok(*offset);
+                }
+                Err(error) => tracing::warn!(path = %path.display(), %error, "skipping a producer snapshot"),
+            }
+        }
+        self.producers = ProducerStates::default();
+        Ok(self.segments[0].base())
+    }
+
+    /// Brings the producers from one offset to another.
+    pub(crate) fn replay(&mut self, from: Offset, to: Offset) -> Result<(), FileError> {
+        for segment in self.segments.clone() {
+            if segment.base() >= to || self.next_base(&segment).is_some_and(|next| next <= from) {
+                continue;
+            }
+            let file = segment.file()?;
+            let position = segment.begin_at(&file, from)?;
+            let mut scan = segment.scan(&file, position);
+            loop {
+                match scan.next_batch() {
+                    Ok(Some((_, batch))) if batch.header().base_offset >= to => break,
+                    Ok(Some((_, batch))) if batch.header().last_offset() < from => {}
+                    Ok(Some((_, batch))) => self.take(&batch, false),
+                    Ok(None) => break,
+                    Err(ScanError::Io { source, .. }) => return Err(segment.unreadable(source)),
+                    Err(error @ ScanError::Broken { .. }) => {
+                        let path = segment.path(Part::Log);
+                        tracing::error!(path = %path.display(), %error, "a segment that was synced is damaged");
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn next_base(&self, segment: &Segment) -> Option<Offset> {
+        self.segments.iter().map(|other| other.base()).find(|base| *base > segment.base())
+    }
+
+    /// Takes in the `.txnindex` of a segment; false if it cannot be right.
+    pub(crate) fn load_aborted(&mut self, base: Offset) -> Result<bool, FileError> {
+        let content = durable_file::read(&Part::TxnIndex.path(self.dir, base, ""))?;
+        Ok(self.aborted.load(&content.unwrap_or_default()))
+    }
+
+    fn finish(self, mut known: Known) -> Result<Arc<Partition>, FileError> {
+        // Of a log that was longer it is no truth about this one.
+        known.cleaned_upto = known.cleaned_upto.filter(|upto| *upto <= self.end);
+        let active = self.last().clone();
+        self.drop_stray_snapshots()?;
+        let mut epochs = load_epochs(self.dir)?;
+        if epochs.starts().last().is_some_and(|(_, start)| *start > self.end) {
+            epochs.truncate(self.end);
+        }
+        let epoch = epochs.latest().unwrap_or(LeaderEpoch(0));
+        let start = known.start.unwrap_or(Offset::ZERO).max(self.segments[0].base()).min(self.end);
+        let published = Published::new(start, self.end, epoch, self.producers.first_unstable());
+        let writer = Writer {
+            phase: Phase::Open,
+            first_timestamp: first_timestamp(&active)?,
+            active,
+            end: self.end,
+            producers: self.producers,
+            epochs,
+            sealed: self.unsaved,
+            names: false,
+        };
+        let segments = self.segments.iter().map(|segment| (segment.base(), segment.clone())).collect();
+        let dir = self.dir.clone();
+        let partition = Partition::new(self.shared, known, dir, writer, segments, self.aborted, published);
+        lock(&partition.gaps).extend(self.missing);
+        Ok(partition)
+    }
+
+    /// A snapshot is kept at a segment's base, and the newest; none behind the end.
+    fn drop_stray_snapshots(&self) -> Result<(), FileError> {
+        let newest = self.folder.snapshots.iter().filter(|offset| **offset <= self.end).max();
+        for offset in &self.folder.snapshots {
+            let at_base = self.segments.iter().any(|segment| segment.base() == *offset);
+            if *offset > self.end || !(at_base || Some(offset) == newest) {
+                durable_file::remove(&snapshot_path(self.dir, *offset))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The timestamp of the segment's first batch.
+fn first_timestamp(segment: &Segment) -> Result<Option<Timestamp>, FileError> {
+    let mut head = Vec::new();
+    let read = read_at(&*segment.file()?, &mut head, HEADER_LEN, 0);
+    read.map_err(|source| segment.unreadable(source))?;
+    Ok(BatchHeader::parse(&head).ok().map(|header| header.max_timestamp))
+}
+
+fn load_epochs(dir: &Path) -> Result<LeaderEpochs, FileError> {
+    let path = dir.join(EPOCHS);
+    let content = durable_file::read(&path)?;
+    let text = content.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    match text.map(|text| LeaderEpochs::from_text(&text)).transpose() {
+        Ok(epochs) => Ok(epochs.unwrap_or_default()),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "starting over with the leader epochs");
+            Ok(LeaderEpochs::default())
+        }
+    }
+}

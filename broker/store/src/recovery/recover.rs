@@ -1,0 +1,244 @@
+//! Recovery of a partition after a crash: what no sync is known to have covered is read again.
+//!
+//! From the segment that holds the recovery point on, every batch's CRC and place in the order of
+//! offsets is checked, as the disk has it and not the page cache. On the way the indexes, the aborted transactions and, from the newest snapshot
+//! on, the state of the producers are rebuilt. Where a batch fails, it depends on what it is:
+//!
+//! - A torn write: nobody was told of it, so the log ends there. What is cut off is set aside
+//!   (`set_aside.rs`), segments behind it too.
+//! - Rot: it lies below the recovery point, or what follows was clearly written later (`segment::breakage`).
+//!   It may have been acknowledged, and what follows even more so: the range is quarantined
+//!   (`segment::damage`), the log goes on behind it.
+//! - An old message format: the open is refused.
+//!
+//! Invariants: no offset below the recovery point is given to another record, and no byte that was
+//! ever in a log is unlinked.
+
+use std::io;
+use std::sync::Arc;
+
+use flumen_records::{Batch, BatchHeader};
+use flumen_types::Offset;
+
+use crate::error::{FileError, SYNC};
+use crate::files::durable_file;
+use crate::partition::Sealed;
+use crate::partition::aborted::AbortedIndex;
+use crate::partition::known::Known;
+use crate::recovery::load::Loader;
+use crate::recovery::set_aside;
+use crate::segment::breakage;
+use crate::segment::damage::Damaged;
+use crate::segment::index::SegmentIndex;
+use crate::segment::scan::ScanError;
+use crate::segment::{Part, Segment};
+
+impl Loader<'_> {
+    /// Reads again what no sync is known to have covered.
+    pub(crate) fn recover(&mut self, known: &Known) -> Result<(), FileError> {
+        let point = known.recovery_point.unwrap_or(Offset::ZERO);
+        // Strictly: a point right at a base may be older than the indexes of the segment before it.
+        let trusted = self.segments.iter().skip(1).take_while(|next| next.base() < point).count();
+        // If what is beside one of them is not right, all are read again.
+        let trusted = if self.load_trusted(trusted)? { trusted } else { 0 };
+        let from = self.segments[trusted].base();
+        let replay_from = self.load_snapshot(from)?;
+        self.replay(replay_from, from)?;
+        self.end = from;
+        let point = self.credible(point);
+        for segment in &self.segments[trusted..] {
+            self.distrust_cache(segment, known.sync)?;
+        }
+        let mut whole = trusted;
+        let suspects = self.segments[trusted..].to_vec();
+        for segment in &suspects {
+            if segment.base() < self.end {
+                break;
+            }
+            whole += 1;
+            if !self.recover_segment(segment, point)? {
+                break;
+            }
+        }
+        self.set_aside_from(whole)?;
+        self.miss(known, point);
+        self.save_recovered(trusted, known.sync)
+    }
+
+    /// The aborted transactions of the first segments; false if they cannot be right.
+    fn load_trusted(&mut self, count: usize) -> Result<bool, FileError> {
+        self.aborted = AbortedIndex::default();
+        let from = self.segments[count].base();
+        for base in self.folder.aborted.clone().into_iter().filter(|base| *base < from) {
+            if !self.load_aborted(base)? {
+                self.aborted = AbortedIndex::default();
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has the segment's bytes come from the disk when they are read: after a sync that failed, pages
+    /// can be in the page cache, clean, that never reached it. The others are written first; the caller
+    /// has synced them all if this is not to.
+    fn distrust_cache(&self, segment: &Segment, sync: bool) -> Result<(), FileError> {
+        let file = segment.file()?;
+        if sync {
+            let synced = self.shared.options.disk.sync(&file);
+            synced.map_err(FileError::at(SYNC, &segment.path(Part::Log)))?;
+        }
+        // Where the file system cannot, there is nothing to be done.
+        let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(())
+    }
+
+    /// A point that the last segment cannot reach is no truth about this log.
+    fn credible(&self, point: Offset) -> Offset {
+        let reach = self.last().base().plus(i64::from(i32::MAX));
+        if point <= reach { point } else { Offset::ZERO }
+    }
+
+    /// What was durable and is not there: its offsets are not given to others.
+    fn miss(&mut self, known: &Known, point: Offset) {
+        if self.end < point {
+            tracing::error!(
+                partition = %known.tp, from = %self.end, upto = %point,
+                "records that were durable are missing at the end of the log; their offsets stay empty"
+            );
+            self.missing = Some(self.end..point);
+            self.end = point;
+        }
+    }
+
+    fn set_aside_from(&mut self, whole: usize) -> Result<(), FileError> {
+        for segment in self.segments.drain(whole..) {
+            let to = set_aside::whole(&segment)?;
+            tracing::error!(file = %to.display(), "set aside a segment behind a torn one");
+        }
+        Ok(())
+    }
+
+    /// Indexes and aborted transactions of what was read.
+    fn save_recovered(&mut self, trusted: usize, sync: bool) -> Result<(), FileError> {
+        for segment in &self.segments.clone()[trusted..] {
+            if !Arc::ptr_eq(segment, self.last()) {
+                segment.seal()?;
+                match self.save_aborted(segment).and_then(|()| segment.save_index()) {
+                    // A full disk can be read: the next sync tries again.
+                    Err(error) if error.is_full() => {
+                        let end = self.next_base(segment).unwrap_or(self.end);
+                        self.unsaved.push(Sealed { segment: segment.clone(), end, snapshot: None });
+                    }
+                    other => other?,
+                }
+            }
+            if sync {
+                let synced = self.shared.options.disk.sync(&*segment.file()?);
+                synced.map_err(FileError::at(SYNC, &segment.path(Part::Log)))?;
+            }
+        }
+        if sync { durable_file::sync_dir(self.dir) } else { Ok(()) }
+    }
+
+    fn save_aborted(&self, segment: &Segment) -> Result<(), FileError> {
+        let content = self.aborted.encode(segment.base(), self.next_base(segment));
+        let path = segment.path(Part::TxnIndex);
+        if content.is_empty() {
+            return durable_file::remove(&path).map(|_| ());
+        }
+        durable_file::write_synced(&path, &content)
+    }
+
+    /// Checks every batch, rebuilds the index; false if the log ends in this segment.
+    fn recover_segment(&mut self, segment: &Arc<Segment>, point: Offset) -> Result<bool, FileError> {
+        let file = segment.file()?;
+        let mut index = SegmentIndex::new(segment.base());
+        let mut scan = segment.scan(&file, 0);
+        self.end = self.end.max(segment.base());
+        let torn_at = loop {
+            let at = match scan.next_batch() {
+                Ok(Some((position, batch))) if self.follows(segment, batch.header()) && is_whole(&batch) => {
+                    self.take(&batch, true);
+                    index.note(position, batch.header(), self.index_interval_bytes);
+                    self.end = batch.header().next_offset();
+                    continue;
+                }
+                Ok(None) => break None,
+                Ok(Some((position, _))) | Err(ScanError::Broken { position, .. }) => position,
+                Err(ScanError::Io { source, .. }) => return Err(segment.unreadable(source)),
+            };
+            let Some(range) = self.judge(segment, at, point)? else { break Some(at) };
+            segment.quarantine(range)?;
+            scan.skip_to(range.upto);
+            self.end = range.next;
+        };
+        self.end = segment.damage().next_offset_at(segment.size()).unwrap_or(self.end).max(self.end);
+        segment.note_verified(0, torn_at.unwrap_or(segment.size()));
+        segment.go_live(index);
+        if let Some(at) = torn_at {
+            cut(segment, at)?;
+        }
+        Ok(torn_at.is_none())
+    }
+
+    /// What of a broken place is rotten; `None` if it is a torn write.
+    fn judge(&self, segment: &Segment, at: u64, point: Offset) -> Result<Option<Damaged>, FileError> {
+        let (file, size) = (segment.file()?, segment.size());
+        let synced = self.end < point;
+        let read = |source: io::Error| segment.unreadable(source);
+        if let Some(format) = breakage::old_format_at(&file, at, size).map_err(read)? {
+            return Err(read(breakage::old_format(format, at)));
+        }
+        let follows = |header: &BatchHeader| self.follows(segment, header);
+        let found = breakage::examine(&file, at, size, &follows, synced).map_err(read)?;
+        let next = match &found.next {
+            Some(header) => Some(header.base_offset),
+            None => self.next_written(segment)?,
+        };
+        let next = match next {
+            Some(next) if synced || !found.unwritten => Some(next),
+            None if synced => Some(point),
+            _ => None,
+        };
+        Ok(next.map(|next| Damaged { position: at, upto: found.upto, first: self.end, next }))
+    }
+
+    /// The base of the next segment that something is in.
+    fn next_written(&self, segment: &Segment) -> Result<Option<Offset>, FileError> {
+        for next in self.segments.iter().filter(|next| next.base() > segment.base()) {
+            let whole = breakage::whole_at(&*next.file()?, 0, next.size());
+            if whole.map_err(|source| next.unreadable(source))?.is_some() && next.base() >= self.end {
+                return Ok(Some(next.base()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Offsets ascend, and fit the segment's index.
+    fn follows(&self, segment: &Segment, header: &BatchHeader) -> bool {
+        header.base_offset >= self.end && header.last_offset().since(segment.base()) <= i64::from(i32::MAX)
+    }
+}
+
+fn is_whole(batch: &Batch) -> bool {
+    batch.verify_crc().is_ok()
+}
+
+/// Ends the segment at a byte; what lies behind it is set aside, if there is room for that.
+fn cut(segment: &Segment, at: u64) -> Result<(), FileError> {
+    let (path, lost) = (segment.path(Part::Log), segment.size() - at);
+    match set_aside::tail(segment, at) {
+        Ok(Some(to)) => {
+            tracing::warn!(segment = %path.display(), at, lost, to = %to.display(), "cutting off a torn tail");
+        }
+        Ok(None) => {
+            tracing::warn!(segment = %path.display(), at, lost, "cutting off a tail that was never written")
+        }
+        // The broker has to start on a full disk, or nobody can make room.
+        Err(error) if error.is_full() => {
+            tracing::error!(segment = %path.display(), at, lost, "cutting off a torn tail, with no room to keep it");
+        }
+        Err(error) => return Err(error),
+    }
+    segment.cut(at)
+}

@@ -1,0 +1,195 @@
+//! A segment's indexes: in memory while it is live, in their files when it is sealed.
+//!
+//! Invariants: what a file says is looked at before it is gone by; an index that is missing or cannot
+//! be right is rebuilt from the log, whose truth it is. It lacks the formats, which are
+//! `index`'s and `index_file`'s.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLock};
+
+use flumen_records::{BatchHeader, HEADER_LEN};
+use flumen_types::{Offset, Timestamp};
+
+use crate::error::{FileError, chain};
+use crate::files::durable_file;
+use crate::locks::{lock, read, write};
+use crate::segment::index::SegmentIndex;
+use crate::segment::index_file::{self, Place};
+use crate::segment::scan::{ScanError, is_possible};
+use crate::segment::{Part, Segment, SharedIndex};
+
+/// For indexes rebuilt on demand, whose topic's setting is not at hand: Kafka's default.
+const REBUILT_INTERVAL_BYTES: u64 = 4096;
+
+impl Segment {
+    /// The index: that of the live segment, or loaded for the caller, or rebuilt from the log if it is
+    /// missing or cannot be right.
+    pub(crate) fn index(&self) -> Result<SharedIndex, FileError> {
+        if let Some(index) = &self.lock().index {
+            return Ok(index.clone());
+        }
+        let offsets = durable_file::read(&self.path(Part::Index))?;
+        let times = durable_file::read(&self.path(Part::TimeIndex))?;
+        let decoded = match (&offsets, &times) {
+            // Where there are batches, there is a time.
+            (Some(offsets), Some(times)) if !times.is_empty() || self.size() == 0 => {
+                SegmentIndex::decode(self.base(), self.size(), offsets, times)
+            }
+            _ => None,
+        };
+        match decoded {
+            Some(index) => Ok(Arc::new(RwLock::new(index))),
+            None => self.rebuild_index(),
+        }
+    }
+
+    /// The batch there ends at or before the offset, as its index has it; an index that is wrong is
+    /// rebuilt.
+    pub(crate) fn begin_at(&self, file: &File, offset: Offset) -> Result<u64, FileError> {
+        let place = self.place_of(offset)?;
+        if self.damage().at(place.position).is_some() || self.is_there(file, place)? {
+            return Ok(place.position);
+        }
+        let index = self.rebuild_index()?;
+        let position = read(&index).position_of(offset);
+        Ok(position)
+    }
+
+    fn is_there(&self, file: &File, place: Place) -> Result<bool, FileError> {
+        let Some(last) = place.last else { return Ok(true) };
+        let mut bytes = [0; HEADER_LEN];
+        match file.read_exact_at(&mut bytes, place.position) {
+            Ok(()) => Ok(BatchHeader::parse(&bytes)
+                .is_ok_and(|header| is_possible(&header) && header.last_offset() == last)),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(FileError::at("read", &self.path(Part::Log))(error)),
+        }
+    }
+
+    fn place_of(&self, offset: Offset) -> Result<Place, FileError> {
+        if let Some(index) = &self.lock().index {
+            return Ok(Place { position: read(index).position_of(offset), last: None });
+        }
+        let path = self.path(Part::Index);
+        let place = index_file::place_of(&path, self.base(), offset).map_err(FileError::at("read", &path))?;
+        match place.filter(|place| place.position < self.size().max(1)) {
+            Some(place) => Ok(place),
+            None => {
+                let index = self.rebuild_index()?;
+                let position = read(&index).position_of(offset);
+                Ok(Place { position, last: None })
+            }
+        }
+    }
+
+    /// From the log; written, so that it need not be kept.
+    pub(crate) fn rebuild_index(&self) -> Result<SharedIndex, FileError> {
+        tracing::info!(segment = %self.path(Part::Log).display(), "rebuilding a segment's index");
+        let file = self.file()?;
+        let mut index = SegmentIndex::new(self.base());
+        let mut scan = self.scan(&file, 0);
+        loop {
+            match scan.next_batch() {
+                Ok(Some((position, batch))) => index.note(position, batch.header(), REBUILT_INTERVAL_BYTES),
+                Ok(None) => break,
+                // Damage in the middle is told to those who read there.
+                Err(ScanError::Broken { .. }) => break,
+                Err(ScanError::Io { source, .. }) => {
+                    return Err(FileError::at("read", &self.path(Part::Log))(source));
+                }
+            }
+        }
+        index.seal();
+        let written = durable_file::replace(&self.path(Part::Index), &index.encode_offsets())
+            .and_then(|()| durable_file::replace(&self.path(Part::TimeIndex), &index.encode_times()));
+        let index = Arc::new(RwLock::new(index));
+        if let Err(error) = written {
+            tracing::warn!(error = %chain(&error), "a segment's index cannot be written; it is kept in memory");
+            self.lock().index = Some(index.clone());
+        }
+        Ok(index)
+    }
+
+    /// Ends appending: from here on the index can be written and dropped from memory.
+    pub(crate) fn seal(&self) -> Result<(), FileError> {
+        let index = self.index()?;
+        write(&index).seal();
+        Ok(())
+    }
+
+    /// Writes the indexes.
+    pub(crate) fn write_index(&self) -> Result<(), FileError> {
+        let index = self.index()?;
+        let (offsets, times) = {
+            let index = read(&index);
+            (index.encode_offsets(), index.encode_times())
+        };
+        let (offsets_path, times_path) = (self.path(Part::Index), self.path(Part::TimeIndex));
+        fs::write(&offsets_path, offsets).map_err(FileError::at("write", &offsets_path))?;
+        fs::write(&times_path, times).map_err(FileError::at("write", &times_path))
+    }
+
+    /// Writes the indexes of a sealed segment, durable but for their names; from here on memory can
+    /// let go of them.
+    pub(crate) fn save_index(&self) -> Result<(), FileError> {
+        self.write_index()?;
+        self.sync_index()?;
+        self.release_index();
+        Ok(())
+    }
+
+    pub(crate) fn sync_index(&self) -> Result<(), FileError> {
+        durable_file::sync_if_there(&self.path(Part::Index))?;
+        durable_file::sync_if_there(&self.path(Part::TimeIndex))
+    }
+
+    /// The indexes are durable: they need not be in memory.
+    pub(crate) fn release_index(&self) {
+        self.live.store(false, Ordering::Release);
+        self.lock().index = None;
+    }
+
+    /// Whether the page cache was told to drop all of it.
+    pub(crate) fn is_cold(&self) -> bool {
+        !self.is_live() && self.dropped.load(Ordering::Relaxed) >= self.size()
+    }
+
+    /// The largest timestamp of its records.
+    pub(crate) fn largest_timestamp(&self) -> Result<Timestamp, FileError> {
+        // Looked at first: what is read of a live segment may be outdated when it is sealed.
+        let live = self.is_live();
+        let known = *lock(&self.largest);
+        if let Some(known) = known.filter(|_| !live) {
+            return Ok(known);
+        }
+        let largest = match self.last_time_entry()? {
+            Some(largest) => largest,
+            None => read(&*self.index()?).largest_timestamp(),
+        };
+        if !live {
+            *lock(&self.largest) = Some(largest);
+        }
+        Ok(largest)
+    }
+
+    /// What the `.timeindex` of a sealed segment ends with, without loading the rest.
+    fn last_time_entry(&self) -> Result<Option<Timestamp>, FileError> {
+        const ENTRY_BYTES: u64 = 12;
+        if self.lock().index.is_some() {
+            return Ok(None);
+        }
+        let path = self.path(Part::TimeIndex);
+        let last = || -> std::io::Result<[u8; 8]> {
+            let file = File::open(&path)?;
+            let length = file.metadata()?.len();
+            let mut timestamp = [0; 8];
+            let at = length.checked_sub(ENTRY_BYTES).filter(|_| length.is_multiple_of(ENTRY_BYTES));
+            file.read_exact_at(&mut timestamp, at.ok_or(std::io::ErrorKind::InvalidData)?)?;
+            Ok(timestamp)
+        };
+        // Whatever is the matter with it, loading the index finds out and mends it.
+        Ok(last().ok().map(|timestamp| Timestamp(i64::from_be_bytes(timestamp))))
+    }
+}

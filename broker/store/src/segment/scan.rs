@@ -1,0 +1,122 @@
+//! Goes through a segment's file batch by batch, in large sequential reads.
+//!
+//! Used where a batch's content matters or its place is not known: recovery, replay of producer
+//! state, search by time, compaction. Readers on the fetch path do not come here (`read`).
+//!
+//! Invariants: a batch is yielded only if all of it lies before `end`; nothing on the disk is
+//! trusted, so a length that cannot be is the end of what is whole, not a panic.
+
+use std::fs::File;
+use std::io;
+
+use bytes::Bytes;
+use flumen_records::{Batch, BatchError, BatchHeader, HEADER_LEN};
+use thiserror::Error;
+
+use crate::segment::damage::Damage;
+
+const CHUNK: usize = 1 << 20;
+
+#[derive(Debug, Error)]
+pub(crate) enum ScanError {
+    /// No whole batch at this position: torn by a crash, or garbled.
+    #[error("no whole batch at byte {position}")]
+    Broken { position: u64, source: Option<BatchError> },
+    #[error("cannot read at byte {position}")]
+    Io { position: u64, source: io::Error },
+}
+
+/// A cursor over the batches of `file` in `position..end`.
+pub(crate) struct Scan<'a> {
+    file: &'a File,
+    position: u64,
+    end: u64,
+    ahead: Bytes,
+    damage: Damage,
+}
+
+impl<'a> Scan<'a> {
+    pub(crate) fn new(file: &'a File, position: u64, end: u64) -> Scan<'a> {
+        Scan { file, position, end, ahead: Bytes::new(), damage: Damage::default() }
+    }
+
+    /// Passes over these ranges.
+    #[must_use]
+    pub(crate) fn around(mut self, damage: Damage) -> Scan<'a> {
+        self.damage = damage;
+        self
+    }
+
+    /// Goes on at a later position.
+    pub(crate) fn skip_to(&mut self, position: u64) {
+        self.position = position.min(self.end);
+        self.ahead = Bytes::new();
+    }
+
+    /// The next batch and where it begins; its CRC is not checked.
+    pub(crate) fn next_batch(&mut self) -> Result<Option<(u64, Batch)>, ScanError> {
+        while let Some(upto) = self.damage.at(self.position).map(|range| range.upto) {
+            self.skip_to(upto);
+        }
+        let left = self.end - self.position;
+        if left == 0 {
+            return Ok(None);
+        }
+        let position = self.position;
+        let broken = |source| ScanError::Broken { position, source };
+        if left < HEADER_LEN as u64 {
+            return Err(broken(None));
+        }
+        if self.ahead.len() < HEADER_LEN {
+            self.fill(HEADER_LEN)?;
+        }
+        let header = BatchHeader::parse(&self.ahead).map_err(|e| broken(Some(e)))?;
+        let length = header.total_len();
+        if !is_possible(&header) || length as u64 > left {
+            return Err(broken(None));
+        }
+        if self.ahead.len() < length {
+            self.fill(length)?;
+        }
+        let batch = Batch::split_first(&mut self.ahead).map_err(|e| broken(Some(e)))?;
+        let batch = batch.ok_or_else(|| broken(None))?;
+        self.position += batch.bytes().len() as u64;
+        Ok(Some((position, batch)))
+    }
+
+    /// Reads on from `position` so that at least `wanted` bytes (which are there) are ahead.
+    fn fill(&mut self, wanted: usize) -> Result<(), ScanError> {
+        let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
+        let mut buffer = Vec::new();
+        let read = read_at(self.file, &mut buffer, wanted.max(CHUNK).min(left), self.position);
+        let position = self.position;
+        read.map_err(|source| ScanError::Io { position, source })?;
+        if buffer.len() < wanted {
+            return Err(ScanError::Broken { position, source: None });
+        }
+        self.ahead = buffer.into();
+        Ok(())
+    }
+}
+
+/// Whether the offsets can be computed with; a garbled header's often cannot.
+pub(crate) fn is_possible(header: &BatchHeader) -> bool {
+    (0..i64::MAX >> 1).contains(&header.base_offset.0) && header.last_offset_delta >= 0
+}
+
+/// Reads up to `length` bytes at `position` into an empty buffer, fewer only at the file's end.
+pub(crate) fn read_at(file: &File, buffer: &mut Vec<u8>, length: usize, position: u64) -> io::Result<()> {
+    buffer.reserve_exact(length);
+    while buffer.len() < length {
+        let at = position + buffer.len() as u64;
+        // The spare capacity can be larger than asked for; what is too much is cut off below.
+        let read = rustix::io::retry_on_intr(|| {
+            rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), at)
+        })?;
+        if read == 0 {
+            break;
+        }
+    }
+    buffer.truncate(length);
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! A disk that is full, and one that fails.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use flumen_types::{ByteSize, Offset, TopicId, TopicPartition};
+
+use crate::files::open_files::Closable;
+use crate::tests::testing::*;
+use crate::{AppendError, Bound, Disk, Events, Marks, Options, Origin, RealDisk, Store};
+
+/// Takes so many more bytes; fails syncs when told to.
+#[derive(Default)]
+struct BadDisk {
+    full: AtomicBool,
+    room: AtomicU64,
+    broken: AtomicBool,
+    syncs: AtomicU64,
+}
+
+impl Disk for BadDisk {
+    fn write_at(&self, file: &File, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        if !self.full.load(Ordering::SeqCst) {
+            return RealDisk.write_at(file, slices, position);
+        }
+        // The first bytes still fit.
+        let room = self.room.swap(0, Ordering::SeqCst) as usize;
+        match slices.iter().find(|slice| !slice.is_empty()) {
+            Some(slice) if room > 0 => {
+                RealDisk.write_at(file, &[IoSlice::new(&slice[..room.min(slice.len())])], position)
+            }
+            _ => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.broken.load(Ordering::SeqCst) { Err(io::Error::other("EIO")) } else { RealDisk.sync(file) }
+    }
+
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        if self.broken.load(Ordering::SeqCst) {
+            Err(io::Error::other("EIO"))
+        } else {
+            RealDisk.sync_all(file)
+        }
+    }
+}
+
+#[derive(Default)]
+struct Heard(AtomicBool);
+
+impl Events for Heard {
+    fn marks(&self, _: &TopicPartition, marks: Marks) {
+        self.0.fetch_or(marks.failed, Ordering::SeqCst);
+    }
+}
+
+struct Setup {
+    dir: tempfile::TempDir,
+    disk: Arc<BadDisk>,
+    heard: Arc<Heard>,
+    store: Store,
+}
+
+fn setup(partitions: i32) -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, heard) = (Arc::new(BadDisk::default()), Arc::new(Heard::default()));
+    let options = Options { disk: disk.clone(), syncfs_over: 2, ..Options::new(dir.path()) };
+    let store = Store::open(options, heard.clone()).unwrap();
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), partitions, Default::default()).unwrap();
+    Setup { dir, disk, heard, store }
+}
+
+#[test]
+fn a_full_disk_refuses_appends_until_there_is_room() {
+    let Setup { dir, disk, store, .. } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    t.append(plain("before"), Origin::Client, NOW).unwrap();
+    disk.full.store(true, Ordering::SeqCst);
+    disk.room.store(20, Ordering::SeqCst);
+    for _ in 0..3 {
+        match t.append(plain("refused"), Origin::Client, NOW) {
+            Err(AppendError::Storage(error)) => assert!(error.is_full()),
+            other => panic!("{other:?}"),
+        }
+    }
+    let log = dir.path().join("t-0/00000000000000000000.log");
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), t.size_bytes(), "the torn write was cut off");
+    disk.full.store(false, Ordering::SeqCst);
+    assert_eq!(t.append(plain("after"), Origin::Client, NOW).unwrap().base, Offset(1));
+    wait_durable(&t);
+    assert!(!t.marks().failed);
+    let values: Vec<_> = read_all(&t).into_iter().filter_map(|(_, _, value)| value).collect();
+    assert_eq!(values, ["before", "after"]);
+}
+
+#[test]
+fn a_failed_sync_poisons_its_partition_and_is_not_tried_again() {
+    let Setup { dir, disk, heard, store } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    t.append(plain("good"), Origin::Client, NOW).unwrap();
+    wait_durable(&t);
+    disk.broken.store(true, Ordering::SeqCst);
+    t.append(plain("lost?"), Origin::Client, NOW).unwrap();
+    wait_until("it is poisoned", || t.marks().failed);
+    assert!(heard.0.load(Ordering::SeqCst));
+    let syncs = disk.syncs.load(Ordering::SeqCst);
+    disk.broken.store(false, Ordering::SeqCst);
+    assert!(matches!(t.append(plain("x"), Origin::Client, NOW), Err(AppendError::Poisoned)));
+    assert!(!t.wait_durable(Offset(2), std::time::Duration::from_secs(20)));
+    assert_eq!(t.marks().high_watermark, Offset(1));
+    assert_eq!(t.read(Offset(0), 1 << 20, Bound::HighWatermark, true).unwrap().next, Offset(1));
+    assert_eq!(disk.syncs.load(Ordering::SeqCst), syncs);
+    // No mark of a clean stop: the next open recovers, and the partition takes appends again.
+    store.close().unwrap();
+    drop((t, store));
+    assert!(!dir.path().join(".kafka_cleanshutdown").exists());
+    let store = Store::open(Options::new(dir.path()), Arc::new(())).unwrap();
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    let next = t.append(plain("y"), Origin::Client, NOW).unwrap().base;
+    assert!(next == Offset(1) || next == Offset(2));
+}
+
+#[test]
+fn many_dirty_partitions_become_durable_together() {
+    let Setup { dir: _dir, store, .. } = setup(60);
+    let partitions: Vec<_> =
+        (0..60).map(|n| store.partition(&TopicPartition::new("t", n)).unwrap()).collect();
+    for round in 0..20 {
+        for partition in &partitions {
+            partition.append(plain(&round.to_string()), Origin::Client, NOW).unwrap();
+        }
+    }
+    for partition in &partitions {
+        wait_durable(partition);
+        assert_eq!(partition.marks().high_watermark, Offset(20));
+    }
+}
+
+#[test]
+fn a_failed_sync_of_all_poisons_those_whose_own_sync_fails() {
+    let Setup { dir: _dir, disk, store, .. } = setup(60);
+    disk.broken.store(true, Ordering::SeqCst);
+    for n in 0..60 {
+        let partition = store.partition(&TopicPartition::new("t", n)).unwrap();
+        partition.append(plain("x"), Origin::Client, NOW).unwrap();
+    }
+    for n in 0..60 {
+        let partition = store.partition(&TopicPartition::new("t", n)).unwrap();
+        wait_until("it is poisoned", || partition.marks().failed);
+        assert_eq!(partition.marks().high_watermark, Offset(0));
+    }
+}
+
+#[test]
+fn more_segments_than_files_may_be_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { open_files_max: 4, ..Options::new(dir.path()) };
+    let store = Store::open(options, Arc::new(())).unwrap();
+    let configs = [("internal.segment.bytes".to_string(), "200".to_string())].into();
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), 3, configs).unwrap();
+    for n in 0..3 {
+        let t = store.partition(&TopicPartition::new("t", n)).unwrap();
+        for n in 0..100 {
+            t.append(plain(&n.to_string()), Origin::Client, NOW).unwrap();
+        }
+        wait_durable(&t);
+        assert_eq!(read_all(&t).len(), 100);
+        assert!(store.shared.open_files.count() <= 4);
+        let in_memory = t.segments_now().iter().filter(|segment| segment.has_index_in_memory()).count();
+        assert_eq!(in_memory, 1, "the active one's");
+    }
+}
+
+#[test]
+fn only_the_hot_end_stays_in_the_page_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let window = 16 << 20;
+    let options = Options { cache_hot_window: Some(ByteSize(window)), ..Options::new(dir.path()) };
+    let store = Store::open(options, Arc::new(())).unwrap();
+    let configs = [("segment.bytes".to_string(), "5MiB".to_string())].into();
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    let batch = plain(&"x".repeat(1_000_000));
+    for _ in 0..64 {
+        t.append(batch.clone(), Origin::Client, NOW).unwrap();
+        wait_durable(&t);
+    }
+    wait_until("the flusher has told the page cache", || {
+        let segments = t.segments_now();
+        let dropped: u64 = segments.iter().map(|segment| segment.dropped.load(Ordering::SeqCst)).sum();
+        // Steps of 8 MiB, of a segment that is not whole in it, and of appends.
+        t.size_bytes() - dropped <= window as u64 + (8 << 20) + (5 << 20)
+    });
+}
+
+#[test]
+fn a_recovery_syncs_what_it_does_not_trust_before_it_reads_it() {
+    for partitions in [1, 20] {
+        let Setup { dir, disk, store, .. } = setup(partitions);
+        let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+        t.append(plain("x"), Origin::Client, NOW).unwrap();
+        wait_durable(&t);
+        drop((t, store));
+        // What a disk has that fails now is not known: that is no day to go on from the page cache.
+        let torn = dir.path().join("t-0/00000000000000000000.log");
+        let mut content = std::fs::read(&torn).unwrap();
+        content.extend_from_slice(b"torn");
+        std::fs::write(&torn, &content).unwrap();
+        disk.broken.store(true, Ordering::SeqCst);
+        let options = Options { disk: disk.clone(), ..Options::new(dir.path()) };
+        assert!(Store::open(options.clone(), Arc::new(())).is_err());
+        assert_eq!(std::fs::read(&torn).unwrap(), content, "nothing was read, nothing cut off");
+        disk.broken.store(false, Ordering::SeqCst);
+        Store::open(options, Arc::new(())).unwrap();
+        assert_ne!(std::fs::read(&torn).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_file_stays_open_until_its_bytes_are_synced() {
+    let Setup { dir: _dir, disk, store, .. } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    t.append(plain("x"), Origin::Client, NOW).unwrap();
+    wait_durable(&t);
+    let active = t.segments_now().pop().unwrap();
+    assert!(active.close());
+    disk.broken.store(true, Ordering::SeqCst);
+    t.append(plain("y"), Origin::Client, NOW).unwrap();
+    wait_until("its sync has failed", || t.marks().failed);
+    assert!(!active.close(), "who opened it anew would be told of no failure");
+}
+
+#[test]
+fn a_topic_that_asks_for_less_is_synced_behind() {
+    let Setup { dir: _dir, disk, store, .. } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    let set = |key: &str, value: &str| {
+        let configs = [(key, value), ("retention.ms", "-1")].map(|(k, v)| (k.to_string(), v.to_string()));
+        store.set_topic_configs("t", configs.into()).unwrap();
+    };
+    let append = || {
+        let appended = t.append(plain("x"), Origin::Client, NOW).unwrap();
+        // Acknowledged and read at once.
+        assert_eq!(t.marks().high_watermark, appended.last.next());
+        assert!(t.read(appended.base, 100, Bound::LastStable, true).unwrap().next == appended.last.next());
+    };
+    set("flush.messages", "10");
+    for _ in 0..9 {
+        append();
+    }
+    assert_eq!((t.durable(), disk.syncs.load(Ordering::SeqCst)), (Offset(0), 0));
+    assert!(!t.wait_durable(Offset(9), std::time::Duration::from_millis(50)));
+    append();
+    wait_until("ten are synced", || t.durable() == Offset(10));
+    assert_eq!(disk.syncs.load(Ordering::SeqCst), 1);
+    set("flush.ms", "100");
+    let began = std::time::Instant::now();
+    append();
+    append();
+    wait_until("their time has come", || t.durable() == Offset(12));
+    assert!(began.elapsed() >= std::time::Duration::from_millis(90));
+    // A trim, a stop and the setting's end do not leave it unsynced.
+    set("flush.ms", "1d");
+    append();
+    assert_eq!(t.trim(Offset(13)).unwrap(), Offset(13));
+    assert_eq!(t.durable(), Offset(13));
+    append();
+    set("flush.messages", "1");
+    wait_until("it is synced again", || t.durable() == Offset(14));
+    set("flush.ms", "9223372036854775806");
+    append();
+    store.close().unwrap();
+    assert_eq!(t.durable(), Offset(15));
+}

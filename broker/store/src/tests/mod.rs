@@ -1,0 +1,8 @@
+//! The store as a whole, against real files.
+
+mod disk;
+mod log;
+mod model;
+mod recover;
+pub(crate) mod testing;
+mod upkeep;

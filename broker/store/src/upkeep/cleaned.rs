@@ -1,0 +1,127 @@
+//! A compacted segment while it is written: `X.log.cleaned` and what goes with it, then `X.log.swap`.
+//!
+//! Invariants: what is given up on the way leaves no file behind.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use flumen_log::cleaner::Aborted;
+use flumen_records::Batch;
+use flumen_types::Offset;
+
+use crate::error::{FileError, SYNC, chain};
+use crate::files::durable_file::{self, sync_dir, write_synced};
+use crate::partition::aborted::AbortedIndex;
+use crate::recovery::folder::{CLEANED, SWAP};
+use crate::segment::Part;
+use crate::segment::index::SegmentIndex;
+
+pub(crate) struct Cleaned {
+    dir: Arc<Path>,
+    file: File,
+    buffer: Vec<u8>,
+    size: u64,
+    index: SegmentIndex,
+    index_interval_bytes: u64,
+}
+
+/// Whole on the disk, under its `.swap` names, until it is installed or dropped.
+pub(crate) struct Swap {
+    dir: Arc<Path>,
+    base: Offset,
+    pub(crate) size: u64,
+    kept: bool,
+}
+
+const BUFFER: usize = 1 << 20;
+
+impl Cleaned {
+    pub(crate) fn create(
+        dir: &Arc<Path>,
+        base: Offset,
+        index_interval_bytes: u64,
+    ) -> Result<Cleaned, FileError> {
+        let path = Part::Log.path(dir, base, CLEANED);
+        let file = File::create(&path).map_err(FileError::at("create", &path))?;
+        let index = SegmentIndex::new(base);
+        Ok(Cleaned { dir: dir.clone(), file, buffer: Vec::new(), size: 0, index, index_interval_bytes })
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn push(&mut self, batch: &Batch) -> Result<(), FileError> {
+        self.index.note(self.size, batch.header(), self.index_interval_bytes);
+        self.size += batch.bytes().len() as u64;
+        self.buffer.extend_from_slice(batch.bytes());
+        if self.buffer.len() >= BUFFER { self.drain() } else { Ok(()) }
+    }
+
+    fn drain(&mut self) -> Result<(), FileError> {
+        let path = Part::Log.path(&self.dir, self.index.base(), CLEANED);
+        self.file.write_all(&self.buffer).map_err(FileError::at("write", &path))?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Syncs everything and renames it, the `.log` last: that it has its name says that all is there.
+    pub(crate) fn finish(mut self, met: &[Aborted]) -> Result<Swap, FileError> {
+        self.drain()?;
+        let base = self.index.base();
+        let cleaned = |part: Part| part.path(&self.dir, base, CLEANED);
+        self.file.sync_all().map_err(FileError::at(SYNC, &cleaned(Part::Log)))?;
+        self.index.seal();
+        write_synced(&cleaned(Part::Index), &self.index.encode_offsets())?;
+        write_synced(&cleaned(Part::TimeIndex), &self.index.encode_times())?;
+        let mut parts = vec![Part::Index, Part::TimeIndex];
+        if !met.is_empty() {
+            let content = AbortedIndex::new(met.to_vec()).encode(Offset::ZERO, None);
+            write_synced(&cleaned(Part::TxnIndex), &content)?;
+            parts.push(Part::TxnIndex);
+        }
+        parts.push(Part::Log);
+        let swap = Swap { dir: self.dir.clone(), base, size: self.size, kept: false };
+        for part in parts {
+            let path = cleaned(part);
+            let renamed = fs::rename(&path, part.path(&self.dir, base, SWAP));
+            renamed.map_err(FileError::at("rename", &path))?;
+        }
+        sync_dir(&self.dir)?;
+        Ok(swap)
+    }
+}
+
+impl Drop for Cleaned {
+    /// Whatever was not renamed is of no use, and may be what fills the disk.
+    fn drop(&mut self) {
+        remove_all(&self.dir, self.index.base(), CLEANED);
+    }
+}
+
+impl Swap {
+    /// It is installed, or is for the next open to install.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Swap {
+    /// A swap that stays behind would be installed by an open to come, over whatever is there by then.
+    fn drop(&mut self) {
+        if !self.kept {
+            remove_all(&self.dir, self.base, SWAP);
+        }
+    }
+}
+
+/// The `.log` first: without it the others say nothing.
+fn remove_all(dir: &Path, base: Offset, suffix: &str) {
+    for part in Part::LOG_LAST.into_iter().rev() {
+        if let Err(error) = durable_file::remove(&part.path(dir, base, suffix)) {
+            tracing::warn!(error = %chain(&error), "a file of a compaction that was given up stays behind");
+        }
+    }
+}

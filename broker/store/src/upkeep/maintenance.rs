@@ -1,0 +1,208 @@
+//! The threads that retention and checkpoints run on, and compaction.
+//!
+//! A trouble with one partition is told and does not keep the others waiting; it is tried again the
+//! next time round. A compaction takes long, so it has a thread of its own; retention passes over the
+//! partition that it is at, and is caught up with behind it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use flumen_log::checkpoint::Offsets;
+use flumen_types::{Timestamp, TopicPartition};
+
+use crate::error::{FileError, chain};
+use crate::files::checkpoints;
+use crate::locks::{lock, read};
+use crate::partition::{Partition, Shared};
+
+pub(crate) type Partitions = RwLock<HashMap<TopicPartition, Arc<Partition>>>;
+
+/// What upkeep works on.
+pub(crate) struct Upkeep {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) partitions: Arc<Partitions>,
+}
+
+impl Upkeep {
+    fn partitions_now(&self) -> Vec<Arc<Partition>> {
+        read(&self.partitions).values().cloned().collect()
+    }
+
+    /// Drops what is to go, everywhere.
+    pub(crate) fn retain(&self, now: Timestamp) {
+        for partition in self.partitions_now() {
+            self.retain_one(&partition, now);
+        }
+    }
+
+    fn retain_one(&self, partition: &Partition, now: Timestamp) {
+        if let Err(error) = partition.retain(now) {
+            tracing::warn!(partition = %partition.id(), error = %chain(&error), "retention failed; it is tried again");
+        }
+    }
+
+    /// Compacts what is due, everywhere.
+    pub(crate) fn compact(&self, now: Timestamp) {
+        for partition in self.partitions_now() {
+            match partition.compact(now) {
+                Ok(false) => {}
+                Ok(true) => self.retain_one(&partition, now),
+                Err(error) => {
+                    tracing::warn!(partition = %partition.id(), error = %chain(&error), "compaction failed; it is tried again");
+                }
+            }
+        }
+    }
+
+    /// Looks once for what nobody would miss before they read there.
+    pub(crate) fn look_for_gaps(&self) {
+        for partition in self.partitions_now() {
+            if let Err(error) = partition.look_for_gaps() {
+                tracing::warn!(partition = %partition.id(), error = %chain(&error), "its segments cannot be looked through for gaps");
+            }
+        }
+    }
+
+    /// Notes how far everything is durable, so that a recovery need not look before that.
+    pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
+        let (mut points, mut cleaned) = (Offsets::new(), Offsets::new());
+        for partition in self.partitions_now() {
+            points.insert(partition.id().clone(), partition.recovery_point());
+            cleaned.extend(partition.cleaned_upto().map(|upto| (partition.id().clone(), upto)));
+        }
+        let dir = &self.shared.options.dir;
+        self.shared.starts.save()?;
+        checkpoints::save(dir, checkpoints::CLEANED, &cleaned)?;
+        checkpoints::save(dir, checkpoints::RECOVERY_POINTS, &points)
+    }
+}
+
+/// The threads; drop it to end them after what they are at, and join them.
+pub(crate) struct Maintenance {
+    workers: Vec<Worker>,
+}
+
+impl Maintenance {
+    pub(crate) fn start(upkeep: &Arc<Upkeep>) -> std::io::Result<Maintenance> {
+        let mut workers = vec![Worker::start("log-upkeep", upkeep, keep_up)?];
+        if upkeep.shared.options.compaction {
+            workers.push(Worker::start("log-cleaner", upkeep, clean)?);
+        }
+        Ok(Maintenance { workers })
+    }
+
+    /// Has everything looked at soon.
+    pub(crate) fn wake(&self) {
+        for worker in &self.workers {
+            lock(&worker.wake.state).now = true;
+            worker.wake.changed.notify_one();
+        }
+    }
+}
+
+struct Worker {
+    wake: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    fn start(name: &str, upkeep: &Arc<Upkeep>, run: fn(&Upkeep, &Wake)) -> std::io::Result<Worker> {
+        let wake: Arc<Wake> = Arc::default();
+        let (upkeep, shared) = (upkeep.clone(), wake.clone());
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&upkeep, &shared))?;
+        Ok(Worker { wake, thread: Some(thread) })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        lock(&self.wake.state).stopping = true;
+        self.wake.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic in there has been printed; nothing it was at counts before it is whole.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Wake {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    /// Settings changed: look at everything now.
+    now: bool,
+}
+
+fn keep_up(upkeep: &Upkeep, wake: &Wake) {
+    upkeep.look_for_gaps();
+    let options = &upkeep.shared.options;
+    let mut retention = Rounds::new(options.retention_interval);
+    let mut checkpoint = Rounds::new(options.checkpoint_interval);
+    while let Some(all) = wake.wait_until(retention.next.min(checkpoint.next)) {
+        if retention.due(all) {
+            upkeep.retain(now());
+        }
+        if checkpoint.due(false)
+            && let Err(error) = upkeep.checkpoint()
+        {
+            tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
+        }
+    }
+}
+
+fn clean(upkeep: &Upkeep, wake: &Wake) {
+    let mut compaction = Rounds::new(upkeep.shared.options.compaction_interval);
+    while let Some(all) = wake.wait_until(compaction.next) {
+        if compaction.due(all) {
+            upkeep.compact(now());
+        }
+    }
+}
+
+impl Wake {
+    /// `None` when stopping, else whether everything is to be looked at.
+    fn wait_until(&self, next: Instant) -> Option<bool> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.stopping {
+                return None;
+            }
+            let left = next.saturating_duration_since(Instant::now());
+            if state.now || left.is_zero() {
+                return Some(std::mem::take(&mut state.now));
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+struct Rounds {
+    every: Duration,
+    next: Instant,
+}
+
+impl Rounds {
+    fn new(every: Duration) -> Rounds {
+        Rounds { every, next: Instant::now() + every }
+    }
+
+    fn due(&mut self, anyway: bool) -> bool {
+        let due = anyway || self.next <= Instant::now();
+        if due {
+            self.next = Instant::now() + self.every;
+        }
+        due
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

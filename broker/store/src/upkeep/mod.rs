@@ -1,0 +1,6 @@
+//! What is done to partitions beside reading and writing, on threads of its own.
+
+pub(crate) mod cleaned;
+pub(crate) mod compact;
+pub(crate) mod maintenance;
+pub(crate) mod retention;
