@@ -1,6 +1,7 @@
 //! How fast one partition takes and gives: `throughput DIR GIB BATCH_BYTES RECORD_BYTES IN_FLIGHT HOT_WINDOW`.
 //!
 //! Appends batches and waits for durability with so many in flight, then reads everything back.
+#![allow(clippy::disallowed_methods, reason = "it measures")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;

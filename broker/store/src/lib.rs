@@ -14,8 +14,13 @@
 //! ```
 //!
 //! Invariants: what `high_watermark` covers survives a power cut (unless the topic asks for less, see
-//! `flumen_log::flush`); nobody reads past it but by [`Bound::LogEnd`]. Kafka's own tools read every file. No tokio.
+//! `flumen_log::flush`); nobody reads past it but by [`Bound::LogEnd`]. Kafka's own tools read every file. No
+//! tokio. The file system, the clock and the threads are passed in (`Options`): nothing here goes round them.
 
+// Tests look at real files.
+#![cfg_attr(test, allow(clippy::disallowed_types, clippy::disallowed_methods))]
+
+mod clock;
 mod directory;
 mod error;
 mod events;
@@ -28,15 +33,18 @@ mod segment;
 mod topic_name;
 mod upkeep;
 
+pub use clock::{Clock, OsClock};
 pub use directory::catalogue::TopicRecord;
 pub use directory::hand_over::{HandedOver, hand_over};
 pub use directory::meta::node_id_of;
 pub use directory::store::Store;
 pub use error::{AppendError, FileError, OpenError, ReadError, TopicError, TrimError};
 pub use events::{Events, Marks};
-pub use files::disk::{Disk, RealDisk};
 pub use files::durable_file;
-pub use options::Options;
+pub use files::file_system::{Advice, File, FileSystem, Open, Scope, Stat};
+pub use files::os::OsFiles;
+pub use files::site::Site;
+pub use options::{Options, Threads, Work};
 pub use partition::aborted::AbortedTxn;
 pub use partition::append::Appended;
 pub use partition::incoming::Origin;

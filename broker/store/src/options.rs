@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use flumen_types::{ByteSize, Millis};
 
-use crate::files::disk::{Disk, RealDisk};
+use crate::clock::{Clock, OsClock};
+use crate::files::file_system::FileSystem;
+use crate::files::os::OsFiles;
 
 /// Everything but the directory has a default.
 #[derive(Clone)]
@@ -42,7 +44,36 @@ pub struct Options {
     pub compaction_buffer: ByteSize,
     /// `producer.id.expiration.ms`
     pub producer_expiration: Millis,
-    pub disk: Arc<dyn Disk>,
+    pub files: Arc<dyn FileSystem>,
+    pub clock: Arc<dyn Clock>,
+    pub threads: Threads,
+}
+
+/// Who does the work that nobody waits for: syncs, upkeep, unlinking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// Threads of the store's own.
+    Own,
+    /// Nobody but who calls [`Store::step`](crate::Store::step), and whoever waits for a sync does it
+    /// there and then. So what happens is decided by the calls alone.
+    Driven,
+}
+
+/// What the threads do, each by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// One group commit.
+    Flush,
+    /// Unlinks what was deleted long enough ago.
+    Reap,
+    /// One round of retention.
+    Retain,
+    /// One round of compaction.
+    Compact,
+    /// Notes how far everything is durable.
+    Checkpoint,
+    /// What is done once behind an open.
+    LookForGaps,
 }
 
 impl Options {
@@ -62,7 +93,9 @@ impl Options {
             compaction: true,
             compaction_buffer: ByteSize(128 << 20),
             producer_expiration: Millis(86_400_000),
-            disk: Arc::new(RealDisk),
+            files: Arc::new(OsFiles),
+            clock: Arc::new(OsClock),
+            threads: Threads::Own,
         }
     }
 }

@@ -1,20 +1,22 @@
 //! A process that has no descriptor left: what is appended becomes durable when it has one again.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a test looks at real files")]
 
-use std::fs::File;
+use std::ffi::OsString;
 use std::io::{self, IoSlice};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use flumen_records::{BatchBuilder, Compression, NewRecord};
-use flumen_store::{Disk, Options, Origin, RealDisk, Store};
+use flumen_store::{Advice, File, FileSystem, Open, Options, Origin, OsFiles, Scope, Site, Stat, Store};
 use flumen_types::{Offset, Timestamp, TopicId, TopicPartition};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 /// Syncs wait behind a gate.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Gate {
     closed: Mutex<bool>,
     changed: Condvar,
@@ -29,23 +31,82 @@ impl Gate {
     }
 }
 
-impl Disk for Gate {
-    fn write_at(&self, file: &File, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
-        RealDisk.write_at(file, slices, position)
-    }
-
-    fn sync(&self, file: &File) -> io::Result<()> {
+impl Gate {
+    fn pass(&self) {
         let mut closed = self.closed.lock().unwrap();
         while *closed {
             self.waiting.store(true, Ordering::SeqCst);
             closed = self.changed.wait(closed).unwrap();
         }
         self.syncs.fetch_add(1, Ordering::SeqCst);
-        RealDisk.sync(file)
+    }
+}
+
+struct Gated(Arc<Gate>);
+
+impl FileSystem for Gated {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(GatedFile(OsFiles.open(path, how)?, self.0.clone())))
     }
 
-    fn sync_all(&self, file: &File) -> io::Result<()> {
-        RealDisk.sync_all(file)
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        OsFiles.stat(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        OsFiles.list(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFiles.create_dir(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsFiles.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsFiles.remove(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFiles.remove_dir(dir)
+    }
+}
+
+#[derive(Debug)]
+struct GatedFile(Arc<dyn File>, Arc<Gate>);
+
+impl File for GatedFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, position)
+    }
+
+    fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        self.0.write_at(slices, position)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        self.0.stat()
+    }
+
+    fn sync(&self, scope: Scope, site: Site) -> io::Result<()> {
+        if matches!(site, Site::ActiveRecords | Site::SealedRecords) {
+            self.1.pass();
+        }
+        self.0.sync(scope, site)
+    }
+
+    fn advise(&self, position: u64, length: Option<u64>, advice: Advice) {
+        self.0.advise(position, length, advice);
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.0.try_lock()
     }
 }
 
@@ -70,7 +131,8 @@ fn a_want_of_descriptors_passes_and_poisons_nothing() {
     let before = getrlimit(Resource::Nofile);
     let soft = Rlimit { current: Some(256), maximum: before.maximum };
     setrlimit(Resource::Nofile, soft).unwrap();
-    let options = Options { disk: gate.clone(), flush_threads: 1, ..Options::new(dir.path()) };
+    let options =
+        Options { files: Arc::new(Gated(gate.clone())), flush_threads: 1, ..Options::new(dir.path()) };
     let store = Store::open(options, Arc::new(())).unwrap();
     assert_eq!(getrlimit(Resource::Nofile).current, before.maximum, "it takes what it may have");
     let configs = [("internal.segment.bytes".to_string(), "400".to_string())].into();
@@ -85,7 +147,7 @@ fn a_want_of_descriptors_passes_and_poisons_nothing() {
     }
     setrlimit(Resource::Nofile, soft).unwrap();
     let mut hoard = Vec::new();
-    while let Ok(file) = File::open("/dev/null") {
+    while let Ok(file) = std::fs::File::open("/dev/null") {
         hoard.push(file);
     }
     gate.close(false);

@@ -2,6 +2,11 @@
 //! nothing is there twice, and what is there is a prefix of what it appended.
 //!
 //! `FLUMEN_KILL_ROUNDS=500 cargo test -p flumen-store --test kill` for more rounds.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a test waits and looks at real files"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

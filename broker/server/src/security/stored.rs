@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use flumen_auth::{Acl, Operation, Pattern, Permission, ResourceType, ScramCredential, ScramHash};
-use flumen_store::{FileError, durable_file};
+use flumen_store::{FileError, OsFiles, durable_file};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -59,7 +59,7 @@ struct AclLine {
 impl Stored {
     pub(crate) fn load(dir: &Path) -> Result<Stored, StoredError> {
         let path = dir.join(NAME);
-        let Some(content) = durable_file::read(&path)? else { return Ok(Stored::default()) };
+        let Some(content) = durable_file::read(&OsFiles, &path)? else { return Ok(Stored::default()) };
         let wrong = |why: String| StoredError::Content { path: path.clone(), why };
         let document: Document =
             serde_json::from_slice(&content).map_err(|error| wrong(error.to_string()))?;
@@ -92,7 +92,7 @@ impl Stored {
             users: self.users.iter().map(|(name, all)| (name.clone(), keys(all))).collect(),
         };
         let content = serde_json::to_vec_pretty(&document).expect("texts and numbers are JSON");
-        durable_file::replace_private(&dir.join(NAME), &content)
+        durable_file::replace_private(&OsFiles, &dir.join(NAME), &content)
     }
 }
 

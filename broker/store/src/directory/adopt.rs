@@ -11,8 +11,8 @@
 //! topic's settings it keeps everything until they are set.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flumen_log::cluster_metadata::ClusterMetadata;
@@ -22,22 +22,25 @@ use flumen_types::{Offset, TopicId};
 
 use crate::directory::catalogue::{Catalogue, TopicRecord};
 use crate::error::{FileError, OpenError};
+use crate::files::durable_file::{self, list};
+use crate::files::file_system::{FileSystem, Open};
 use crate::partition::folder;
 use crate::segment::breakage;
 
 /// The log of Kafka's own controller.
 pub(crate) const KRAFT_LOG: &str = "__cluster_metadata";
 
-pub(crate) fn adopt(dir: &Path) -> Result<Catalogue, OpenError> {
-    let mut catalogue = Catalogue::new(dir);
-    let metadata = read_metadata(&dir.join(format!("{KRAFT_LOG}-0")))?;
-    for path in list(dir)? {
+pub(crate) fn adopt(files: &Arc<dyn FileSystem>, dir: &Path) -> Result<Catalogue, OpenError> {
+    let mut catalogue = Catalogue::new(files, dir);
+    let files = &**files;
+    let metadata = read_metadata(files, &dir.join(format!("{KRAFT_LOG}-0")))?;
+    for path in list(files, dir)? {
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(tp) = name.and_then(folder::parse).filter(|tp| &*tp.topic != KRAFT_LOG) else {
             continue;
         };
-        let Some(id) = folder::topic_id(&path)? else { continue };
-        refuse_old_formats(&path)?;
+        let Some(id) = folder::topic_id(files, &path)? else { continue };
+        refuse_old_formats(files, &path)?;
         let known = metadata.as_ref().and_then(|metadata| find(metadata, id));
         if metadata.is_some() && known.is_none() {
             continue;
@@ -49,7 +52,7 @@ pub(crate) fn adopt(dir: &Path) -> Result<Catalogue, OpenError> {
         });
         topic.partitions = topic.partitions.max(tp.partition.0 + 1);
     }
-    tell_missing(dir, &catalogue);
+    tell_missing(files, dir, &catalogue);
     Ok(catalogue)
 }
 
@@ -84,10 +87,11 @@ fn keep_everything(topic: &str) -> BTreeMap<String, String> {
 
 /// Partitions without a folder come to be empty. That is right for one that Kafka had not made yet, and
 /// wrong where `log.dirs` named several folders.
-fn tell_missing(dir: &Path, catalogue: &Catalogue) {
+fn tell_missing(files: &dyn FileSystem, dir: &Path, catalogue: &Catalogue) {
     for topic in catalogue.topics.values() {
-        let missing: Vec<i32> =
-            (0..topic.partitions).filter(|n| !dir.join(format!("{}-{n}", topic.name)).is_dir()).collect();
+        let missing: Vec<i32> = (0..topic.partitions)
+            .filter(|n| !files.is_dir(&dir.join(format!("{}-{n}", topic.name))))
+            .collect();
         if !missing.is_empty() {
             tracing::warn!(
                 topic = topic.name,
@@ -99,12 +103,12 @@ fn tell_missing(dir: &Path, catalogue: &Catalogue) {
 }
 
 /// `None` where the controller kept its log elsewhere.
-fn read_metadata(folder: &Path) -> Result<Option<ClusterMetadata>, OpenError> {
-    if !folder.is_dir() {
+fn read_metadata(files: &dyn FileSystem, folder: &Path) -> Result<Option<ClusterMetadata>, OpenError> {
+    if !files.is_dir(folder) {
         return Ok(None);
     }
     let (mut snapshots, mut logs) = (Vec::new(), Vec::new());
-    for path in list(folder)? {
+    for path in list(files, folder)? {
         let Some((stem, end)) =
             path.file_name().and_then(|name| name.to_str()).and_then(|n| n.rsplit_once('.'))
         else {
@@ -123,18 +127,23 @@ fn read_metadata(folder: &Path) -> Result<Option<ClusterMetadata>, OpenError> {
     let snapshot = snapshots.into_iter().max();
     let from = snapshot.as_ref().map_or(Offset::ZERO, |(end, _)| *end);
     if let Some((_, path)) = snapshot {
-        take(&mut metadata, &path, Offset::ZERO)?;
+        take(files, &mut metadata, &path, Offset::ZERO)?;
     }
     for (_, path) in logs {
-        take(&mut metadata, &path, from)?;
+        take(files, &mut metadata, &path, from)?;
     }
     Ok(Some(metadata))
 }
 
 /// Takes in the batches of a file that begin at `from` or behind it, up to the first that is not whole:
 /// what a kill has torn there was never acknowledged.
-fn take(metadata: &mut ClusterMetadata, path: &Path, from: Offset) -> Result<(), OpenError> {
-    let content = Bytes::from(fs::read(path).map_err(FileError::at("read", path))?);
+fn take(
+    files: &dyn FileSystem,
+    metadata: &mut ClusterMetadata,
+    path: &Path,
+    from: Offset,
+) -> Result<(), OpenError> {
+    let content = Bytes::from(durable_file::read(files, path)?.unwrap_or_default());
     for batch in batches(content) {
         let taken = batch
             .map_err(Into::into)
@@ -149,11 +158,12 @@ fn take(metadata: &mut ClusterMetadata, path: &Path, from: Offset) -> Result<(),
 }
 
 /// What Kafka wrote before 0.11 is not read here; better said now than to the first reader.
-fn refuse_old_formats(folder: &Path) -> Result<(), OpenError> {
-    for path in list(folder)? {
+fn refuse_old_formats(files: &dyn FileSystem, folder: &Path) -> Result<(), OpenError> {
+    for path in list(files, folder)? {
         if path.extension().is_some_and(|extension| extension == "log") {
-            let format = fs::File::open(&path)
-                .and_then(|file| breakage::old_format_at(&file, 0, file.metadata()?.len()))
+            let format = files
+                .open(&path, Open::Read)
+                .and_then(|file| breakage::old_format_at(&*file, 0, file.stat()?.length))
                 .map_err(FileError::at("read", &path))?;
             if let Some(format) = format {
                 return Err(FileError::at("read", &path)(breakage::old_format(format, 0)).into());
@@ -161,11 +171,4 @@ fn refuse_old_formats(folder: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
-}
-
-fn list(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
-    let listed = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-    let mut paths: Vec<PathBuf> = listed.map_err(FileError::at("list", dir))?;
-    paths.sort();
-    Ok(paths)
 }

@@ -12,12 +12,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flumen_types::{TopicId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{FileError, OpenError};
 use crate::files::durable_file;
+use crate::files::file_system::FileSystem;
 use crate::topic_name::is_name;
 
 const NAME: &str = "flumen-topics.json";
@@ -34,8 +36,9 @@ pub struct TopicRecord {
     pub configs: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub(crate) struct Catalogue {
+    files: Arc<dyn FileSystem>,
     path: PathBuf,
     pub(crate) topics: BTreeMap<String, TopicRecord>,
     pub(crate) deleting: Vec<TopicRecord>,
@@ -51,9 +54,9 @@ struct Document {
 
 impl Catalogue {
     /// `None` when the directory has no such file: it is new, or Kafka's.
-    pub(crate) fn load(dir: &Path) -> Result<Option<Catalogue>, OpenError> {
+    pub(crate) fn load(files: &Arc<dyn FileSystem>, dir: &Path) -> Result<Option<Catalogue>, OpenError> {
         let path = dir.join(NAME);
-        let Some(content) = durable_file::read(&path)? else { return Ok(None) };
+        let Some(content) = durable_file::read(&**files, &path)? else { return Ok(None) };
         let malformed = |reason: String| OpenError::Malformed { path: path.clone(), reason };
         // The version first: a newer document may not read as ours.
         let value: serde_json::Value =
@@ -76,17 +79,18 @@ impl Catalogue {
                 return Err(malformed(format!("topic \"{}\" is there twice", twice.name)));
             }
         }
-        Ok(Some(Catalogue { path, topics, deleting: document.deleting }))
+        Ok(Some(Catalogue { files: files.clone(), path, topics, deleting: document.deleting }))
     }
 
     /// Out of the way, so that the next open adopts the directory anew.
-    pub(crate) fn put_away(dir: &Path) -> Result<(), OpenError> {
+    pub(crate) fn put_away(files: &dyn FileSystem, dir: &Path) -> Result<(), OpenError> {
         let (path, to) = (dir.join(NAME), dir.join(format!("{NAME}.handed-over")));
-        Ok(std::fs::rename(&path, to).map_err(FileError::at("rename", &path))?)
+        Ok(files.rename(&path, &to).map_err(FileError::at("rename", &path))?)
     }
 
-    pub(crate) fn new(dir: &Path) -> Catalogue {
-        Catalogue { path: dir.join(NAME), ..Catalogue::default() }
+    pub(crate) fn new(files: &Arc<dyn FileSystem>, dir: &Path) -> Catalogue {
+        let (files, path) = (files.clone(), dir.join(NAME));
+        Catalogue { files, path, topics: BTreeMap::new(), deleting: Vec::new() }
     }
 
     /// A new topic, or one as it is from now on.
@@ -110,7 +114,7 @@ impl Catalogue {
 
     /// Whether there is no file yet.
     pub(crate) fn is_unsaved(&self) -> bool {
-        !self.path.exists()
+        !self.files.exists(&self.path)
     }
 
     /// Makes a change that is durable when this returns; if it cannot be saved, nothing has changed.
@@ -135,7 +139,7 @@ impl Catalogue {
             deleting: self.deleting.clone(),
         };
         let text = serde_json::to_vec_pretty(&document).map_err(std::io::Error::other);
-        durable_file::replace(&self.path, &text.map_err(FileError::at("encode", &self.path))?)
+        durable_file::replace(&*self.files, &self.path, &text.map_err(FileError::at("encode", &self.path))?)
     }
 }
 
@@ -144,6 +148,11 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::files::os::OsFiles;
+
+    fn files() -> Arc<dyn FileSystem> {
+        Arc::new(OsFiles)
+    }
 
     fn record(name: &str) -> TopicRecord {
         TopicRecord {
@@ -157,12 +166,12 @@ mod tests {
     #[test]
     fn what_is_saved_is_loaded() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Catalogue::load(dir.path()).unwrap().is_none());
-        let mut catalogue = Catalogue::new(dir.path());
+        assert!(Catalogue::load(&files(), dir.path()).unwrap().is_none());
+        let mut catalogue = Catalogue::new(&files(), dir.path());
         catalogue.topics.insert("a".into(), record("a"));
         catalogue.deleting.push(record("b"));
         catalogue.save().unwrap();
-        let loaded = Catalogue::load(dir.path()).unwrap().unwrap();
+        let loaded = Catalogue::load(&files(), dir.path()).unwrap().unwrap();
         assert_eq!(loaded.topics, catalogue.topics);
         assert_eq!(loaded.deleting, catalogue.deleting);
     }
@@ -179,7 +188,7 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(NAME), text).unwrap();
-            let refused = Catalogue::load(dir.path()).unwrap_err().to_string();
+            let refused = Catalogue::load(&files(), dir.path()).err().unwrap().to_string();
             assert!(refused.contains(says), "{refused}");
         }
     }

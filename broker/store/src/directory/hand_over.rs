@@ -9,7 +9,6 @@
 //! Invariants: only on a directory that no process uses, after a clean stop. A directory whose controller
 //! has a log already is left alone, for that log would win. Records are not touched.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -21,7 +20,9 @@ use crate::directory::adopt::KRAFT_LOG;
 use crate::directory::catalogue::Catalogue;
 use crate::directory::store::Store;
 use crate::error::{FileError, OpenError};
-use crate::files::durable_file::{self, sync_dir};
+use crate::files::durable_file::{self, list, sync_dir};
+use crate::files::file_system::FileSystem;
+use crate::files::site::Site;
 use crate::options::Options;
 
 const BOOTSTRAP: &str = "bootstrap.checkpoint";
@@ -39,12 +40,13 @@ pub struct HandedOver {
 
 /// Opens the directory, which recovers it if need be, closes it cleanly, and writes what Kafka needs.
 pub fn hand_over(options: Options) -> Result<HandedOver, OpenError> {
-    let dir = options.dir.clone();
+    let (dir, files) = (options.dir.clone(), options.files.clone());
+    let files = &*files;
     let malformed = |reason: &str| OpenError::Malformed { path: dir.clone(), reason: reason.to_string() };
-    if !dir.is_dir() {
+    if !files.is_dir(&dir) {
         return Err(malformed("there is no such directory"));
     }
-    if dir.join(format!("{KRAFT_LOG}-0")).is_dir() {
+    if files.is_dir(&dir.join(format!("{KRAFT_LOG}-0"))) {
         return Err(malformed(
             "a controller of Kafka's has its log here, which knows nothing of what was done since; move __cluster_metadata-0 away first",
         ));
@@ -71,10 +73,10 @@ pub fn hand_over(options: Options) -> Result<HandedOver, OpenError> {
     let batch = bootstrap.batch().map_err(|error| malformed(&error.to_string()))?;
     let cluster_id = store.cluster_id().to_string();
     store.close()?;
-    durable_file::replace(&dir.join(BOOTSTRAP), &batch)?;
-    Catalogue::put_away(&dir)?;
-    let moved = put_strangers_away(&dir)?;
-    sync_dir(&dir)?;
+    durable_file::replace(files, &dir.join(BOOTSTRAP), &batch)?;
+    Catalogue::put_away(files, &dir)?;
+    let moved = put_strangers_away(files, &dir)?;
+    sync_dir(files, &dir, Site::HandedOver)?;
     let partitions = topics.iter().map(|topic| topic.partitions.max(0) as usize).sum();
     Ok(HandedOver { cluster_id, node_id, topics: topics.len(), partitions, moved })
 }
@@ -85,18 +87,16 @@ fn directory_id(text: &str) -> Option<Uuid> {
 }
 
 /// Kafka takes every folder for a partition's, and refuses to start over one that is none.
-fn put_strangers_away(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+fn put_strangers_away(files: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut moved = Vec::new();
-    for entry in fs::read_dir(dir).map_err(FileError::at("list", dir))? {
-        let entry = entry.map_err(FileError::at("list", dir))?;
-        let path = entry.path();
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !path.is_dir() || crate::partition::folder::parse(&name).is_some() || is_kafkas(&name) {
+    for path in list(files, dir)? {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        if !files.is_dir(&path) || crate::partition::folder::parse(&name).is_some() || is_kafkas(&name) {
             continue;
         }
         let own = dir.file_name().map_or_else(|| "data".into(), |own| own.to_string_lossy().into_owned());
         let to = dir.with_file_name(format!("{own}.{name}"));
-        fs::rename(&path, &to).map_err(FileError::at("rename", &path))?;
+        files.rename(&path, &to).map_err(FileError::at("rename", &path))?;
         moved.push(to);
     }
     Ok(moved)

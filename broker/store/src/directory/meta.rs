@@ -19,6 +19,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::OpenError;
 use crate::files::durable_file;
+use crate::files::file_system::FileSystem;
+use crate::files::os::OsFiles;
 
 const NAME: &str = "meta.properties";
 const KAFKA_VERSION: u32 = 1;
@@ -33,16 +35,16 @@ pub(crate) struct Meta {
 
 /// Whose directory it says it is; `None` if it says nothing, or is none yet.
 pub fn node_id_of(dir: &Path) -> Option<i32> {
-    let text = std::fs::read_to_string(dir.join(NAME)).ok()?;
+    let text = String::from_utf8(durable_file::read(&OsFiles, &dir.join(NAME)).ok()??).ok()?;
     Properties::parse(&text).ok()?.get("node.id")?.parse().ok()
 }
 
 impl Meta {
     /// Reads and checks, or founds a new directory.
-    pub(crate) fn open(dir: &Path, node_id: i32) -> Result<Meta, OpenError> {
+    pub(crate) fn open(files: &dyn FileSystem, dir: &Path, node_id: i32) -> Result<Meta, OpenError> {
         let path = dir.join(NAME);
         let malformed = |reason: String| OpenError::Malformed { path: path.clone(), reason };
-        let found = durable_file::read(&path)?;
+        let found = durable_file::read(files, &path)?;
         let text =
             String::from_utf8(found.unwrap_or_default()).map_err(|_| malformed("not a text".into()))?;
         let mut lines = Properties::parse(&text).map_err(malformed)?;
@@ -61,7 +63,7 @@ impl Meta {
         lines.set_missing("directory.id", new_id);
         lines.set_missing("flumen.version", || FLUMEN_VERSION.to_string());
         if lines != before {
-            durable_file::replace(&path, lines.to_text().as_bytes())?;
+            durable_file::replace(files, &path, lines.to_text().as_bytes())?;
         }
         let text = |key| lines.get(key).unwrap_or_default().to_string();
         Ok(Meta { cluster_id: text("cluster.id"), directory_id: text("directory.id") })
@@ -130,16 +132,16 @@ mod tests {
     #[test]
     fn a_new_directory_gets_a_cluster_id_and_keeps_it() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Meta::open(dir.path(), 1).unwrap();
+        let first = Meta::open(&OsFiles, dir.path(), 1).unwrap();
         assert_eq!(first.cluster_id.len(), 22);
-        assert_eq!(Meta::open(dir.path(), 1).unwrap(), first);
+        assert_eq!(Meta::open(&OsFiles, dir.path(), 1).unwrap(), first);
     }
 
     #[test]
     fn keys_of_others_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(NAME), "version=1\nnode.id=1\nsomebody=else\ncluster.id=abc\n").unwrap();
-        assert_eq!(Meta::open(dir.path(), 1).unwrap().cluster_id, "abc");
+        assert_eq!(Meta::open(&OsFiles, dir.path(), 1).unwrap().cluster_id, "abc");
         assert!(fs::read_to_string(dir.path().join(NAME)).unwrap().contains("somebody=else"));
     }
 
@@ -154,7 +156,7 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(NAME), text).unwrap();
-            let refused = Meta::open(dir.path(), 1).unwrap_err().to_string();
+            let refused = Meta::open(&OsFiles, dir.path(), 1).unwrap_err().to_string();
             assert!(refused.contains(says), "{refused}");
             assert_eq!(fs::read_to_string(dir.path().join(NAME)).unwrap(), text);
         }

@@ -4,7 +4,6 @@
 //! are (`sweep.rs` puts the other folders away). Only [`Store::close`]
 //! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
 
-use std::fs;
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +16,7 @@ use crate::directory::adopt::adopt;
 use crate::directory::catalogue::{Catalogue, TopicRecord};
 use crate::directory::meta::Meta;
 use crate::directory::sweep;
-use crate::error::{FileError, OpenError, SYNC, chain};
+use crate::error::{FileError, OpenError, chain};
 use crate::events::Events;
 use crate::files::checkpoints;
 use crate::files::dir_lock::DirLock;
@@ -25,9 +24,10 @@ use crate::files::durable_file::{self, sync_dir};
 use crate::files::flusher::{FlushQueue, Flusher};
 use crate::files::open_files::OpenFiles;
 use crate::files::reaper::Reaper;
+use crate::files::site::Site;
 use crate::files::starts::Starts;
 use crate::locks::{lock, read, write};
-use crate::options::Options;
+use crate::options::{Options, Threads, Work};
 use crate::partition::folder;
 use crate::partition::known::Known;
 use crate::partition::{Partition, Shared};
@@ -56,22 +56,25 @@ pub struct Store {
 impl Store {
     /// Takes the directory, which is made if it is missing, and loads or recovers what is in it.
     pub fn open(options: Options, events: Arc<dyn Events>) -> Result<Store, OpenError> {
-        let dir = options.dir.clone();
-        durable_file::create_dirs(&dir)?;
-        let held = DirLock::take(&dir)?;
-        let meta = Meta::open(&dir, options.node_id)?;
-        let catalogue = match Catalogue::load(&dir)? {
+        let (dir, files, clock) = (options.dir.clone(), options.files.clone(), options.clock.clone());
+        durable_file::create_dirs(&*files, &dir)?;
+        let held = DirLock::take(&*files, &dir)?;
+        let meta = Meta::open(&*files, &dir, options.node_id)?;
+        let catalogue = match Catalogue::load(&files, &dir)? {
             Some(catalogue) => catalogue,
-            None => adopt(&dir)?,
+            None => adopt(&files, &dir)?,
         };
-        let clean = durable_file::remove(&dir.join(CLEAN))?;
-        sync_dir(&dir)?;
-        let queue = FlushQueue::new(options.syncfs_over);
-        let (threads, disk) = (options.flush_threads, options.disk.clone());
+        let clean = durable_file::remove(&*files, &dir.join(CLEAN))?;
+        sync_dir(&*files, &dir, Site::CleanMarkGone)?;
+        let queue = FlushQueue::new(clock.clone(), options.syncfs_over);
+        let flush_threads = if options.threads == Threads::Own { options.flush_threads.max(1) } else { 0 };
         let spawn_failed = |doing| FileError::at(doing, &dir);
-        let reaper = Reaper::start().map_err(spawn_failed("start a thread for"))?;
-        let open_files = OpenFiles::new(open_files_max(&options));
-        let starts = Starts::load(&dir)?;
+        let reaper = Reaper::new(files.clone(), clock);
+        if options.threads == Threads::Own {
+            reaper.start().map_err(spawn_failed("start a thread for"))?;
+        }
+        let open_files = OpenFiles::new(files.clone(), open_files_max(&options));
+        let starts = Starts::load(&files, &dir)?;
         let shared = Arc::new(Shared {
             options,
             events,
@@ -84,7 +87,7 @@ impl Store {
             large_lookup: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
-        let flusher = Flusher::start(queue, threads, &disk).map_err(spawn_failed("start a thread for"))?;
+        let flusher = Flusher::start(queue, flush_threads).map_err(spawn_failed("start a thread for"))?;
         let mut store = Store {
             shared,
             catalogue: Mutex::new(catalogue),
@@ -96,8 +99,11 @@ impl Store {
         };
         store.sweep()?;
         store.load_all(clean)?;
-        let maintenance = Maintenance::start(&store.upkeep()).map_err(spawn_failed("start a thread for"))?;
-        *lock(&store.maintenance) = Some(maintenance);
+        if store.shared.options.threads == Threads::Own {
+            let maintenance =
+                Maintenance::start(&store.upkeep()).map_err(spawn_failed("start a thread for"))?;
+            *lock(&store.maintenance) = Some(maintenance);
+        }
         Ok(store)
     }
 
@@ -120,13 +126,13 @@ impl Store {
     }
 
     pub(crate) fn partitions_now(&self) -> Vec<Arc<Partition>> {
-        read(&self.partitions).values().cloned().collect()
+        maintenance::in_order(&self.partitions)
     }
 
     /// Puts away the folders of deleted topics and of nobody.
     fn sweep(&mut self) -> Result<(), OpenError> {
         let mut catalogue = lock(&self.catalogue);
-        let doomed = sweep::sweep(&self.shared.options.dir, &catalogue)?;
+        let doomed = sweep::sweep(self.shared.files(), &self.shared.options.dir, &catalogue)?;
         self.shared.reaper.doom(doomed, Duration::ZERO);
         // Before their topics are forgotten: one of the same name must not begin where they did.
         self.shared.starts.retain(|tp| catalogue.has(tp))?;
@@ -139,8 +145,8 @@ impl Store {
     /// Loads every partition of the catalogue, several at a time.
     fn load_all(&mut self, clean: bool) -> Result<(), OpenError> {
         let dir = &self.shared.options.dir;
-        let points = checkpoints::load(dir, checkpoints::RECOVERY_POINTS)?;
-        let cleaned = checkpoints::load(dir, checkpoints::CLEANED)?;
+        let points = checkpoints::load(self.shared.files(), dir, checkpoints::RECOVERY_POINTS)?;
+        let cleaned = checkpoints::load(self.shared.files(), dir, checkpoints::CLEANED)?;
         let mut all = Vec::new();
         for topic in lock(&self.catalogue).topics.values() {
             let config = self.resolve(topic).map_err(|reason| OpenError::Malformed {
@@ -167,11 +173,11 @@ impl Store {
         let few = all.len() <= SYNC_ALL_OVER;
         all.iter_mut().for_each(|known| known.sync = few);
         if !clean && !few {
-            self.sync_all()?;
+            self.sync_all(Site::RecoveredTogether)?;
         }
         let loaded = load_parallel(&self.shared, &all)?;
         if !clean && !few {
-            self.sync_all()?;
+            self.sync_all(Site::RecoveredTogether)?;
         }
         *write(&self.partitions) = loaded.into_iter().map(|p| (p.id().clone(), p)).collect();
         let catalogue = lock(&self.catalogue);
@@ -190,10 +196,8 @@ impl Store {
     }
 
     /// Makes everything in the data directory durable.
-    pub(crate) fn sync_all(&self) -> Result<(), FileError> {
-        let dir = self.shared.options.dir.as_path();
-        let folder = fs::File::open(dir).map_err(FileError::at("open", dir))?;
-        self.shared.options.disk.sync_all(&folder).map_err(FileError::at(SYNC, dir))
+    pub(crate) fn sync_all(&self, site: Site) -> Result<(), FileError> {
+        durable_file::sync_all(self.shared.files(), &self.shared.options.dir, site)
     }
 
     pub(crate) fn resolve(&self, topic: &TopicRecord) -> Result<TopicConfig, String> {
@@ -207,7 +211,7 @@ impl Store {
 
     /// One round of retention and compaction, here and now.
     pub fn maintain_now(&self) {
-        self.maintain_at(maintenance::now());
+        self.maintain_at(self.shared.options.clock.now());
     }
 
     /// The same as if it were this time.
@@ -215,6 +219,21 @@ impl Store {
         let upkeep = self.upkeep();
         upkeep.retain(now);
         upkeep.compact(now);
+    }
+
+    /// Does on this thread what one of the store's would do now, were it not [`Threads::Driven`]; false if
+    /// there was nothing to do.
+    pub fn step(&self, work: Work) -> bool {
+        let (upkeep, now) = (self.upkeep(), self.shared.options.clock.now());
+        match work {
+            Work::Flush => return self.shared.queue.step(),
+            Work::Reap => return self.shared.reaper.step(),
+            Work::Retain => upkeep.retain(now),
+            Work::Compact => upkeep.compact(now),
+            Work::LookForGaps => upkeep.look_for_gaps(),
+            Work::Checkpoint => self.forget_checkpoints(),
+        }
+        true
     }
 
     /// Soon, on the maintenance thread.
@@ -250,17 +269,20 @@ impl Store {
         }
         let dir = &self.shared.options.dir;
         if !few {
-            self.sync_all()?;
+            self.sync_all(Site::StoppedTogether)?;
         }
         self.upkeep().checkpoint()?;
         if clean {
-            durable_file::replace(&dir.join(CLEAN), CLEAN_CONTENT.as_bytes())?;
+            durable_file::replace(self.shared.files(), &dir.join(CLEAN), CLEAN_CONTENT.as_bytes())?;
         }
         Ok(())
     }
 }
 
 fn load_parallel(shared: &Arc<Shared>, all: &[Known]) -> Result<Vec<Arc<Partition>>, OpenError> {
+    if shared.options.threads == Threads::Driven {
+        return all.iter().map(|known| load_known(shared, known)).collect();
+    }
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let loaded = Mutex::new(Vec::with_capacity(all.len()));
     let failed: Mutex<Option<OpenError>> = Mutex::default();
@@ -270,12 +292,9 @@ fn load_parallel(shared: &Arc<Shared>, all: &[Known]) -> Result<Vec<Arc<Partitio
                 while lock(&failed).is_none()
                     && let Some(known) = all.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    match load_one(shared, known) {
+                    match load_known(shared, known) {
                         Ok(partition) => lock(&loaded).push(partition),
-                        Err(source) => {
-                            let partition = known.tp.clone();
-                            lock(&failed).get_or_insert(OpenError::Partition { partition, source });
-                        }
+                        Err(error) => _ = lock(&failed).get_or_insert(error),
                     }
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                     shared.events.recovery(done, all.len());
@@ -289,13 +308,17 @@ fn load_parallel(shared: &Arc<Shared>, all: &[Known]) -> Result<Vec<Arc<Partitio
     }
 }
 
+fn load_known(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, OpenError> {
+    load_one(shared, known).map_err(|source| OpenError::Partition { partition: known.tp.clone(), source })
+}
+
 /// A folder that went missing is made anew: its topic is still there.
 fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileError> {
-    let dir = &shared.options.dir;
-    if !dir.join(known.tp.to_string()).is_dir() {
+    let (dir, files) = (&shared.options.dir, shared.files());
+    if !files.is_dir(&dir.join(known.tp.to_string())) {
         tracing::error!(partition = %known.tp, "the folder of a partition is missing; beginning an empty one");
-        folder::create(dir, &known.tp, known.topic_id)?;
-        sync_dir(dir)?;
+        folder::create(files, dir, &known.tp, known.topic_id)?;
+        sync_dir(files, dir, Site::NewPartitions)?;
         // What was known of the old one's files says nothing of these.
         return load::load(shared, Known { recovery_point: None, cleaned_upto: None, ..known.clone() });
     }

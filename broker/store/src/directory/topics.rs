@@ -15,6 +15,7 @@ use crate::directory::store::{SYNC_ALL_OVER, Store};
 use crate::directory::sweep;
 use crate::error::{FileError, TopicError, chain};
 use crate::files::durable_file::sync_dir;
+use crate::files::site::Site;
 use crate::locks::{lock, write};
 use crate::partition::Partition;
 use crate::partition::folder;
@@ -108,7 +109,7 @@ impl Store {
     /// Renames the folders and leaves them to the reaper.
     fn remove_partitions(&self, record: &TopicRecord) -> Result<(), FileError> {
         let (mut doomed, mut failed) = (Vec::new(), None);
-        let dir = &self.shared.options.dir;
+        let (dir, files) = (&self.shared.options.dir, self.shared.files());
         for n in 0..record.partitions {
             let tp = TopicPartition::new(record.name.as_str(), n);
             let partition = write(&self.partitions).remove(&tp);
@@ -118,12 +119,12 @@ impl Store {
                 partition.wait_durable(partition.marks().end, SYNC_WAIT);
                 lock(&partition.upkeep)
             });
-            match sweep::mark_deleted(dir, &tp.to_string(), record.id, tp.partition) {
+            match sweep::mark_deleted(files, dir, &tp.to_string(), record.id, tp.partition) {
                 Ok(path) => doomed.push(path),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        sync_dir(dir)?;
+        sync_dir(files, dir, Site::DeletedPartitions)?;
         self.shared.reaper.doom(doomed, Duration::ZERO);
         failed.map_or(Ok(()), Err)
     }
@@ -136,10 +137,10 @@ impl Store {
         made: Vec<Arc<Partition>>,
     ) -> Result<(), FileError> {
         if let Err(error) = catalogue.change(|catalogue| catalogue.put(record.clone())) {
-            let dir = &self.shared.options.dir;
+            let (dir, files) = (&self.shared.options.dir, self.shared.files());
             let put_away = made.iter().map(|partition| {
                 let tp = partition.id();
-                sweep::mark_deleted(dir, &tp.to_string(), record.id, tp.partition)
+                sweep::mark_deleted(files, dir, &tp.to_string(), record.id, tp.partition)
             });
             // What is left of them is put aside when their names are wanted, or at the next start.
             self.shared.reaper.doom(put_away.flatten(), Duration::ZERO);
@@ -152,26 +153,26 @@ impl Store {
     /// Makes the partitions of a topic from a number on.
     fn make_partitions(&self, record: &TopicRecord, from: i32) -> Result<Vec<Arc<Partition>>, TopicError> {
         let config = self.config_of(record)?;
-        let dir = &self.shared.options.dir;
+        let (dir, files) = (&self.shared.options.dir, self.shared.files());
         let together = record.partitions - from > SYNC_ALL_OVER as i32;
         let mut made = Vec::new();
         for n in from..record.partitions {
             let tp = TopicPartition::new(record.name.as_str(), n);
-            if dir.join(tp.to_string()).exists() {
+            if files.exists(&dir.join(tp.to_string())) {
                 // Of a topic that was deleted or could not be made: its records are not this one's.
-                sweep::put_aside(dir, &tp.to_string())?;
+                sweep::put_aside(files, dir, &tp.to_string())?;
             }
-            folder::create(dir, &tp, record.id)?;
+            folder::create(files, dir, &tp, record.id)?;
             let partition = load::load(&self.shared, Known::new(tp, record.id, config.clone()))?;
             if !together {
-                folder::sync(&partition.dir)?;
+                folder::sync(files, &partition.dir)?;
             }
             made.push(partition);
         }
         if together {
-            self.sync_all()?
+            self.sync_all(Site::CreatedTogether)?
         } else {
-            sync_dir(dir)?
+            sync_dir(files, dir, Site::NewPartitions)?
         }
         Ok(made)
     }

@@ -9,6 +9,7 @@ use flumen_log::checkpoint::{self, Offsets};
 
 use crate::error::FileError;
 use crate::files::durable_file;
+use crate::files::file_system::FileSystem;
 
 /// Below: synced, and the indexes written.
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
@@ -17,9 +18,9 @@ pub(crate) const STARTS: &str = "log-start-offset-checkpoint";
 /// Below: compacted.
 pub(crate) const CLEANED: &str = "cleaner-offset-checkpoint";
 
-pub(crate) fn load(dir: &Path, name: &str) -> Result<Offsets, FileError> {
+pub(crate) fn load(files: &dyn FileSystem, dir: &Path, name: &str) -> Result<Offsets, FileError> {
     let path = dir.join(name);
-    let Some(content) = durable_file::read(&path)? else { return Ok(Offsets::new()) };
+    let Some(content) = durable_file::read(files, &path)? else { return Ok(Offsets::new()) };
     match checkpoint::read_offsets(&String::from_utf8_lossy(&content)) {
         Ok(offsets) => Ok(offsets),
         Err(error) => {
@@ -29,6 +30,11 @@ pub(crate) fn load(dir: &Path, name: &str) -> Result<Offsets, FileError> {
     }
 }
 
-pub(crate) fn save(dir: &Path, name: &str, offsets: &Offsets) -> Result<(), FileError> {
-    durable_file::replace(&dir.join(name), checkpoint::write_offsets(offsets).as_bytes())
+pub(crate) fn save(
+    files: &dyn FileSystem,
+    dir: &Path,
+    name: &str,
+    offsets: &Offsets,
+) -> Result<(), FileError> {
+    durable_file::replace(files, &dir.join(name), checkpoint::write_offsets(offsets).as_bytes())
 }

@@ -3,85 +3,135 @@
 //! A rename or a new name survives a power cut only once its folder is synced, which is what
 //! [`sync_dir`] is for.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, IoSlice};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{FileError, SYNC};
+use crate::files::file_system::{File, FileSystem, Open, Scope};
+use crate::files::site::Site;
 
 /// Replaces `path` with `content`, durable when this returns.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    replace_by(path, |beside| write_synced(beside, content))
+pub(crate) fn replace(files: &dyn FileSystem, path: &Path, content: &[u8]) -> Result<(), FileError> {
+    replace_by(files, path, |beside| write_synced(files, beside, content, Site::ReplacedContent))
 }
 
 /// As [`replace`], and nobody but the broker's own user may read it.
-pub fn replace_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    replace_by(path, |beside| {
+pub fn replace_private(files: &dyn FileSystem, path: &Path, content: &[u8]) -> Result<(), FileError> {
+    replace_by(files, path, |beside| {
         // The mode counts for a new file only.
-        remove(beside)?;
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside);
-        write_all_synced(made.map_err(FileError::at("create", beside))?, beside, content)
+        remove(files, beside)?;
+        let made = files.open(beside, Open::NewPrivate).map_err(FileError::at("create", beside))?;
+        fill(&*made, beside, content)?;
+        sync(&*made, beside, Site::ReplacedContent)
     })
 }
 
-fn replace_by(path: &Path, write: impl FnOnce(&Path) -> Result<(), FileError>) -> Result<(), FileError> {
+fn replace_by(
+    files: &dyn FileSystem,
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), FileError>,
+) -> Result<(), FileError> {
     let beside = beside(path);
     let replaced =
-        write(&beside).and_then(|()| fs::rename(&beside, path).map_err(FileError::at("replace", path)));
+        write(&beside).and_then(|()| files.rename(&beside, path).map_err(FileError::at("replace", path)));
     if replaced.is_err() {
         // What is left of it may be what fills the disk; that it cannot be removed changes nothing.
-        let _ = fs::remove_file(&beside);
+        let _ = files.remove(&beside);
     }
     replaced?;
-    path.parent().map_or(Ok(()), sync_dir)
+    path.parent().map_or(Ok(()), |dir| sync_dir(files, dir, Site::ReplacedName))
+}
+
+/// Writes a file anew, nothing of it durable yet.
+pub(crate) fn write(files: &dyn FileSystem, path: &Path, content: &[u8]) -> Result<(), FileError> {
+    written(files, path, content).map(|_| ())
 }
 
 /// Writes a file, durable but for its name.
-pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    write_all_synced(File::create(path).map_err(FileError::at("create", path))?, path, content)
+pub(crate) fn write_synced(
+    files: &dyn FileSystem,
+    path: &Path,
+    content: &[u8],
+    site: Site,
+) -> Result<(), FileError> {
+    sync(&*written(files, path, content)?, path, site)
 }
 
-fn write_all_synced(mut file: File, path: &Path, content: &[u8]) -> Result<(), FileError> {
-    file.write_all(content).map_err(FileError::at("write", path))?;
-    file.sync_all().map_err(FileError::at(SYNC, path))
+fn written(files: &dyn FileSystem, path: &Path, content: &[u8]) -> Result<Arc<dyn File>, FileError> {
+    let file = files.open(path, Open::Emptied).map_err(FileError::at("create", path))?;
+    fill(&*file, path, content)?;
+    Ok(file)
+}
+
+fn fill(file: &dyn File, path: &Path, content: &[u8]) -> Result<(), FileError> {
+    file.write_all_at(&mut [IoSlice::new(content)], 0).map_err(FileError::at("write", path))
+}
+
+/// Makes what is in an open file durable.
+pub(crate) fn sync(file: &dyn File, path: &Path, site: Site) -> Result<(), FileError> {
+    file.sync(Scope::Itself, site).map_err(FileError::at(SYNC, path))
 }
 
 /// Makes the content of a file that may not be there durable.
-pub(crate) fn sync_if_there(path: &Path) -> Result<(), FileError> {
-    match File::open(path) {
-        Ok(file) => file.sync_data().map_err(FileError::at(SYNC, path)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+pub(crate) fn sync_if_there(files: &dyn FileSystem, path: &Path, site: Site) -> Result<(), FileError> {
+    match files.open(path, Open::Read) {
+        Ok(file) => sync(&*file, path, site),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(FileError::at("open", path)(error)),
     }
 }
 
 /// The content, or `None` when there is no such file.
-pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match fs::read(path) {
+pub fn read(files: &dyn FileSystem, path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    let content = files.open(path, Open::Read).and_then(|file| {
+        let length = usize::try_from(file.stat()?.length).map_err(io::Error::other)?;
+        file.read_upto_at(length, 0)
+    });
+    match content {
         Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::at("read", path)(error)),
     }
 }
 
 /// Removes a file that may not be there; says whether it was.
-pub(crate) fn remove(path: &Path) -> Result<bool, FileError> {
-    match fs::remove_file(path) {
+pub(crate) fn remove(files: &dyn FileSystem, path: &Path) -> Result<bool, FileError> {
+    match files.remove(path) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(FileError::at("remove", path)(error)),
     }
 }
 
+/// Renames a file that may not be there; says whether it was.
+pub(crate) fn rename(files: &dyn FileSystem, from: &Path, to: &Path) -> Result<bool, FileError> {
+    match files.rename(from, to) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(FileError::at("rename", from)(error)),
+    }
+}
+
+/// Makes a folder unless it is there.
+pub(crate) fn create_dir(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
+    match files.create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && files.is_dir(dir) => Ok(()),
+        made => made.map_err(FileError::at("create", dir)),
+    }
+}
+
 /// Makes a folder and those that it is in, unless they are there; durable when this returns.
-pub(crate) fn create_dirs(dir: &Path) -> Result<(), FileError> {
-    let missing = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).count();
-    fs::create_dir_all(dir).map_err(FileError::at("create", dir))?;
-    for made in dir.ancestors().take(missing) {
+pub(crate) fn create_dirs(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
+    let ancestors = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty());
+    let missing: Vec<&Path> = ancestors.take_while(|dir| !files.exists(dir)).collect();
+    for made in missing.into_iter().rev() {
+        create_dir(files, made)?;
         match made.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new("."))?,
-            Some(parent) => sync_dir(parent)?,
+            Some(parent) if parent.as_os_str().is_empty() => {
+                sync_dir(files, Path::new("."), Site::DataDir)?;
+            }
+            Some(parent) => sync_dir(files, parent, Site::DataDir)?,
             None => {}
         }
     }
@@ -89,9 +139,22 @@ pub(crate) fn create_dirs(dir: &Path) -> Result<(), FileError> {
 }
 
 /// Makes the names in a folder durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), FileError> {
-    let folder = File::open(dir).map_err(FileError::at("open", dir))?;
-    folder.sync_all().map_err(FileError::at(SYNC, dir))
+pub(crate) fn sync_dir(files: &dyn FileSystem, dir: &Path, site: Site) -> Result<(), FileError> {
+    let folder = files.open(dir, Open::Folder).map_err(FileError::at("open", dir))?;
+    sync(&*folder, dir, site)
+}
+
+/// Makes everything on a folder's file system durable.
+pub(crate) fn sync_all(files: &dyn FileSystem, dir: &Path, site: Site) -> Result<(), FileError> {
+    let folder = files.open(dir, Open::Folder).map_err(FileError::at("open", dir))?;
+    folder.sync(Scope::FileSystem, site).map_err(FileError::at(SYNC, dir))
+}
+
+/// The names in a folder, as paths, in order.
+pub(crate) fn list(files: &dyn FileSystem, dir: &Path) -> Result<Vec<std::path::PathBuf>, FileError> {
+    let mut names = files.list(dir).map_err(FileError::at("list", dir))?;
+    names.sort_unstable();
+    Ok(names.into_iter().map(|name| dir.join(name)).collect())
 }
 
 fn beside(path: &Path) -> std::path::PathBuf {
@@ -102,7 +165,10 @@ fn beside(path: &Path) -> std::path::PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::files::os::OsFiles;
 
     #[test]
     fn a_private_file_is_for_its_owner_alone() {
@@ -110,8 +176,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secrets");
         for content in [&b"one"[..], b"two"] {
-            replace_private(&path, content).unwrap();
-            assert_eq!(read(&path).unwrap().as_deref(), Some(content));
+            replace_private(&OsFiles, &path, content).unwrap();
+            assert_eq!(read(&OsFiles, &path).unwrap().as_deref(), Some(content));
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
     }
@@ -120,12 +186,12 @@ mod tests {
     fn replace_leaves_the_new_content_and_nothing_beside_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meta");
-        assert_eq!(read(&path).unwrap(), None);
-        replace(&path, b"one").unwrap();
-        replace(&path, b"two").unwrap();
-        assert_eq!(read(&path).unwrap().as_deref(), Some(&b"two"[..]));
+        assert_eq!(read(&OsFiles, &path).unwrap(), None);
+        replace(&OsFiles, &path, b"one").unwrap();
+        replace(&OsFiles, &path, b"two").unwrap();
+        assert_eq!(read(&OsFiles, &path).unwrap().as_deref(), Some(&b"two"[..]));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(remove(&path).unwrap());
-        assert!(!remove(&path).unwrap());
+        assert!(remove(&OsFiles, &path).unwrap());
+        assert!(!remove(&OsFiles, &path).unwrap());
     }
 }

@@ -17,16 +17,16 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::files::disk::Disk;
+use crate::clock::Clock;
 use crate::locks::lock;
 
 /// What the flusher syncs. (A partition; the trait is the seam for the tests here.)
 pub(crate) trait Flushable: Send + Sync + 'static {
     fn turn(&self) -> &Turn;
     /// Syncs all that was appended before the call and publishes it.
-    fn flush(&self, disk: &dyn Disk) -> Flushed;
+    fn flush(&self) -> Flushed;
     /// The same for several on one file system, in one sync if that works; what came of each.
-    fn flush_together(group: &[Arc<Self>], disk: &dyn Disk) -> Vec<Flushed>
+    fn flush_together(group: &[Arc<Self>]) -> Vec<Flushed>
     where
         Self: Sized;
     /// Called behind a flush, when it is out of the flusher's hands again.
@@ -111,6 +111,7 @@ impl Turn {
 
 /// The queue; appenders hold this side.
 pub(crate) struct FlushQueue<P> {
+    clock: Arc<dyn Clock>,
     state: Mutex<State<P>>,
     wake: Condvar,
     together_over: usize,
@@ -142,14 +143,14 @@ impl<P: Flushable> State<P> {
 }
 
 impl<P: Flushable> FlushQueue<P> {
-    pub(crate) fn new(together_over: usize) -> Arc<FlushQueue<P>> {
+    pub(crate) fn new(clock: Arc<dyn Clock>, together_over: usize) -> Arc<FlushQueue<P>> {
         let state = Mutex::new(State {
             dirty: VecDeque::new(),
             later: BTreeMap::new(),
             numbered: 0,
             stopping: false,
         });
-        Arc::new(FlushQueue { state, wake: Condvar::new(), together_over: together_over.max(1) })
+        Arc::new(FlushQueue { clock, state, wake: Condvar::new(), together_over: together_over.max(1) })
     }
 
     /// Tells that the partition has something to sync. `arc` is asked for only if it must be queued.
@@ -166,7 +167,7 @@ impl<P: Flushable> FlushQueue<P> {
         if turn.later()
             && let Some(partition) = arc()
         {
-            self.lock().wait(partition, Instant::now() + span.min(SPAN_MAX));
+            self.lock().wait(partition, self.clock.instant() + span.min(SPAN_MAX));
             self.wake.notify_one();
         }
     }
@@ -176,20 +177,23 @@ impl<P: Flushable> FlushQueue<P> {
         self.wake.notify_one();
     }
 
-    /// The next to sync together, one or many; empty when stopping and all is done.
-    fn take(&self) -> Vec<Arc<P>> {
+    /// Those to sync together, one or many, if there are any now.
+    fn ready(&self, state: &mut State<P>, now: Instant) -> Option<Vec<Arc<P>>> {
+        state.wake_ripe(now);
+        if state.dirty.len() > self.together_over {
+            return Some(state.dirty.drain(..).collect());
+        }
+        state.dirty.pop_front().map(|one| vec![one])
+    }
+
+    /// Waits for the next to sync together; `None` when stopping and all is done.
+    fn take(&self) -> Option<Vec<Arc<P>>> {
         let mut state = self.lock();
         loop {
-            let now = Instant::now();
-            state.wake_ripe(now);
-            if state.dirty.len() > self.together_over {
-                return state.dirty.drain(..).collect();
-            }
-            if let Some(one) = state.dirty.pop_front() {
-                return vec![one];
-            }
-            if state.stopping {
-                return Vec::new();
+            let now = self.clock.instant();
+            let ready = self.ready(&mut state, now);
+            if ready.is_some() || state.stopping {
+                return ready;
             }
             state = match state.later.keys().next() {
                 None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -205,23 +209,31 @@ impl<P: Flushable> FlushQueue<P> {
         lock(&self.state)
     }
 
-    fn run(&self, disk: &dyn Disk) {
-        loop {
-            let group = self.take();
-            for partition in &group {
-                partition.turn().begin();
-            }
-            let flushed = match group.as_slice() {
-                [] => return,
-                [one] => vec![one.flush(disk)],
-                many => P::flush_together(many, disk),
-            };
-            for (partition, flushed) in group.into_iter().zip(flushed) {
-                match flushed {
-                    Flushed::Done if partition.turn().end() => self.push(partition),
-                    Flushed::Done => partition.flushed(),
-                    Flushed::NotYet => self.push_later(partition),
-                }
+    fn run(&self) {
+        while let Some(group) = self.take() {
+            self.flush(group);
+        }
+    }
+
+    /// Syncs on this thread what is to be synced now; false if that is nothing.
+    pub(crate) fn step(&self) -> bool {
+        let ready = self.ready(&mut self.lock(), self.clock.instant());
+        ready.map(|group| self.flush(group)).is_some()
+    }
+
+    fn flush(&self, group: Vec<Arc<P>>) {
+        for partition in &group {
+            partition.turn().begin();
+        }
+        let flushed = match group.as_slice() {
+            [one] => vec![one.flush()],
+            many => P::flush_together(many),
+        };
+        for (partition, flushed) in group.into_iter().zip(flushed) {
+            match flushed {
+                Flushed::Done if partition.turn().end() => self.push(partition),
+                Flushed::Done => partition.flushed(),
+                Flushed::NotYet => self.push_later(partition),
             }
         }
     }
@@ -231,7 +243,7 @@ impl<P: Flushable> FlushQueue<P> {
         let mut state = self.lock();
         if !state.stopping {
             partition.turn().pause();
-            state.wait(partition, Instant::now() + PAUSE);
+            state.wait(partition, self.clock.instant() + PAUSE);
         }
     }
 }
@@ -243,16 +255,13 @@ pub(crate) struct Flusher<P: Flushable> {
 }
 
 impl<P: Flushable> Flusher<P> {
-    pub(crate) fn start(
-        queue: Arc<FlushQueue<P>>,
-        threads: usize,
-        disk: &Arc<dyn Disk>,
-    ) -> std::io::Result<Flusher<P>> {
+    /// Without threads, whoever steps the queue does their work.
+    pub(crate) fn start(queue: Arc<FlushQueue<P>>, threads: usize) -> std::io::Result<Flusher<P>> {
         let mut flusher = Flusher { queue, threads: Vec::new() };
-        for n in 0..threads.max(1) {
-            let (queue, disk) = (flusher.queue.clone(), disk.clone());
+        for n in 0..threads {
+            let queue = flusher.queue.clone();
             let thread = std::thread::Builder::new().name(format!("flush-{n}"));
-            flusher.threads.push(thread.spawn(move || queue.run(&*disk))?);
+            flusher.threads.push(thread.spawn(move || queue.run())?);
         }
         Ok(flusher)
     }
@@ -265,6 +274,7 @@ impl<P: Flushable> Flusher<P> {
             // A panic in there has been printed; the partitions it left unsynced are not published.
             let _ = thread.join();
         }
+        while self.queue.step() {}
     }
 }
 
@@ -279,7 +289,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::files::disk::RealDisk;
+    use crate::clock::OsClock;
 
     #[derive(Default)]
     struct Counter {
@@ -295,7 +305,7 @@ mod tests {
             &self.turn
         }
 
-        fn flush(&self, _: &dyn Disk) -> Flushed {
+        fn flush(&self) -> Flushed {
             if self.fails.load(Ordering::SeqCst) > 0 {
                 self.fails.fetch_sub(1, Ordering::SeqCst);
                 return Flushed::NotYet;
@@ -306,10 +316,10 @@ mod tests {
             Flushed::Done
         }
 
-        fn flush_together(group: &[Arc<Self>], disk: &dyn Disk) -> Vec<Flushed> {
+        fn flush_together(group: &[Arc<Self>]) -> Vec<Flushed> {
             let flush = |one: &Arc<Self>| {
                 one.together.fetch_add(1, Ordering::SeqCst);
-                one.flush(disk)
+                one.flush()
             };
             group.iter().map(flush).collect()
         }
@@ -317,9 +327,8 @@ mod tests {
 
     #[test]
     fn everything_appended_is_synced_when_the_flusher_has_stopped() {
-        let queue = FlushQueue::new(2);
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let mut flusher = Flusher::start(queue.clone(), 3, &disk).unwrap();
+        let queue = FlushQueue::new(Arc::new(OsClock), 2);
+        let mut flusher = Flusher::start(queue.clone(), 3).unwrap();
         let partitions: Vec<Arc<Counter>> = (0..8).map(|_| Arc::default()).collect();
         std::thread::scope(|scope| {
             for _ in 0..3 {
@@ -340,22 +349,37 @@ mod tests {
 
     #[test]
     fn many_at_once_go_together() {
-        let queue = FlushQueue::new(2);
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let queue = FlushQueue::new(Arc::new(OsClock), 2);
         let partitions: Vec<Arc<Counter>> = (0..5).map(|_| Arc::default()).collect();
         for one in &partitions {
             queue.dirty(&one.turn, || Some(one.clone()));
             queue.dirty(&one.turn, || unreachable!("queued already"));
         }
-        Flusher::start(queue, 1, &disk).unwrap().stop();
+        Flusher::start(queue, 1).unwrap().stop();
         assert!(partitions.iter().all(|one| one.together.load(Ordering::SeqCst) == 1));
     }
 
     #[test]
+    fn without_threads_a_step_does_what_is_to_be_done_now() {
+        let queue = FlushQueue::new(Arc::new(OsClock), 2);
+        let mut flusher = Flusher::start(queue.clone(), 0).unwrap();
+        let (now, later): (Arc<Counter>, Arc<Counter>) = Default::default();
+        assert!(!queue.step());
+        for one in [&now, &later] {
+            one.appended.fetch_add(1, Ordering::SeqCst);
+        }
+        queue.dirty(&now.turn, || Some(now.clone()));
+        queue.dirty_later(&later.turn, Duration::from_secs(3600), || Some(later.clone()));
+        assert!(queue.step() && !queue.step());
+        assert_eq!((now.synced.load(Ordering::SeqCst), later.synced.load(Ordering::SeqCst)), (1, 0));
+        flusher.stop();
+        assert_eq!(later.synced.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
     fn what_could_not_be_begun_is_tried_again_but_not_for_ever() {
-        let queue = FlushQueue::new(2);
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let mut flusher = Flusher::start(queue.clone(), 1, &disk).unwrap();
+        let queue = FlushQueue::new(Arc::new(OsClock), 2);
+        let mut flusher = Flusher::start(queue.clone(), 1).unwrap();
         let one: Arc<Counter> = Arc::default();
         let dirty = || {
             one.appended.fetch_add(1, Ordering::SeqCst);

@@ -3,9 +3,11 @@
 pub(crate) mod buffers;
 pub(crate) mod checkpoints;
 pub(crate) mod dir_lock;
-pub(crate) mod disk;
 pub mod durable_file;
+pub(crate) mod file_system;
 pub(crate) mod flusher;
 pub(crate) mod open_files;
+pub(crate) mod os;
 pub(crate) mod reaper;
+pub(crate) mod site;
 pub(crate) mod starts;

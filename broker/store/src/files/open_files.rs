@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
+use crate::files::file_system::FileSystem;
 use crate::locks::lock;
 
 /// What can be closed and opened again.
@@ -19,13 +20,15 @@ pub(crate) trait Closable: Send + Sync {
 }
 
 pub(crate) struct OpenFiles {
+    /// What they are opened on.
+    pub(crate) files: Arc<dyn FileSystem>,
     max: usize,
     open: Mutex<VecDeque<Weak<dyn Closable>>>,
 }
 
 impl OpenFiles {
-    pub(crate) fn new(max: usize) -> Arc<OpenFiles> {
-        Arc::new(OpenFiles { max: max.max(1), open: Mutex::default() })
+    pub(crate) fn new(files: Arc<dyn FileSystem>, max: usize) -> Arc<OpenFiles> {
+        Arc::new(OpenFiles { files, max: max.max(1), open: Mutex::default() })
     }
 
     /// Called once each time something was opened, without its locks held.
@@ -67,6 +70,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::files::os::OsFiles;
 
     #[derive(Default)]
     struct Fake {
@@ -88,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_longest_unused_that_may_close_closes() {
-        let files = OpenFiles::new(3);
+        let files = OpenFiles::new(Arc::new(OsFiles), 3);
         let pinned = Arc::new(Fake { pinned: true, ..Fake::default() });
         let used = Arc::new(Fake { used: true.into(), ..Fake::default() });
         let idle = Arc::new(Fake::default());
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn nothing_closable_is_no_endless_loop() {
-        let files = OpenFiles::new(1);
+        let files = OpenFiles::new(Arc::new(OsFiles), 1);
         let pinned: Vec<Arc<dyn Closable>> =
             (0..4).map(|_| Arc::new(Fake { pinned: true, ..Fake::default() }) as Arc<dyn Closable>).collect();
         for file in &pinned {

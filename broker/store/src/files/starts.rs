@@ -7,16 +7,18 @@
 //! name is made.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use flumen_log::checkpoint::Offsets;
 use flumen_types::{Offset, TopicPartition};
 
 use crate::error::FileError;
 use crate::files::checkpoints;
+use crate::files::file_system::FileSystem;
 use crate::locks::lock;
 
 pub(crate) struct Starts {
+    files: Arc<dyn FileSystem>,
     dir: PathBuf,
     state: Mutex<State>,
     writing: Mutex<()>,
@@ -31,10 +33,10 @@ struct State {
 }
 
 impl Starts {
-    pub(crate) fn load(dir: &Path) -> Result<Starts, FileError> {
-        let offsets = checkpoints::load(dir, checkpoints::STARTS)?;
+    pub(crate) fn load(files: &Arc<dyn FileSystem>, dir: &Path) -> Result<Starts, FileError> {
+        let offsets = checkpoints::load(&**files, dir, checkpoints::STARTS)?;
         let state = Mutex::new(State { offsets, ..State::default() });
-        Ok(Starts { dir: dir.to_path_buf(), state, writing: Mutex::default() })
+        Ok(Starts { files: files.clone(), dir: dir.to_path_buf(), state, writing: Mutex::default() })
     }
 
     pub(crate) fn get(&self, tp: &TopicPartition) -> Option<Offset> {
@@ -85,7 +87,7 @@ impl Starts {
             }
             (state.offsets.clone(), state.noted)
         };
-        checkpoints::save(&self.dir, checkpoints::STARTS, &offsets)?;
+        checkpoints::save(&*self.files, &self.dir, checkpoints::STARTS, &offsets)?;
         lock(&self.state).saved = noted;
         Ok(())
     }
@@ -110,11 +112,13 @@ impl Starts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::os::OsFiles;
 
     #[test]
     fn trims_at_once_are_all_in_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        let starts = Starts::load(dir.path()).unwrap();
+        let files: Arc<dyn FileSystem> = Arc::new(OsFiles);
+        let starts = Starts::load(&files, dir.path()).unwrap();
         std::thread::scope(|scope| {
             for n in 0..8 {
                 let starts = &starts;
@@ -125,9 +129,9 @@ mod tests {
                 });
             }
         });
-        let loaded = Starts::load(dir.path()).unwrap();
+        let loaded = Starts::load(&files, dir.path()).unwrap();
         assert!((0..8).all(|n| loaded.get(&TopicPartition::new("t", n)) == Some(Offset(19))));
         loaded.forget("t").unwrap();
-        assert_eq!(Starts::load(dir.path()).unwrap().get(&TopicPartition::new("t", 0)), None);
+        assert_eq!(Starts::load(&files, dir.path()).unwrap().get(&TopicPartition::new("t", 0)), None);
     }
 }

@@ -17,7 +17,6 @@ use flumen_records::{Batch, ControlRecord, TimestampType, assign, control_batch}
 use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use crate::error::{AppendError, FileError};
-use crate::files::disk::{Disk, write_all_at};
 use crate::files::durable_file;
 use crate::locks::write;
 use crate::partition::aborted;
@@ -117,7 +116,7 @@ impl Partition {
         let base = writer.end;
         let position = writer.active.size();
         let epoch = writer.epochs.latest().unwrap_or(LEADER_EPOCH);
-        let end = match put(&*self.shared.options.disk, writer, position, incoming, epoch) {
+        let end = match put(writer, position, incoming, epoch) {
             Ok(end) => end,
             Err(error) => return Err(self.undo(writer, position, error)),
         };
@@ -150,7 +149,7 @@ impl Partition {
         }
         let mut epochs = writer.epochs.clone();
         epochs.note(LEADER_EPOCH, writer.end);
-        durable_file::replace(&self.dir.join(EPOCHS), epochs.to_text().as_bytes())?;
+        durable_file::replace(self.shared.files(), &self.dir.join(EPOCHS), epochs.to_text().as_bytes())?;
         writer.epochs = epochs;
         Ok(())
     }
@@ -201,7 +200,6 @@ impl Writer {
 
 /// Gives the batches their offsets and writes them at the end of the active segment.
 fn put(
-    disk: &dyn Disk,
     writer: &Writer,
     position: u64,
     incoming: &mut [Incoming],
@@ -225,7 +223,7 @@ fn put(
     let length: usize = incoming.iter().map(|batch| batch.bytes.len()).sum();
     writer.active.claim(position + length as u64);
     let file = writer.active.file()?;
-    let written = write_all_at(disk, &file, &mut slices, position);
+    let written = file.write_all_at(&mut slices, position);
     written.map_err(FileError::at("write", &writer.active.path(Part::Log)))?;
     Ok(next)
 }

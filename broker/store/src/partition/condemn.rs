@@ -30,7 +30,7 @@ impl Partition {
             (segment.size(), next.unwrap_or(writer.end))
         };
         let file = segment.file()?;
-        if breakage::whole_at(&file, position, size).map_err(read)?.is_some() {
+        if breakage::whole_at(&*file, position, size).map_err(read)?.is_some() {
             return Ok(false);
         }
         let reach = i64::from(i32::MAX);
@@ -39,7 +39,7 @@ impl Partition {
                 && header.next_offset() <= end
                 && header.last_offset().since(segment.base()) <= reach
         };
-        let found = breakage::examine(&file, position, size, &follows, true).map_err(read)?;
+        let found = breakage::examine(&*file, position, size, &follows, true).map_err(read)?;
         let next = found.next.map_or(end, |header| header.base_offset);
         segment.quarantine(Damaged { position, upto: found.upto, first: from.min(next), next })?;
         Ok(true)

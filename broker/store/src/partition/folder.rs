@@ -6,7 +6,6 @@
 //! leader-epoch-checkpoint    epoch 0 from offset 0
 //! ```
 
-use std::fs;
 use std::path::Path;
 
 use base64::Engine;
@@ -15,8 +14,10 @@ use flumen_log::epochs::LeaderEpochs;
 use flumen_types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use uuid::Uuid;
 
-use crate::error::{FileError, SYNC};
+use crate::error::FileError;
 use crate::files::durable_file;
+use crate::files::file_system::FileSystem;
+use crate::files::site::Site;
 
 const METADATA: &str = "partition.metadata";
 pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
@@ -25,30 +26,32 @@ pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
 pub(crate) const LEADER_EPOCH: LeaderEpoch = LeaderEpoch(0);
 
 /// Makes the folder unless it is there; durable after [`sync`] and a sync of the data directory.
-pub(crate) fn create(dir: &Path, tp: &TopicPartition, id: TopicId) -> Result<(), FileError> {
+pub(crate) fn create(
+    files: &dyn FileSystem,
+    dir: &Path,
+    tp: &TopicPartition,
+    id: TopicId,
+) -> Result<(), FileError> {
     let folder = dir.join(tp.to_string());
-    fs::create_dir_all(&folder).map_err(FileError::at("create", &folder))?;
+    durable_file::create_dir(files, &folder)?;
     let text = format!("version: 0\ntopic_id: {}\n", URL_SAFE_NO_PAD.encode(id.0.as_bytes()));
-    let path = folder.join(METADATA);
-    fs::write(&path, text).map_err(FileError::at("write", &path))?;
+    durable_file::write(files, &folder.join(METADATA), text.as_bytes())?;
     let mut epochs = LeaderEpochs::default();
     epochs.note(LEADER_EPOCH, Offset::ZERO);
-    let path = folder.join(EPOCHS);
-    fs::write(&path, epochs.to_text()).map_err(FileError::at("write", &path))
+    durable_file::write(files, &folder.join(EPOCHS), epochs.to_text().as_bytes())
 }
 
 /// Makes what is in a new folder durable.
-pub(crate) fn sync(folder: &Path) -> Result<(), FileError> {
+pub(crate) fn sync(files: &dyn FileSystem, folder: &Path) -> Result<(), FileError> {
     for path in [folder.join(METADATA), folder.join(EPOCHS)] {
-        let synced = fs::File::open(&path).and_then(|file| file.sync_all());
-        synced.map_err(FileError::at(SYNC, &path))?;
+        durable_file::sync_if_there(files, &path, Site::PartitionMetadata)?;
     }
-    durable_file::sync_dir(folder)
+    durable_file::sync_dir(files, folder, Site::PartitionNames)
 }
 
 /// The topic that a folder belongs to; `None` if it does not say.
-pub(crate) fn topic_id(folder: &Path) -> Result<Option<TopicId>, FileError> {
-    let content = durable_file::read(&folder.join(METADATA))?.unwrap_or_default();
+pub(crate) fn topic_id(files: &dyn FileSystem, folder: &Path) -> Result<Option<TopicId>, FileError> {
+    let content = durable_file::read(files, &folder.join(METADATA))?.unwrap_or_default();
     let text = String::from_utf8_lossy(&content).into_owned();
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
     let bytes = id.and_then(|id| URL_SAFE_NO_PAD.decode(id.trim()).ok());
@@ -71,14 +74,15 @@ pub(crate) fn snapshot_path(dir: &Path, offset: Offset) -> std::path::PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::os::OsFiles;
 
     #[test]
     fn a_folder_says_whose_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let (tp, id) = (TopicPartition::new("a-b", 3), TopicId(Uuid::new_v4()));
-        create(dir.path(), &tp, id).unwrap();
-        assert_eq!(topic_id(&dir.path().join("a-b-3")).unwrap(), Some(id));
-        assert_eq!(topic_id(dir.path()).unwrap(), None);
+        create(&OsFiles, dir.path(), &tp, id).unwrap();
+        assert_eq!(topic_id(&OsFiles, &dir.path().join("a-b-3")).unwrap(), Some(id));
+        assert_eq!(topic_id(&OsFiles, dir.path()).unwrap(), None);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Partition {
 fn end_of(segment: &Segment) -> Result<Offset, FileError> {
     let file = segment.file()?;
     let mut end = segment.base();
-    let mut scan = segment.scan(&file, segment.begin_at(&file, Offset(i64::MAX >> 1))?);
+    let mut scan = segment.scan(&*file, segment.begin_at(&*file, Offset(i64::MAX >> 1))?);
     loop {
         match scan.next_batch() {
             Ok(Some((_, batch))) => end = batch.header().next_offset(),

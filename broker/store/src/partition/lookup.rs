@@ -75,7 +75,7 @@ impl Partition {
             index.position_of(index.offset_before(time).max(start))
         };
         let file = segment.file()?;
-        let mut scan = segment.scan(&file, position);
+        let mut scan = segment.scan(&*file, position);
         while let Some((position, batch)) = scan.next_batch().map_err(|error| broken(segment, error))? {
             let header = batch.header();
             if header.max_timestamp < time || header.last_offset() < start {

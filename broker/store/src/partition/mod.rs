@@ -27,7 +27,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flumen_log::config::TopicConfig;
 use flumen_log::epochs::LeaderEpochs;
@@ -37,12 +37,13 @@ use flumen_types::{Offset, ProducerId, Timestamp, TopicId, TopicPartition};
 
 use crate::events::{Events, Marks};
 use crate::files::buffers::Buffers;
+use crate::files::file_system::FileSystem;
 use crate::files::flusher::{FlushQueue, Flushable, Turn};
 use crate::files::open_files::OpenFiles;
 use crate::files::reaper::Reaper;
 use crate::files::starts::Starts;
 use crate::locks::{lock, read, write};
-use crate::options::Options;
+use crate::options::{Options, Threads};
 use crate::partition::aborted::AbortedIndex;
 use crate::partition::known::Known;
 use crate::partition::published::Published;
@@ -135,6 +136,12 @@ pub enum Bound {
     HighWatermark,
     /// Everything before the first open transaction: `read_committed`.
     LastStable,
+}
+
+impl Shared {
+    pub(crate) fn files(&self) -> &dyn FileSystem {
+        &*self.options.files
+    }
 }
 
 impl Partition {
@@ -283,7 +290,8 @@ impl Partition {
 
     /// Waits for syncs until `done`; it is asked without a lock held.
     pub(crate) fn wait_synced(&self, timeout: Duration, done: impl Fn() -> bool) -> bool {
-        let deadline = Instant::now() + timeout;
+        let clock = &self.shared.options.clock;
+        let deadline = clock.instant() + timeout;
         loop {
             let before = self.published();
             let (failed, syncs) = (before.marks().failed, before.syncs());
@@ -291,9 +299,15 @@ impl Partition {
             if done() {
                 return true;
             }
+            if self.shared.options.threads == Threads::Driven {
+                if failed || !self.shared.queue.step() {
+                    return false;
+                }
+                continue;
+            }
             let mut published = self.published();
             while published.syncs() == syncs {
-                let left = deadline.saturating_duration_since(Instant::now());
+                let left = deadline.saturating_duration_since(clock.instant());
                 if failed || left.is_zero() {
                     return false;
                 }

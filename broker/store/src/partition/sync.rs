@@ -5,16 +5,16 @@
 //! sync that failed nothing more is published and nothing more is appended; reads up to the high
 //! watermark go on. A flush that lacks a descriptor or memory has failed nothing: it is begun again.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use flumen_types::Offset;
 
-use crate::error::{FileError, SYNC, chain};
-use crate::files::disk::Disk;
-use crate::files::durable_file::{self, sync_dir};
+use crate::error::{FileError, chain};
+use crate::files::durable_file::{self, sync_all, sync_dir, sync_if_there};
+use crate::files::file_system::Advice;
 use crate::files::flusher::{Flushable, Flushed, Turn};
+use crate::files::site::Site;
 use crate::locks::read;
 use crate::partition::folder::snapshot_path;
 use crate::partition::{Partition, Phase, Sealed};
@@ -47,9 +47,9 @@ impl Partition {
     }
 
     /// Everything of the job but the active segment's content.
-    fn sync_sealed(&self, job: &mut Job, disk: &dyn Disk) -> Result<(), FileError> {
+    fn sync_sealed(&self, job: &mut Job) -> Result<(), FileError> {
         for sealed in job.sealed.iter().chain(&job.unsaved) {
-            sync_log(&sealed.segment, disk)?;
+            sync_log(&sealed.segment, Site::SealedRecords)?;
         }
         save_each(job, |sealed| {
             self.write_sealed(sealed)?;
@@ -58,7 +58,7 @@ impl Partition {
             Ok(())
         })?;
         if job.names || !job.sealed.is_empty() {
-            sync_dir(&self.dir)?;
+            sync_dir(self.shared.files(), &self.dir, Site::SegmentNames)?;
         }
         Ok(())
     }
@@ -72,17 +72,18 @@ impl Partition {
         self.write_aborted(&sealed.segment, Some(sealed.end))?;
         if let Some(snapshot) = &sealed.snapshot {
             let path = snapshot_path(&self.dir, sealed.end);
-            std::fs::write(&path, snapshot).map_err(FileError::at("write", &path))?;
+            durable_file::write(self.shared.files(), &path, snapshot)?;
         }
         sealed.segment.write_index()
     }
 
     fn sync_beside(&self, sealed: &Sealed) -> Result<(), FileError> {
-        durable_file::sync_if_there(&sealed.segment.path(Part::TxnIndex))?;
+        let files = self.shared.files();
+        sync_if_there(files, &sealed.segment.path(Part::TxnIndex), Site::SealedAborted)?;
         if sealed.snapshot.is_some() {
-            durable_file::sync_if_there(&snapshot_path(&self.dir, sealed.end))?;
+            sync_if_there(files, &snapshot_path(&self.dir, sealed.end), Site::SealedSnapshot)?;
         }
-        sealed.segment.sync_index()
+        sealed.segment.sync_index(Site::SealedIndex)
     }
 
     /// From where on a recovery has to look: what was synced, but for segments of which something
@@ -102,7 +103,7 @@ impl Partition {
             return Ok(());
         }
         let path = segment.path(Part::TxnIndex);
-        std::fs::write(&path, content).map_err(FileError::at("write", &path))
+        durable_file::write(self.shared.files(), &path, &content)
     }
 
     /// At a clean stop, after the last sync: what a load would otherwise have to rebuild; synced if
@@ -117,12 +118,13 @@ impl Partition {
         writer.active.write_index()?;
         self.write_aborted(&writer.active, None)?;
         let path = snapshot_path(&self.dir, writer.end);
-        std::fs::write(&path, writer.producers.snapshot()).map_err(FileError::at("write", &path))?;
+        let files = self.shared.files();
+        durable_file::write(files, &path, &writer.producers.snapshot())?;
         if sync {
-            writer.active.sync_index()?;
-            durable_file::sync_if_there(&writer.active.path(Part::TxnIndex))?;
-            durable_file::sync_if_there(&path)?;
-            sync_dir(&self.dir)?;
+            writer.active.sync_index(Site::CleanStop)?;
+            sync_if_there(files, &writer.active.path(Part::TxnIndex), Site::CleanStop)?;
+            sync_if_there(files, &path, Site::CleanStop)?;
+            sync_dir(files, &self.dir, Site::CleanStop)?;
         }
         Ok(true)
     }
@@ -204,9 +206,9 @@ impl Flushable for Partition {
         &self.turn
     }
 
-    fn flush(&self, disk: &dyn Disk) -> Flushed {
+    fn flush(&self) -> Flushed {
         let Some(mut job) = self.take_job() else { return Flushed::Done };
-        let result = self.sync_sealed(&mut job, disk).and_then(|()| sync_log(&job.active, disk));
+        let result = self.sync_sealed(&mut job).and_then(|()| sync_log(&job.active, Site::ActiveRecords));
         self.finish(job, result)
     }
 
@@ -216,7 +218,7 @@ impl Flushable for Partition {
     }
 
     /// One syncfs covers the records, what is written beside them, and all names.
-    fn flush_together(group: &[Arc<Partition>], disk: &dyn Disk) -> Vec<Flushed> {
+    fn flush_together(group: &[Arc<Partition>]) -> Vec<Flushed> {
         let mut jobs: Vec<Option<Job>> = group.iter().map(|partition| partition.take_job()).collect();
         let written: Vec<Result<(), FileError>> = group
             .iter()
@@ -226,7 +228,7 @@ impl Flushable for Partition {
                 None => Ok(()),
             })
             .collect();
-        let all = group[0].sync_file_system(disk);
+        let all = sync_all(group[0].shared.files(), &group[0].dir, Site::Together);
         let mut flushed = Vec::with_capacity(group.len());
         for ((partition, job), written) in group.iter().zip(jobs).zip(written) {
             let Some(mut job) = job else {
@@ -240,19 +242,13 @@ impl Flushable for Partition {
                 }
                 // The file system does not say whose sync it was that failed; the files do.
                 Err(_) => {
-                    let sealed = partition.sync_sealed(&mut job, disk);
-                    sealed.and_then(|()| sync_log(&job.active, disk))
+                    let sealed = partition.sync_sealed(&mut job);
+                    sealed.and_then(|()| sync_log(&job.active, Site::ActiveRecords))
                 }
             });
             flushed.push(partition.finish(job, result));
         }
         flushed
-    }
-}
-
-impl Partition {
-    fn sync_file_system(&self, disk: &dyn Disk) -> io::Result<()> {
-        disk.sync_all(&std::fs::File::open(&self.dir)?)
     }
 }
 
@@ -274,8 +270,8 @@ fn save_each(job: &mut Job, save: impl Fn(&Sealed) -> Result<(), FileError>) -> 
     Ok(())
 }
 
-fn sync_log(segment: &Segment, disk: &dyn Disk) -> Result<(), FileError> {
-    disk.sync(&*segment.file()?).map_err(FileError::at(SYNC, &segment.path(Part::Log)))
+fn sync_log(segment: &Segment, site: Site) -> Result<(), FileError> {
+    durable_file::sync(&*segment.file()?, &segment.path(Part::Log), site)
 }
 
 /// The page cache is told in steps that are worth a call.
@@ -289,11 +285,8 @@ fn drop_cold(segment: &Segment, upto: u64) {
     if upto <= from || (upto < from + DROP_STEP && !all) {
         return;
     }
-    if let Ok(file) = segment.file()
-        && let Some(length) = std::num::NonZeroU64::new(upto - from)
-    {
-        // Only advice: if it fails, the kernel decides by itself.
-        let _ = rustix::fs::fadvise(&*file, from, Some(length), rustix::fs::Advice::DontNeed);
+    if let Ok(file) = segment.file() {
+        file.advise(from, Some(upto - from), Advice::DontNeed);
         segment.dropped.store(upto, Ordering::Relaxed);
     }
 }

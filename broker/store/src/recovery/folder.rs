@@ -4,13 +4,14 @@
 //! see `upkeep::compact` for the order of its steps. Nothing here looks into a batch but to find where a
 //! swap ends.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use flumen_types::Offset;
 
 use crate::error::FileError;
 use crate::files::durable_file::{self, sync_dir};
+use crate::files::file_system::{FileSystem, Open};
+use crate::files::site::Site;
 use crate::segment::scan::Scan;
 use crate::segment::{DELETED, Part};
 
@@ -33,22 +34,22 @@ pub(crate) struct Folder {
 
 impl Folder {
     /// Finishes what a crash interrupted, then lists.
-    pub(crate) fn open(dir: &Path) -> Result<Folder, FileError> {
-        finish_swaps(dir)?;
+    pub(crate) fn open(files: &dyn FileSystem, dir: &Path) -> Result<Folder, FileError> {
+        finish_swaps(files, dir)?;
         let mut folder = Folder::default();
         let mut others = Vec::new();
-        for entry in names(dir)? {
+        for entry in names(files, dir)? {
             let path = dir.join(&entry);
             match Name::parse(&entry) {
                 Name::Part(Part::Log, base) => {
-                    let meta = fs::metadata(&path).map_err(FileError::at("look at", &path))?;
-                    folder.segments.push((base, meta.len()));
+                    let stat = files.stat(&path).map_err(FileError::at("look at", &path))?;
+                    folder.segments.push((base, stat.length));
                 }
                 Name::Part(part, base) => others.push((part, base, path)),
                 Name::Snapshot(offset) => folder.snapshots.push(offset),
                 Name::Doomed => folder.doomed.push(path),
                 Name::Unfinished => {
-                    durable_file::remove(&path)?;
+                    durable_file::remove(files, &path)?;
                 }
                 Name::Other => {}
             }
@@ -58,7 +59,7 @@ impl Folder {
         for (part, base, path) in others {
             if folder.segments.binary_search_by_key(&base, |(base, _)| *base).is_err() {
                 // Of a segment that is gone.
-                durable_file::remove(&path)?;
+                durable_file::remove(files, &path)?;
             } else if part == Part::TxnIndex {
                 folder.aborted.push(base);
             } else if part == Part::Quarantine {
@@ -105,62 +106,48 @@ fn parse_base(stem: &str) -> Option<Offset> {
     digits.then(|| stem.parse().ok().map(Offset)).flatten()
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, FileError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(FileError::at("list", dir))? {
-        let entry = entry.map_err(FileError::at("list", dir))?;
-        // A name that is no text is none of ours.
-        names.extend(entry.file_name().into_string());
-    }
+/// In order. A name that is no text is none of ours.
+fn names(files: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, FileError> {
+    let names = files.list(dir).map_err(FileError::at("list", dir))?;
+    let mut names: Vec<String> = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
+    names.sort_unstable();
     Ok(names)
 }
 
 /// Each `.log.swap` is a rewritten run of segments, whole on the disk: those that it replaces go,
 /// and it takes their place.
-fn finish_swaps(dir: &Path) -> Result<(), FileError> {
-    let names = names(dir)?;
+fn finish_swaps(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
+    let names = names(files, dir)?;
     let base_of = |name: &str, suffix: &str| name.strip_suffix(suffix).and_then(parse_base);
     let mut logs: Vec<Offset> = names.iter().filter_map(|name| base_of(name, ".log")).collect();
     logs.sort_unstable();
     let swaps: Vec<Offset> = names.iter().filter_map(|name| base_of(name, ".log.swap")).collect();
     for base in &swaps {
-        if is_stale(dir, &logs, *base)? {
+        if is_stale(files, dir, &logs, *base)? {
             continue;
         }
-        let end = end_of(&Part::Log.path(dir, *base, SWAP), *base)?;
+        let end = end_of(files, &Part::Log.path(dir, *base, SWAP), *base)?;
         // The segment that begins where the swap ends is not of the run.
         for old in logs.iter().filter(|old| (*base..end.max(base.next())).contains(old)) {
             // The `.log` last: it is what brings a crash in between back here for the others.
             for part in Part::LOG_LAST {
                 let path = part.path(dir, *old, "");
-                let renamed = fs::rename(&path, part.path(dir, *old, DELETED));
-                match renamed {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(FileError::at("rename", &path)(error));
-                    }
-                    _ => {}
-                }
+                durable_file::rename(files, &path, &part.path(dir, *old, DELETED))?;
             }
         }
         // The `.log` last: until then the next open begins here again.
         for part in Part::LOG_LAST {
-            let path = part.path(dir, *base, SWAP);
-            match fs::rename(&path, part.path(dir, *base, "")) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(FileError::at("rename", &path)(error));
-                }
-                _ => {}
-            }
+            durable_file::rename(files, &part.path(dir, *base, SWAP), &part.path(dir, *base, ""))?;
         }
     }
-    if swaps.is_empty() { Ok(()) } else { sync_dir(dir) }
+    if swaps.is_empty() { Ok(()) } else { sync_dir(files, dir, Site::FinishedSwaps) }
 }
 
 /// Whether the segment before it reaches into the swap: then it was left behind by a compaction that was
 /// given up, and what it was made of is in another segment by now. It goes with what is unfinished.
-fn is_stale(dir: &Path, logs: &[Offset], base: Offset) -> Result<bool, FileError> {
+fn is_stale(files: &dyn FileSystem, dir: &Path, logs: &[Offset], base: Offset) -> Result<bool, FileError> {
     let Some(before) = logs.iter().rev().find(|log| **log < base) else { return Ok(false) };
-    let stale = end_of(&Part::Log.path(dir, *before, ""), *before)? > base;
+    let stale = end_of(files, &Part::Log.path(dir, *before, ""), *before)? > base;
     if stale {
         tracing::warn!(dir = %dir.display(), %base, "removing a compacted segment whose place is taken");
     }
@@ -168,10 +155,10 @@ fn is_stale(dir: &Path, logs: &[Offset], base: Offset) -> Result<bool, FileError
 }
 
 /// The offset behind the last batch of a file.
-fn end_of(path: &Path, base: Offset) -> Result<Offset, FileError> {
-    let file = fs::File::open(path).map_err(FileError::at("open", path))?;
-    let size = file.metadata().map_err(FileError::at("look at", path))?.len();
-    let mut scan = Scan::new(&file, 0, size);
+fn end_of(files: &dyn FileSystem, path: &Path, base: Offset) -> Result<Offset, FileError> {
+    let file = files.open(path, Open::Read).map_err(FileError::at("open", path))?;
+    let size = file.stat().map_err(FileError::at("look at", path))?.length;
+    let mut scan = Scan::new(&*file, 0, size);
     let mut end = base;
     // It was synced before it was renamed; should it be damaged after all, recovery says so.
     while let Ok(Some((_, batch))) = scan.next_batch() {
@@ -183,17 +170,16 @@ fn end_of(path: &Path, base: Offset) -> Result<Offset, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::os::OsFiles;
 
     fn touch(dir: &Path, names: &[&str]) {
         for name in names {
-            fs::write(dir.join(name), "").unwrap();
+            std::fs::write(dir.join(name), "").unwrap();
         }
     }
 
     fn listed(dir: &Path) -> Vec<String> {
-        let mut found = names(dir).unwrap();
-        found.sort();
-        found
+        names(&OsFiles, dir).unwrap()
     }
 
     #[test]
@@ -215,7 +201,7 @@ mod tests {
                 "partition.metadata",
             ],
         );
-        let folder = Folder::open(dir.path()).unwrap();
+        let folder = Folder::open(&OsFiles, dir.path()).unwrap();
         assert_eq!(folder.segments, [(Offset(0), 0), (Offset(100), 0)]);
         assert_eq!(folder.snapshots, [Offset(100)]);
         assert_eq!(folder.aborted, [Offset(0)]);
@@ -245,7 +231,7 @@ mod tests {
                 "00000000000000000000.log.cleaned",
             ],
         );
-        Folder::open(dir.path()).unwrap();
+        Folder::open(&OsFiles, dir.path()).unwrap();
         assert_eq!(listed(dir.path()), ["00000000000000000000.log"]);
     }
 }

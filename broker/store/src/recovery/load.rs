@@ -17,6 +17,7 @@ use flumen_types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::error::FileError;
 use crate::files::durable_file;
+use crate::files::file_system::FileSystem;
 use crate::locks::{lock, read};
 use crate::partition::aborted::{self, AbortedIndex};
 use crate::partition::folder::{EPOCHS, snapshot_path};
@@ -24,13 +25,13 @@ use crate::partition::known::Known;
 use crate::partition::published::Published;
 use crate::partition::{Partition, Phase, Sealed, Shared, Writer};
 use crate::recovery::folder::Folder;
-use crate::segment::scan::{ScanError, read_at};
+use crate::segment::scan::ScanError;
 use crate::segment::{Part, Segment};
 
 /// Opens the folder of a partition, which is there.
 pub(crate) fn load(shared: &Arc<Shared>, known: Known) -> Result<Arc<Partition>, FileError> {
     let dir: Arc<Path> = shared.options.dir.join(known.tp.to_string()).into();
-    let folder = Folder::open(&dir)?;
+    let folder = Folder::open(shared.files(), &dir)?;
     shared.reaper.doom(folder.doomed.iter().cloned(), Duration::ZERO);
     let mut loader = Loader::new(shared, &dir, folder, &known)?;
     if !(known.clean && loader.load_clean(&known)?) {
@@ -96,7 +97,7 @@ impl<'a> Loader<'a> {
         let last = self.last().clone();
         let mut index = read(&*last.index()?).clone();
         let file = last.file()?;
-        let mut scan = last.scan(&file, index.last_position());
+        let mut scan = last.scan(&*file, index.last_position());
         self.end = last.base();
         loop {
             match scan.next_batch() {
@@ -149,7 +150,7 @@ impl<'a> Loader<'a> {
     pub(crate) fn load_snapshot(&mut self, upto: Offset) -> Result<Offset, FileError> {
         for offset in self.folder.snapshots.iter().rev().filter(|offset| **offset <= upto) {
             let path = snapshot_path(self.dir, *offset);
-            let content = durable_file::read(&path)?.unwrap_or_default();
+            let content = durable_file::read(self.shared.files(), &path)?.unwrap_or_default();
             match ProducerStates::from_snapshot(&content) {
                 Ok(producers) => {
                     self.producers = producers;
@@ -169,8 +170,8 @@ impl<'a> Loader<'a> {
                 continue;
             }
             let file = segment.file()?;
-            let position = segment.begin_at(&file, from)?;
-            let mut scan = segment.scan(&file, position);
+            let position = segment.begin_at(&*file, from)?;
+            let mut scan = segment.scan(&*file, position);
             loop {
                 match scan.next_batch() {
                     Ok(Some((_, batch))) if batch.header().base_offset >= to => break,
@@ -195,7 +196,7 @@ impl<'a> Loader<'a> {
 
     /// Takes in the `.txnindex` of a segment; false if it cannot be right.
     pub(crate) fn load_aborted(&mut self, base: Offset) -> Result<bool, FileError> {
-        let content = durable_file::read(&Part::TxnIndex.path(self.dir, base, ""))?;
+        let content = durable_file::read(self.shared.files(), &Part::TxnIndex.path(self.dir, base, ""))?;
         Ok(self.aborted.load(&content.unwrap_or_default()))
     }
 
@@ -204,7 +205,7 @@ impl<'a> Loader<'a> {
         known.cleaned_upto = known.cleaned_upto.filter(|upto| *upto <= self.end);
         let active = self.last().clone();
         self.drop_stray_snapshots()?;
-        let mut epochs = load_epochs(self.dir)?;
+        let mut epochs = load_epochs(self.shared.files(), self.dir)?;
         if epochs.starts().last().is_some_and(|(_, start)| *start > self.end) {
             epochs.truncate(self.end);
         }
@@ -234,7 +235,7 @@ impl<'a> Loader<'a> {
         for offset in &self.folder.snapshots {
             let at_base = self.segments.iter().any(|segment| segment.base() == *offset);
             if *offset > self.end || !(at_base || Some(offset) == newest) {
-                durable_file::remove(&snapshot_path(self.dir, *offset))?;
+                durable_file::remove(self.shared.files(), &snapshot_path(self.dir, *offset))?;
             }
         }
         Ok(())
@@ -243,15 +244,13 @@ impl<'a> Loader<'a> {
 
 /// The timestamp of the segment's first batch.
 fn first_timestamp(segment: &Segment) -> Result<Option<Timestamp>, FileError> {
-    let mut head = Vec::new();
-    let read = read_at(&*segment.file()?, &mut head, HEADER_LEN, 0);
-    read.map_err(|source| segment.unreadable(source))?;
+    let head = segment.file()?.read_upto_at(HEADER_LEN, 0).map_err(|source| segment.unreadable(source))?;
     Ok(BatchHeader::parse(&head).ok().map(|header| header.max_timestamp))
 }
 
-fn load_epochs(dir: &Path) -> Result<LeaderEpochs, FileError> {
+fn load_epochs(files: &dyn FileSystem, dir: &Path) -> Result<LeaderEpochs, FileError> {
     let path = dir.join(EPOCHS);
-    let content = durable_file::read(&path)?;
+    let content = durable_file::read(files, &path)?;
     let text = content.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     match text.map(|text| LeaderEpochs::from_text(&text)).transpose() {
         Ok(epochs) => Ok(epochs.unwrap_or_default()),

@@ -20,8 +20,10 @@ use std::sync::Arc;
 use flumen_records::{Batch, BatchHeader};
 use flumen_types::Offset;
 
-use crate::error::{FileError, SYNC};
+use crate::error::FileError;
 use crate::files::durable_file;
+use crate::files::file_system::Advice;
+use crate::files::site::Site;
 use crate::partition::Sealed;
 use crate::partition::aborted::AbortedIndex;
 use crate::partition::known::Known;
@@ -84,11 +86,9 @@ impl Loader<'_> {
     fn distrust_cache(&self, segment: &Segment, sync: bool) -> Result<(), FileError> {
         let file = segment.file()?;
         if sync {
-            let synced = self.shared.options.disk.sync(&file);
-            synced.map_err(FileError::at(SYNC, &segment.path(Part::Log)))?;
+            durable_file::sync(&*file, &segment.path(Part::Log), Site::Distrusted)?;
         }
-        // Where the file system cannot, there is nothing to be done.
-        let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
+        file.advise(0, None, Advice::DontNeed);
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl Loader<'_> {
         for segment in &self.segments.clone()[trusted..] {
             if !Arc::ptr_eq(segment, self.last()) {
                 segment.seal()?;
-                match self.save_aborted(segment).and_then(|()| segment.save_index()) {
+                match self.save_aborted(segment).and_then(|()| segment.save_index(Site::RecoveredIndex)) {
                     // A full disk can be read: the next sync tries again.
                     Err(error) if error.is_full() => {
                         let end = self.next_base(segment).unwrap_or(self.end);
@@ -133,27 +133,31 @@ impl Loader<'_> {
                 }
             }
             if sync {
-                let synced = self.shared.options.disk.sync(&*segment.file()?);
-                synced.map_err(FileError::at(SYNC, &segment.path(Part::Log)))?;
+                let path = segment.path(Part::Log);
+                durable_file::sync(&*segment.file()?, &path, Site::RecoveredRecords)?;
             }
         }
-        if sync { durable_file::sync_dir(self.dir) } else { Ok(()) }
+        if sync {
+            durable_file::sync_dir(self.shared.files(), self.dir, Site::RecoveredNames)
+        } else {
+            Ok(())
+        }
     }
 
     fn save_aborted(&self, segment: &Segment) -> Result<(), FileError> {
         let content = self.aborted.encode(segment.base(), self.next_base(segment));
         let path = segment.path(Part::TxnIndex);
         if content.is_empty() {
-            return durable_file::remove(&path).map(|_| ());
+            return durable_file::remove(self.shared.files(), &path).map(|_| ());
         }
-        durable_file::write_synced(&path, &content)
+        durable_file::write_synced(self.shared.files(), &path, &content, Site::RecoveredAborted)
     }
 
     /// Checks every batch, rebuilds the index; false if the log ends in this segment.
     fn recover_segment(&mut self, segment: &Arc<Segment>, point: Offset) -> Result<bool, FileError> {
         let file = segment.file()?;
         let mut index = SegmentIndex::new(segment.base());
-        let mut scan = segment.scan(&file, 0);
+        let mut scan = segment.scan(&*file, 0);
         self.end = self.end.max(segment.base());
         let torn_at = loop {
             let at = match scan.next_batch() {
@@ -186,11 +190,11 @@ impl Loader<'_> {
         let (file, size) = (segment.file()?, segment.size());
         let synced = self.end < point;
         let read = |source: io::Error| segment.unreadable(source);
-        if let Some(format) = breakage::old_format_at(&file, at, size).map_err(read)? {
+        if let Some(format) = breakage::old_format_at(&*file, at, size).map_err(read)? {
             return Err(read(breakage::old_format(format, at)));
         }
         let follows = |header: &BatchHeader| self.follows(segment, header);
-        let found = breakage::examine(&file, at, size, &follows, synced).map_err(read)?;
+        let found = breakage::examine(&*file, at, size, &follows, synced).map_err(read)?;
         let next = match &found.next {
             Some(header) => Some(header.base_offset),
             None => self.next_written(segment)?,

@@ -9,13 +9,14 @@
 //! Nothing reads these files, and nothing removes them but the deletion of their topic. Kafka ignores
 //! them. Zeros alone are not kept: they are what a file system puts where nothing was written.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::error::{FileError, SYNC};
+use crate::error::FileError;
 use crate::files::durable_file;
-use crate::segment::scan::read_at;
+use crate::files::file_system::{File, FileSystem, Open};
+use crate::files::site::Site;
 use crate::segment::{Part, Segment};
 
 const CHUNK: usize = 1 << 20;
@@ -24,52 +25,43 @@ const CHUNK: usize = 1 << 20;
 /// once the folder is synced.
 pub(crate) fn tail(segment: &Segment, at: u64) -> Result<Option<PathBuf>, FileError> {
     let log = segment.path(Part::Log);
-    let file = segment.file()?;
-    let size = file.metadata().map_err(FileError::at("look at", &log))?.len();
-    let to = free_name(&log, at);
-    let mut kept: Option<File> = None;
+    let (files, file) = (segment.files(), segment.file()?);
+    let size = file.stat().map_err(FileError::at("look at", &log))?.length;
+    let to = free_name(files, &log, at);
+    let mut kept: Option<Arc<dyn File>> = None;
     let mut position = at;
     while position < size {
-        let mut bytes = Vec::new();
-        read_at(&file, &mut bytes, CHUNK, position).map_err(FileError::at("read", &log))?;
+        let bytes = file.read_upto_at(CHUNK, position).map_err(FileError::at("read", &log))?;
         if kept.is_none() && bytes.iter().any(|byte| *byte != 0) {
-            let created = create(&to, position - at);
-            kept = Some(created.map_err(FileError::at("create", &to))?);
+            kept = Some(files.open(&to, Open::New).map_err(FileError::at("create", &to))?);
         }
-        if let Some(kept) = &mut kept
-            && let Err(error) = kept.write_all(&bytes)
+        if let Some(kept) = &kept
+            && let Err(error) = kept.write_all_at(&mut [IoSlice::new(&bytes)], position - at)
         {
             // Half a copy is none, and may be what fills the disk.
-            let _ = fs::remove_file(&to);
+            let _ = files.remove(&to);
             return Err(FileError::at("write", &to)(error));
         }
         position += bytes.len().max(1) as u64;
     }
     let Some(kept) = kept else { return Ok(None) };
-    kept.sync_all().map_err(FileError::at(SYNC, &to))?;
+    durable_file::sync(&*kept, &to, Site::SetAside)?;
     Ok(Some(to))
-}
-
-/// Begins with so many zeros.
-fn create(path: &Path, zeros: u64) -> io::Result<File> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.set_len(zeros)?;
-    io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
-    Ok(file)
 }
 
 /// Renames a segment's file. What belongs to it goes: it can be made from the file.
 pub(crate) fn whole(segment: &Segment) -> Result<PathBuf, FileError> {
     let log = segment.path(Part::Log);
-    let to = free_name(&log, 0);
-    fs::rename(&log, &to).map_err(FileError::at("rename", &log))?;
+    let files = segment.files();
+    let to = free_name(files, &log, 0);
+    files.rename(&log, &to).map_err(FileError::at("rename", &log))?;
     for part in Part::LOG_LAST {
-        durable_file::remove(&segment.path(part))?;
+        durable_file::remove(files, &segment.path(part))?;
     }
     Ok(to)
 }
 
-fn free_name(log: &Path, at: u64) -> PathBuf {
+fn free_name(files: &dyn FileSystem, log: &Path, at: u64) -> PathBuf {
     let named = |number: &str| {
         let mut name = log.as_os_str().to_owned();
         name.push(format!(".cut-{at}{number}"));
@@ -77,5 +69,5 @@ fn free_name(log: &Path, at: u64) -> PathBuf {
     };
     let numbered = (1..).map(|n: u64| named(&format!(".{n}")));
     let mut names = std::iter::once(named("")).chain(numbered);
-    names.find(|path| !path.exists()).unwrap_or_else(|| named(""))
+    names.find(|path| !files.exists(path)).unwrap_or_else(|| named(""))
 }

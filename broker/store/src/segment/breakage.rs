@@ -11,12 +11,12 @@
 //!
 //! It lacks what `recovery` knows beside: what a sync has covered, and the segments that follow.
 
-use std::fs::File;
 use std::io;
 
 use flumen_records::{Batch, BatchHeader, HEADER_LEN, old_message_format, old_message_len};
 
-use crate::segment::scan::{is_possible, read_at};
+use crate::files::file_system::File;
+use crate::segment::scan::is_possible;
 
 const CHUNK: usize = 1 << 20;
 /// Pages are written whole, file systems' blocks are not larger.
@@ -38,7 +38,7 @@ pub(crate) struct Breakage {
 /// Looks at a file of `size` bytes that is broken from `at` on. `follows`: whether a batch can come
 /// later in this log. `synced`: what was there had reached the disk, so that it is no torn write.
 pub(crate) fn examine(
-    file: &File,
+    file: &dyn File,
     at: u64,
     size: u64,
     follows: &dyn Fn(&BatchHeader) -> bool,
@@ -60,13 +60,11 @@ pub(crate) fn examine(
 }
 
 /// The format of an old message at a position, if it is one.
-pub(crate) fn old_format_at(file: &File, at: u64, size: u64) -> io::Result<Option<i8>> {
-    let mut bytes = Vec::new();
-    read_at(file, &mut bytes, HEADER_LEN, at)?;
+pub(crate) fn old_format_at(file: &dyn File, at: u64, size: u64) -> io::Result<Option<i8>> {
+    let bytes = file.read_upto_at(HEADER_LEN, at)?;
     match old_message_len(&bytes) {
         Some(length) if at + length as u64 <= size => {
-            let mut message = Vec::new();
-            read_at(file, &mut message, length, at)?;
+            let message = file.read_upto_at(length, at)?;
             Ok(old_message_format(&message))
         }
         _ => Ok(None),
@@ -82,26 +80,24 @@ pub(crate) fn old_format(format: i8, at: u64) -> io::Error {
 }
 
 /// Whether a whole batch with the right CRC begins here; its header.
-pub(crate) fn whole_at(file: &File, at: u64, size: u64) -> io::Result<Option<BatchHeader>> {
+pub(crate) fn whole_at(file: &dyn File, at: u64, size: u64) -> io::Result<Option<BatchHeader>> {
     let Some(header) = header_at(file, at)?.filter(|header| at + header.total_len() as u64 <= size) else {
         return Ok(None);
     };
-    let mut bytes = Vec::new();
-    read_at(file, &mut bytes, header.total_len(), at)?;
+    let bytes = file.read_upto_at(header.total_len(), at)?;
     let batch = Batch::parse(bytes.into()).ok().filter(|batch| batch.verify_crc().is_ok());
     Ok(batch.map(|batch| batch.header().clone()))
 }
 
-fn header_at(file: &File, at: u64) -> io::Result<Option<BatchHeader>> {
-    let mut bytes = Vec::new();
-    read_at(file, &mut bytes, HEADER_LEN, at)?;
+fn header_at(file: &dyn File, at: u64) -> io::Result<Option<BatchHeader>> {
+    let bytes = file.read_upto_at(HEADER_LEN, at)?;
     Ok(BatchHeader::parse(&bytes).ok().filter(is_possible))
 }
 
 type Found = Option<(u64, BatchHeader)>;
 
 /// From header to header, for as long as they can be believed: so no record's content is mistaken.
-fn hop(file: &File, mut at: u64, size: u64, follows: &dyn Fn(&BatchHeader) -> bool) -> io::Result<Found> {
+fn hop(file: &dyn File, mut at: u64, size: u64, follows: &dyn Fn(&BatchHeader) -> bool) -> io::Result<Found> {
     while let Some(header) = header_at(file, at)?.filter(follows) {
         at += header.total_len() as u64;
         if let Some(header) = whole_at(file, at, size)?.filter(follows) {
@@ -112,11 +108,15 @@ fn hop(file: &File, mut at: u64, size: u64, follows: &dyn Fn(&BatchHeader) -> bo
 }
 
 /// Byte by byte.
-fn search(file: &File, from: u64, size: u64, follows: &dyn Fn(&BatchHeader) -> bool) -> io::Result<Found> {
+fn search(
+    file: &dyn File,
+    from: u64,
+    size: u64,
+    follows: &dyn Fn(&BatchHeader) -> bool,
+) -> io::Result<Found> {
     let mut position = from;
     while position + HEADER_LEN as u64 <= size {
-        let mut bytes = Vec::new();
-        read_at(file, &mut bytes, CHUNK, position)?;
+        let bytes = file.read_upto_at(CHUNK, position)?;
         // Shorter than it was said to be.
         let Some(last) = bytes.len().checked_sub(HEADER_LEN) else { break };
         for at in (0..=last).filter(|at| bytes.get(at + 16) == Some(&2)) {
@@ -133,7 +133,7 @@ fn search(file: &File, from: u64, size: u64, follows: &dyn Fn(&BatchHeader) -> b
 }
 
 /// Whether a page that ends in the range ends with zeros.
-fn has_unwritten_page(file: &File, from: u64, upto: u64) -> io::Result<bool> {
+fn has_unwritten_page(file: &dyn File, from: u64, upto: u64) -> io::Result<bool> {
     let mut end = (from / PAGE + 1) * PAGE;
     while end <= upto {
         if ends_in_zeros(file, from, end)? {
@@ -144,21 +144,20 @@ fn has_unwritten_page(file: &File, from: u64, upto: u64) -> io::Result<bool> {
     Ok(false)
 }
 
-fn ends_in_zeros(file: &File, from: u64, upto: u64) -> io::Result<bool> {
-    let mut tail = Vec::new();
+fn ends_in_zeros(file: &dyn File, from: u64, upto: u64) -> io::Result<bool> {
     let length = ZEROS.min(upto - from);
-    read_at(file, &mut tail, length as usize, upto - length)?;
+    let tail = file.read_upto_at(length as usize, upto - length)?;
     Ok(tail.iter().all(|byte| *byte == 0))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use flumen_records::{BatchBuilder, Compression, NewRecord, assign};
     use flumen_types::{LeaderEpoch, Offset};
 
     use super::*;
+    use crate::files::file_system::{FileSystem, Open};
+    use crate::files::os::OsFiles;
 
     fn batch(offset: i64, value: &[u8]) -> Vec<u8> {
         let mut builder = BatchBuilder::new(Compression::None);
@@ -174,11 +173,12 @@ mod tests {
     }
 
     fn examined_if(synced: bool, parts: &[&[u8]]) -> (Option<i64>, bool) {
-        let mut file = tempfile::tempfile().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let content = parts.concat();
-        file.write_all(&content).unwrap();
+        std::fs::write(dir.path().join("f"), &content).unwrap();
+        let file = OsFiles.open(&dir.path().join("f"), Open::Read).unwrap();
         let follows = |header: &BatchHeader| header.base_offset >= Offset(5);
-        let found = examine(&file, 0, content.len() as u64, &follows, synced).unwrap();
+        let found = examine(&*file, 0, content.len() as u64, &follows, synced).unwrap();
         (found.next.map(|header| header.base_offset.0), found.unwritten)
     }
 

@@ -6,12 +6,12 @@
 //!
 //! Nothing here is believed: whoever goes by a place looks whether the batch that it names is there.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use flumen_types::Offset;
+
+use crate::files::file_system::{FileSystem, Open};
 
 const ENTRY_BYTES: u64 = 8;
 
@@ -28,13 +28,18 @@ impl Place {
 }
 
 /// The last entry at or before an offset; `None` if the file cannot be right.
-pub(crate) fn place_of(path: &Path, base: Offset, offset: Offset) -> io::Result<Option<Place>> {
-    let file = match File::open(path) {
+pub(crate) fn place_of(
+    files: &dyn FileSystem,
+    path: &Path,
+    base: Offset,
+    offset: Offset,
+) -> io::Result<Option<Place>> {
+    let file = match files.open(path, Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let length = file.metadata()?.len();
+    let length = file.stat()?.length;
     if !length.is_multiple_of(ENTRY_BYTES) {
         return Ok(None);
     }
@@ -64,6 +69,7 @@ pub(crate) fn place_of(path: &Path, base: Offset, offset: Offset) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::os::OsFiles;
 
     #[test]
     fn an_entry_is_found_in_the_file_as_it_is_in_memory() {
@@ -78,14 +84,14 @@ mod tests {
                     position: u64::from(n) * 100,
                     last: Some(Offset(1000 + i64::from(n) * 10 + 5)),
                 });
-                let found = place_of(&path, Offset(1000), Offset(1000 + offset)).unwrap();
+                let found = place_of(&OsFiles, &path, Offset(1000), Offset(1000 + offset)).unwrap();
                 assert_eq!(found, Some(expected));
             }
         }
         for wrong in [&[1_u8, 2, 3][..], &[0; 16]] {
             std::fs::write(&path, wrong).unwrap();
-            assert_eq!(place_of(&path, Offset(0), Offset(5)).unwrap(), None);
+            assert_eq!(place_of(&OsFiles, &path, Offset(0), Offset(5)).unwrap(), None);
         }
-        assert_eq!(place_of(&dir.path().join("none"), Offset(0), Offset(5)).unwrap(), None);
+        assert_eq!(place_of(&OsFiles, &dir.path().join("none"), Offset(0), Offset(5)).unwrap(), None);
     }
 }

@@ -4,8 +4,6 @@
 //! be right is rebuilt from the log, whose truth it is. It lacks the formats, which are
 //! `index`'s and `index_file`'s.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
@@ -13,7 +11,9 @@ use flumen_records::{BatchHeader, HEADER_LEN};
 use flumen_types::{Offset, Timestamp};
 
 use crate::error::{FileError, chain};
-use crate::files::durable_file;
+use crate::files::durable_file::{self, sync_if_there};
+use crate::files::file_system::{File, Open};
+use crate::files::site::Site;
 use crate::locks::{lock, read, write};
 use crate::segment::index::SegmentIndex;
 use crate::segment::index_file::{self, Place};
@@ -30,8 +30,8 @@ impl Segment {
         if let Some(index) = &self.lock().index {
             return Ok(index.clone());
         }
-        let offsets = durable_file::read(&self.path(Part::Index))?;
-        let times = durable_file::read(&self.path(Part::TimeIndex))?;
+        let offsets = durable_file::read(self.files(), &self.path(Part::Index))?;
+        let times = durable_file::read(self.files(), &self.path(Part::TimeIndex))?;
         let decoded = match (&offsets, &times) {
             // Where there are batches, there is a time.
             (Some(offsets), Some(times)) if !times.is_empty() || self.size() == 0 => {
@@ -47,7 +47,7 @@ impl Segment {
 
     /// The batch there ends at or before the offset, as its index has it; an index that is wrong is
     /// rebuilt.
-    pub(crate) fn begin_at(&self, file: &File, offset: Offset) -> Result<u64, FileError> {
+    pub(crate) fn begin_at(&self, file: &dyn File, offset: Offset) -> Result<u64, FileError> {
         let place = self.place_of(offset)?;
         if self.damage().at(place.position).is_some() || self.is_there(file, place)? {
             return Ok(place.position);
@@ -57,7 +57,7 @@ impl Segment {
         Ok(position)
     }
 
-    fn is_there(&self, file: &File, place: Place) -> Result<bool, FileError> {
+    fn is_there(&self, file: &dyn File, place: Place) -> Result<bool, FileError> {
         let Some(last) = place.last else { return Ok(true) };
         let mut bytes = [0; HEADER_LEN];
         match file.read_exact_at(&mut bytes, place.position) {
@@ -73,7 +73,8 @@ impl Segment {
             return Ok(Place { position: read(index).position_of(offset), last: None });
         }
         let path = self.path(Part::Index);
-        let place = index_file::place_of(&path, self.base(), offset).map_err(FileError::at("read", &path))?;
+        let place = index_file::place_of(self.files(), &path, self.base(), offset)
+            .map_err(FileError::at("read", &path))?;
         match place.filter(|place| place.position < self.size().max(1)) {
             Some(place) => Ok(place),
             None => {
@@ -89,7 +90,7 @@ impl Segment {
         tracing::info!(segment = %self.path(Part::Log).display(), "rebuilding a segment's index");
         let file = self.file()?;
         let mut index = SegmentIndex::new(self.base());
-        let mut scan = self.scan(&file, 0);
+        let mut scan = self.scan(&*file, 0);
         loop {
             match scan.next_batch() {
                 Ok(Some((position, batch))) => index.note(position, batch.header(), REBUILT_INTERVAL_BYTES),
@@ -102,8 +103,10 @@ impl Segment {
             }
         }
         index.seal();
-        let written = durable_file::replace(&self.path(Part::Index), &index.encode_offsets())
-            .and_then(|()| durable_file::replace(&self.path(Part::TimeIndex), &index.encode_times()));
+        let replace =
+            |part, content: Vec<u8>| durable_file::replace(self.files(), &self.path(part), &content);
+        let written = replace(Part::Index, index.encode_offsets())
+            .and_then(|()| replace(Part::TimeIndex, index.encode_times()));
         let index = Arc::new(RwLock::new(index));
         if let Err(error) = written {
             tracing::warn!(error = %chain(&error), "a segment's index cannot be written; it is kept in memory");
@@ -126,23 +129,22 @@ impl Segment {
             let index = read(&index);
             (index.encode_offsets(), index.encode_times())
         };
-        let (offsets_path, times_path) = (self.path(Part::Index), self.path(Part::TimeIndex));
-        fs::write(&offsets_path, offsets).map_err(FileError::at("write", &offsets_path))?;
-        fs::write(&times_path, times).map_err(FileError::at("write", &times_path))
+        durable_file::write(self.files(), &self.path(Part::Index), &offsets)?;
+        durable_file::write(self.files(), &self.path(Part::TimeIndex), &times)
     }
 
     /// Writes the indexes of a sealed segment, durable but for their names; from here on memory can
     /// let go of them.
-    pub(crate) fn save_index(&self) -> Result<(), FileError> {
+    pub(crate) fn save_index(&self, site: Site) -> Result<(), FileError> {
         self.write_index()?;
-        self.sync_index()?;
+        self.sync_index(site)?;
         self.release_index();
         Ok(())
     }
 
-    pub(crate) fn sync_index(&self) -> Result<(), FileError> {
-        durable_file::sync_if_there(&self.path(Part::Index))?;
-        durable_file::sync_if_there(&self.path(Part::TimeIndex))
+    pub(crate) fn sync_index(&self, site: Site) -> Result<(), FileError> {
+        sync_if_there(self.files(), &self.path(Part::Index), site)?;
+        sync_if_there(self.files(), &self.path(Part::TimeIndex), site)
     }
 
     /// The indexes are durable: they need not be in memory.
@@ -182,8 +184,8 @@ impl Segment {
         }
         let path = self.path(Part::TimeIndex);
         let last = || -> std::io::Result<[u8; 8]> {
-            let file = File::open(&path)?;
-            let length = file.metadata()?.len();
+            let file = self.files().open(&path, Open::Read)?;
+            let length = file.stat()?.length;
             let mut timestamp = [0; 8];
             let at = length.checked_sub(ENTRY_BYTES).filter(|_| length.is_multiple_of(ENTRY_BYTES));
             file.read_exact_at(&mut timestamp, at.ok_or(std::io::ErrorKind::InvalidData)?)?;

@@ -18,7 +18,6 @@ pub(crate) mod recent_reads;
 pub(crate) mod scan;
 pub(crate) mod verified;
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +27,7 @@ use flumen_types::{Offset, Timestamp};
 
 use crate::error::FileError;
 use crate::files::durable_file;
+use crate::files::file_system::{File, FileSystem, Open as How};
 use crate::files::open_files::{Closable, OpenFiles};
 use crate::locks::{lock, read, write};
 use crate::segment::damage::{Damage, Damaged};
@@ -64,7 +64,7 @@ pub(crate) struct Segment {
 
 #[derive(Default)]
 pub(crate) struct Open {
-    file: Option<Arc<File>>,
+    file: Option<Arc<dyn File>>,
     pub(crate) index: Option<SharedIndex>,
 }
 
@@ -110,11 +110,10 @@ impl Segment {
         open_files: &Arc<OpenFiles>,
     ) -> Result<Arc<Segment>, FileError> {
         let path = Part::Log.path(dir, base, "");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        let file = file.map_err(FileError::at("create", &path))?;
+        let file = open_files.files.open(&path, How::Emptied).map_err(FileError::at("create", &path))?;
         let segment = Segment::build(dir, base, 0, open_files);
         segment.go_live(SegmentIndex::new(base));
-        segment.lock().file = Some(Arc::new(file));
+        segment.lock().file = Some(file);
         segment.tell_open();
         Ok(segment)
     }
@@ -161,6 +160,10 @@ impl Segment {
     /// Bytes of whole batches.
     pub(crate) fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn files(&self) -> &dyn FileSystem {
+        &*self.open_files.files
     }
 
     pub(crate) fn unreadable(&self, source: io::Error) -> FileError {
@@ -222,15 +225,14 @@ impl Segment {
     }
 
     /// The `.log`, opened if it is not.
-    pub(crate) fn file(&self) -> Result<Arc<File>, FileError> {
+    pub(crate) fn file(&self) -> Result<Arc<dyn File>, FileError> {
         self.used.store(true, Ordering::Relaxed);
         let mut open = self.lock();
         if let Some(file) = &open.file {
             return Ok(file.clone());
         }
         let path = self.path(Part::Log);
-        let file = OpenOptions::new().read(true).write(true).open(&path);
-        let file = Arc::new(file.map_err(FileError::at("open", &path))?);
+        let file = self.files().open(&path, How::Write).map_err(FileError::at("open", &path))?;
         open.file = Some(file.clone());
         drop(open);
         self.tell_open();
@@ -255,7 +257,7 @@ impl Segment {
     /// Takes in what its `.quarantine` says; a file that says nothing is told about.
     pub(crate) fn load_damage(&self) -> Result<(), FileError> {
         let path = self.path(Part::Quarantine);
-        let Some(content) = durable_file::read(&path)? else { return Ok(()) };
+        let Some(content) = durable_file::read(self.files(), &path)? else { return Ok(()) };
         match Damage::from_text(&String::from_utf8_lossy(&content)) {
             Some(damage) => *write(&self.damage) = damage,
             None => {
@@ -278,7 +280,8 @@ impl Segment {
             *damage = damage.with(range);
             damage.clone()
         };
-        match durable_file::replace(&self.path(Part::Quarantine), damage.to_text().as_bytes()) {
+        let path = self.path(Part::Quarantine);
+        match durable_file::replace(self.files(), &path, damage.to_text().as_bytes()) {
             // For as long as this process runs it is known.
             Err(error) if error.is_full() => Ok(()),
             other => other,
@@ -286,7 +289,7 @@ impl Segment {
     }
 
     /// Goes through its batches from a position on, around what is damaged.
-    pub(crate) fn scan<'a>(&self, file: &'a File, position: u64) -> Scan<'a> {
+    pub(crate) fn scan<'a>(&self, file: &'a dyn File, position: u64) -> Scan<'a> {
         Scan::new(file, position, self.size()).around(self.damage())
     }
 
@@ -296,10 +299,8 @@ impl Segment {
         // The `.log` first: while it is there, so is the segment, with all that it needs.
         for part in Part::LOG_LAST.into_iter().rev() {
             let (from, to) = (self.path(part), part.path(&self.dir, self.base, DELETED));
-            match fs::rename(&from, &to) {
-                Ok(()) => doomed.push(to),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(FileError::at("rename", &from)(error)),
+            if durable_file::rename(self.files(), &from, &to)? {
+                doomed.push(to);
             }
         }
         Ok(doomed)

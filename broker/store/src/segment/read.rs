@@ -5,9 +5,6 @@
 //! pread brings the bytes that are handed out: where the wanted batch begins is found before, from
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
-use std::fs::File;
-use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +14,7 @@ use flumen_types::Offset;
 
 use crate::error::{FileError, ReadError};
 use crate::files::buffers::Buffers;
+use crate::files::file_system::{Advice, File};
 use crate::segment::damage::Damaged;
 use crate::segment::scan::is_possible;
 use crate::segment::{Part, Segment};
@@ -46,12 +44,12 @@ impl Segment {
     pub(crate) fn read(&self, wanted: Wanted, buffers: &Arc<Buffers>) -> Result<Option<Run>, ReadError> {
         let file = self.file()?;
         let size = self.size();
-        let Some(position) = self.locate(&file, size, wanted.from)? else { return Ok(None) };
+        let Some(position) = self.locate(&*file, size, wanted.from)? else { return Ok(None) };
         let whole = self.damage().next_after(position, size);
         let left = usize::try_from(whole - position).unwrap_or(usize::MAX);
         let mut length = wanted.bytes_max.max(HEADER_LEN).min(left);
         loop {
-            let bytes = buffers.read(length, |buffer| self.read_exact(&file, position, buffer))?;
+            let bytes = buffers.read(length, |buffer| self.read_exact(&*file, position, buffer))?;
             let first = self.header(&bytes, position)?;
             if first.base_offset >= wanted.limit {
                 return Ok(None);
@@ -70,7 +68,7 @@ impl Segment {
             let (end, next) = self.last_whole(&bytes, position, &first, wanted.limit)?;
             let (end, next) = self.verify(&bytes.slice(..end), position, next)?;
             self.remember(next, position + end as u64);
-            self.read_ahead(&file, position + end as u64, end as u64);
+            self.read_ahead(&*file, position + end as u64, end as u64);
             return Ok(Some(Run { bytes: bytes.slice(..end), next }));
         }
     }
@@ -94,12 +92,9 @@ impl Segment {
     }
 
     /// Has the disk fetch what a reader of cold bytes will want next, while it is busy with these.
-    fn read_ahead(&self, file: &File, position: u64, length: u64) {
-        if position < self.dropped.load(Ordering::Relaxed)
-            && let Some(length) = NonZeroU64::new(2 * length)
-        {
-            // Only advice.
-            let _ = rustix::fs::fadvise(file, position, Some(length), rustix::fs::Advice::WillNeed);
+    fn read_ahead(&self, file: &dyn File, position: u64, length: u64) {
+        if position < self.dropped.load(Ordering::Relaxed) {
+            file.advise(position, Some(2 * length), Advice::WillNeed);
         }
     }
 
@@ -124,7 +119,7 @@ impl Segment {
     }
 
     /// Where the first batch that ends at or behind the offset begins.
-    pub(crate) fn locate(&self, file: &File, size: u64, from: Offset) -> Result<Option<u64>, ReadError> {
+    pub(crate) fn locate(&self, file: &dyn File, size: u64, from: Offset) -> Result<Option<u64>, ReadError> {
         let damage = self.damage();
         if let Some(position) = self.recall(from).filter(|position| damage.at(*position).is_none()) {
             return Ok((position < size).then_some(position));
@@ -169,7 +164,7 @@ impl Segment {
         }
     }
 
-    fn read_exact(&self, file: &File, position: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
+    fn read_exact(&self, file: &dyn File, position: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
         match file.read_exact_at(buffer, position) {
             Ok(()) => Ok(buffer.len()),
             // Shorter than it was: somebody cut the file under us.

@@ -6,13 +6,13 @@
 //! Invariants: a batch is yielded only if all of it lies before `end`; nothing on the disk is
 //! trusted, so a length that cannot be is the end of what is whole, not a panic.
 
-use std::fs::File;
 use std::io;
 
 use bytes::Bytes;
 use flumen_records::{Batch, BatchError, BatchHeader, HEADER_LEN};
 use thiserror::Error;
 
+use crate::files::file_system::File;
 use crate::segment::damage::Damage;
 
 const CHUNK: usize = 1 << 20;
@@ -28,7 +28,7 @@ pub(crate) enum ScanError {
 
 /// A cursor over the batches of `file` in `position..end`.
 pub(crate) struct Scan<'a> {
-    file: &'a File,
+    file: &'a dyn File,
     position: u64,
     end: u64,
     ahead: Bytes,
@@ -36,7 +36,7 @@ pub(crate) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(file: &'a File, position: u64, end: u64) -> Scan<'a> {
+    pub(crate) fn new(file: &'a dyn File, position: u64, end: u64) -> Scan<'a> {
         Scan { file, position, end, ahead: Bytes::new(), damage: Damage::default() }
     }
 
@@ -87,10 +87,9 @@ impl<'a> Scan<'a> {
     /// Reads on from `position` so that at least `wanted` bytes (which are there) are ahead.
     fn fill(&mut self, wanted: usize) -> Result<(), ScanError> {
         let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
-        let mut buffer = Vec::new();
-        let read = read_at(self.file, &mut buffer, wanted.max(CHUNK).min(left), self.position);
         let position = self.position;
-        read.map_err(|source| ScanError::Io { position, source })?;
+        let read = self.file.read_upto_at(wanted.max(CHUNK).min(left), position);
+        let buffer = read.map_err(|source| ScanError::Io { position, source })?;
         if buffer.len() < wanted {
             return Err(ScanError::Broken { position, source: None });
         }
@@ -102,21 +101,4 @@ impl<'a> Scan<'a> {
 /// Whether the offsets can be computed with; a garbled header's often cannot.
 pub(crate) fn is_possible(header: &BatchHeader) -> bool {
     (0..i64::MAX >> 1).contains(&header.base_offset.0) && header.last_offset_delta >= 0
-}
-
-/// Reads up to `length` bytes at `position` into an empty buffer, fewer only at the file's end.
-pub(crate) fn read_at(file: &File, buffer: &mut Vec<u8>, length: usize, position: u64) -> io::Result<()> {
-    buffer.reserve_exact(length);
-    while buffer.len() < length {
-        let at = position + buffer.len() as u64;
-        // The spare capacity can be larger than asked for; what is too much is cut off below.
-        let read = rustix::io::retry_on_intr(|| {
-            rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), at)
-        })?;
-        if read == 0 {
-            break;
-        }
-    }
-    buffer.truncate(length);
-    Ok(())
 }

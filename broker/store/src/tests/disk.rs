@@ -1,7 +1,6 @@
 //! A disk that is full, and one that fails.
 
-use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -9,43 +8,35 @@ use flumen_types::{ByteSize, Offset, TopicId, TopicPartition};
 
 use crate::files::open_files::Closable;
 use crate::tests::testing::*;
-use crate::{AppendError, Bound, Disk, Events, Marks, Options, Origin, RealDisk, Store};
+use crate::{AppendError, Bound, Events, Marks, Options, Origin, Scope, Site, Store};
 
-/// Takes so many more bytes; fails syncs when told to.
+/// Takes so many more bytes; fails the syncs of records when told to.
 #[derive(Default)]
 struct BadDisk {
     full: AtomicBool,
     room: AtomicU64,
     broken: AtomicBool,
+    /// Of one file's records.
     syncs: AtomicU64,
 }
 
-impl Disk for BadDisk {
-    fn write_at(&self, file: &File, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+impl Faults for BadDisk {
+    fn write(&self, bytes: usize) -> io::Result<usize> {
         if !self.full.load(Ordering::SeqCst) {
-            return RealDisk.write_at(file, slices, position);
+            return Ok(bytes);
         }
-        // The first bytes still fit.
-        let room = self.room.swap(0, Ordering::SeqCst) as usize;
-        match slices.iter().find(|slice| !slice.is_empty()) {
-            Some(slice) if room > 0 => {
-                RealDisk.write_at(file, &[IoSlice::new(&slice[..room.min(slice.len())])], position)
-            }
-            _ => Err(io::ErrorKind::StorageFull.into()),
+        match self.room.swap(0, Ordering::SeqCst) as usize {
+            0 => Err(io::ErrorKind::StorageFull.into()),
+            room => Ok(room.min(bytes)),
         }
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::SeqCst);
-        if self.broken.load(Ordering::SeqCst) { Err(io::Error::other("EIO")) } else { RealDisk.sync(file) }
-    }
-
-    fn sync_all(&self, file: &File) -> io::Result<()> {
-        if self.broken.load(Ordering::SeqCst) {
-            Err(io::Error::other("EIO"))
-        } else {
-            RealDisk.sync_all(file)
-        }
+    fn sync(&self, scope: Scope, site: Site) -> io::Result<()> {
+        let records = [Site::ActiveRecords, Site::SealedRecords, Site::Distrusted, Site::RecoveredRecords]
+            .contains(&site);
+        self.syncs.fetch_add(u64::from(records), Ordering::SeqCst);
+        let broken = self.broken.load(Ordering::SeqCst) && (records || scope == Scope::FileSystem);
+        if broken { Err(io::Error::other("EIO")) } else { Ok(()) }
     }
 }
 
@@ -68,7 +59,8 @@ struct Setup {
 fn setup(partitions: i32) -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let (disk, heard) = (Arc::new(BadDisk::default()), Arc::new(Heard::default()));
-    let options = Options { disk: disk.clone(), syncfs_over: 2, ..Options::new(dir.path()) };
+    let options =
+        Options { files: Arc::new(Faulty(disk.clone())), syncfs_over: 2, ..Options::new(dir.path()) };
     let store = Store::open(options, heard.clone()).unwrap();
     store.create_topic("t", TopicId(uuid::Uuid::new_v4()), partitions, Default::default()).unwrap();
     Setup { dir, disk, heard, store }
@@ -211,7 +203,7 @@ fn a_recovery_syncs_what_it_does_not_trust_before_it_reads_it() {
         content.extend_from_slice(b"torn");
         std::fs::write(&torn, &content).unwrap();
         disk.broken.store(true, Ordering::SeqCst);
-        let options = Options { disk: disk.clone(), ..Options::new(dir.path()) };
+        let options = Options { files: Arc::new(Faulty(disk.clone())), ..Options::new(dir.path()) };
         assert!(Store::open(options.clone(), Arc::new(())).is_err());
         assert_eq!(std::fs::read(&torn).unwrap(), content, "nothing was read, nothing cut off");
         disk.broken.store(false, Ordering::SeqCst);

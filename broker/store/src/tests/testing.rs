@@ -1,5 +1,8 @@
 //! What the tests here share: batches, a store in a folder of its own, waiting with a deadline.
 
+use std::ffi::OsString;
+use std::io::{self, IoSlice};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +11,7 @@ use flumen_records::{Batch, BatchBuilder, Compression, NewRecord, batches};
 use flumen_types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicPartition};
 use tempfile::TempDir;
 
-use crate::{Bound, Options, Partition, Store};
+use crate::{Advice, Bound, File, FileSystem, Open, Options, OsFiles, Partition, Scope, Site, Stat, Store};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -142,4 +145,109 @@ pub(crate) fn read_all(partition: &Partition) -> Vec<(i64, String, Option<String
     }
     found.retain(|(offset, ..)| *offset >= partition.marks().start.0);
     found
+}
+
+/// What goes wrong on a file system.
+pub(crate) trait Faults: Send + Sync + 'static {
+    /// How many of these bytes are written.
+    fn write(&self, bytes: usize) -> io::Result<usize> {
+        Ok(bytes)
+    }
+
+    fn sync(&self, _: Scope, _: Site) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) struct NoFaults;
+
+impl Faults for NoFaults {}
+
+/// The operating system's files, with faults.
+pub(crate) struct Faulty<F>(pub(crate) Arc<F>);
+
+impl<F> Faulty<F> {
+    pub(crate) fn new(faults: F) -> Faulty<F> {
+        Faulty(Arc::new(faults))
+    }
+}
+
+impl<F: Faults> FileSystem for Faulty<F> {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(FaultyFile { file: OsFiles.open(path, how)?, faults: self.0.clone() }))
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        OsFiles.stat(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        OsFiles.list(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFiles.create_dir(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsFiles.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsFiles.remove(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFiles.remove_dir(dir)
+    }
+}
+
+struct FaultyFile<F> {
+    file: Arc<dyn File>,
+    faults: Arc<F>,
+}
+
+impl<F> std::fmt::Debug for FaultyFile<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+impl<F: Faults> File for FaultyFile<F> {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, position)
+    }
+
+    fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        let wanted = slices.iter().map(|slice| slice.len()).sum();
+        match self.faults.write(wanted)? {
+            all if all == wanted => self.file.write_at(slices, position),
+            // The first bytes still fit.
+            some => {
+                let slice = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+                self.file.write_at(&[IoSlice::new(&slice[..some.min(slice.len())])], position)
+            }
+        }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        self.file.stat()
+    }
+
+    fn sync(&self, scope: Scope, site: Site) -> io::Result<()> {
+        self.faults.sync(scope, site)?;
+        self.file.sync(scope, site)
+    }
+
+    fn advise(&self, position: u64, length: Option<u64>, advice: Advice) {
+        self.file.advise(position, length, advice);
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.file.try_lock()
+    }
 }

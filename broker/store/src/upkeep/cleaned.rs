@@ -2,8 +2,7 @@
 //!
 //! Invariants: what is given up on the way leaves no file behind.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,16 +10,20 @@ use flumen_log::cleaner::Aborted;
 use flumen_records::Batch;
 use flumen_types::Offset;
 
-use crate::error::{FileError, SYNC, chain};
+use crate::error::{FileError, chain};
 use crate::files::durable_file::{self, sync_dir, write_synced};
+use crate::files::file_system::{File, FileSystem, Open};
+use crate::files::site::Site;
 use crate::partition::aborted::AbortedIndex;
 use crate::recovery::folder::{CLEANED, SWAP};
 use crate::segment::Part;
 use crate::segment::index::SegmentIndex;
 
 pub(crate) struct Cleaned {
+    files: Arc<dyn FileSystem>,
     dir: Arc<Path>,
-    file: File,
+    file: Arc<dyn File>,
+    /// What was not written yet; with that, and in the file.
     buffer: Vec<u8>,
     size: u64,
     index: SegmentIndex,
@@ -29,6 +32,7 @@ pub(crate) struct Cleaned {
 
 /// Whole on the disk, under its `.swap` names, until it is installed or dropped.
 pub(crate) struct Swap {
+    files: Arc<dyn FileSystem>,
     dir: Arc<Path>,
     base: Offset,
     pub(crate) size: u64,
@@ -39,14 +43,16 @@ const BUFFER: usize = 1 << 20;
 
 impl Cleaned {
     pub(crate) fn create(
+        files: &Arc<dyn FileSystem>,
         dir: &Arc<Path>,
         base: Offset,
         index_interval_bytes: u64,
     ) -> Result<Cleaned, FileError> {
         let path = Part::Log.path(dir, base, CLEANED);
-        let file = File::create(&path).map_err(FileError::at("create", &path))?;
+        let file = files.open(&path, Open::Emptied).map_err(FileError::at("create", &path))?;
         let index = SegmentIndex::new(base);
-        Ok(Cleaned { dir: dir.clone(), file, buffer: Vec::new(), size: 0, index, index_interval_bytes })
+        let (files, dir) = (files.clone(), dir.clone());
+        Ok(Cleaned { files, dir, file, buffer: Vec::new(), size: 0, index, index_interval_bytes })
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -62,7 +68,9 @@ impl Cleaned {
 
     fn drain(&mut self) -> Result<(), FileError> {
         let path = Part::Log.path(&self.dir, self.index.base(), CLEANED);
-        self.file.write_all(&self.buffer).map_err(FileError::at("write", &path))?;
+        let position = self.size - self.buffer.len() as u64;
+        let written = self.file.write_all_at(&mut [IoSlice::new(&self.buffer)], position);
+        written.map_err(FileError::at("write", &path))?;
         self.buffer.clear();
         Ok(())
     }
@@ -72,24 +80,26 @@ impl Cleaned {
         self.drain()?;
         let base = self.index.base();
         let cleaned = |part: Part| part.path(&self.dir, base, CLEANED);
-        self.file.sync_all().map_err(FileError::at(SYNC, &cleaned(Part::Log)))?;
+        let files = self.files.clone();
+        durable_file::sync(&*self.file, &cleaned(Part::Log), Site::CompactedRecords)?;
         self.index.seal();
-        write_synced(&cleaned(Part::Index), &self.index.encode_offsets())?;
-        write_synced(&cleaned(Part::TimeIndex), &self.index.encode_times())?;
+        write_synced(&*files, &cleaned(Part::Index), &self.index.encode_offsets(), Site::CompactedIndex)?;
+        write_synced(&*files, &cleaned(Part::TimeIndex), &self.index.encode_times(), Site::CompactedIndex)?;
         let mut parts = vec![Part::Index, Part::TimeIndex];
         if !met.is_empty() {
             let content = AbortedIndex::new(met.to_vec()).encode(Offset::ZERO, None);
-            write_synced(&cleaned(Part::TxnIndex), &content)?;
+            write_synced(&*files, &cleaned(Part::TxnIndex), &content, Site::CompactedAborted)?;
             parts.push(Part::TxnIndex);
         }
         parts.push(Part::Log);
-        let swap = Swap { dir: self.dir.clone(), base, size: self.size, kept: false };
+        let (dir, size) = (self.dir.clone(), self.size);
+        let swap = Swap { files: files.clone(), dir, base, size, kept: false };
         for part in parts {
             let path = cleaned(part);
-            let renamed = fs::rename(&path, part.path(&self.dir, base, SWAP));
+            let renamed = files.rename(&path, &part.path(&self.dir, base, SWAP));
             renamed.map_err(FileError::at("rename", &path))?;
         }
-        sync_dir(&self.dir)?;
+        sync_dir(&*files, &self.dir, Site::SwapNames)?;
         Ok(swap)
     }
 }
@@ -97,7 +107,7 @@ impl Cleaned {
 impl Drop for Cleaned {
     /// Whatever was not renamed is of no use, and may be what fills the disk.
     fn drop(&mut self) {
-        remove_all(&self.dir, self.index.base(), CLEANED);
+        remove_all(&*self.files, &self.dir, self.index.base(), CLEANED);
     }
 }
 
@@ -112,15 +122,15 @@ impl Drop for Swap {
     /// A swap that stays behind would be installed by an open to come, over whatever is there by then.
     fn drop(&mut self) {
         if !self.kept {
-            remove_all(&self.dir, self.base, SWAP);
+            remove_all(&*self.files, &self.dir, self.base, SWAP);
         }
     }
 }
 
 /// The `.log` first: without it the others say nothing.
-fn remove_all(dir: &Path, base: Offset, suffix: &str) {
+fn remove_all(files: &dyn FileSystem, dir: &Path, base: Offset, suffix: &str) {
     for part in Part::LOG_LAST.into_iter().rev() {
-        if let Err(error) = durable_file::remove(&part.path(dir, base, suffix)) {
+        if let Err(error) = durable_file::remove(files, &part.path(dir, base, suffix)) {
             tracing::warn!(error = %chain(&error), "a file of a compaction that was given up stays behind");
         }
     }

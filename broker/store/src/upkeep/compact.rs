@@ -13,7 +13,6 @@
 //! active segment, is touched. A reader that holds an old segment keeps its file open and reads on in
 //! it. One pass at a time on a partition (`upkeep`).
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +25,9 @@ use flumen_records::{Batch, BatchError, BatchHeader};
 use flumen_types::{Offset, Timestamp};
 
 use crate::error::{CompactError, FileError, ReadError};
-use crate::files::durable_file::sync_dir;
+use crate::files::durable_file::{self, sync_dir};
+use crate::files::file_system::FileSystem;
+use crate::files::site::Site;
 use crate::locks::{lock, read, write};
 use crate::partition::Partition;
 use crate::partition::lookup::broken;
@@ -137,8 +138,8 @@ impl Partition {
         for (segment, _) in segments.iter().filter(|(_, facts)| facts.next > dirt.from) {
             let file = segment.file()?;
             let size = segment.size();
-            let Some(position) = segment.locate(&file, size, dirt.from)? else { continue };
-            let mut scan = segment.scan(&file, position);
+            let Some(position) = segment.locate(&*file, size, dirt.from)? else { continue };
+            let mut scan = segment.scan(&*file, position);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
                 self.go_on()?;
                 let header = batch.header();
@@ -164,10 +165,15 @@ impl Partition {
 
     /// Step 1.
     fn clean_group(&self, old: &[Arc<Segment>], cleaner: &mut Cleaner<'_>) -> Result<Cleaned, CompactError> {
-        let mut cleaned = Cleaned::create(&self.dir, old[0].base(), cleaner.config.index_interval_bytes)?;
+        let mut cleaned = Cleaned::create(
+            &self.shared.options.files,
+            &self.dir,
+            old[0].base(),
+            cleaner.config.index_interval_bytes,
+        )?;
         for segment in old {
             let file = segment.file()?;
-            let mut scan = segment.scan(&file, 0);
+            let mut scan = segment.scan(&*file, 0);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
                 self.go_on()?;
                 match cleaner.clean(&batch).map_err(|e| damaged(segment, position, e))? {
@@ -199,7 +205,7 @@ impl Partition {
         for segment in old {
             segment.pin()?;
         }
-        let mut renames = Renames::default();
+        let mut renames = Renames { files: self.shared.files(), made: Vec::new() };
         if let Err(error) = self.install(old, base, &mut renames) {
             if renames.undo() {
                 old.iter().for_each(|segment| segment.unpin());
@@ -220,15 +226,20 @@ impl Partition {
         }
         self.count_replaced(old, size);
         write(&self.aborted).replace(base, next, met);
-        sync_dir(&self.dir)?;
-        let doomed = renames.0.into_iter().map(|(_, to)| to);
+        sync_dir(self.shared.files(), &self.dir, Site::InstalledNames)?;
+        let doomed = renames.made.into_iter().map(|(_, to)| to);
         let doomed = doomed.filter(|path| path.as_os_str().as_encoded_bytes().ends_with(DELETED.as_bytes()));
         self.shared.reaper.doom(doomed, config.file_delete_delay.duration());
         Ok(())
     }
 
     /// Steps 3 and 4.
-    fn install(&self, old: &[Arc<Segment>], base: Offset, renames: &mut Renames) -> Result<(), FileError> {
+    fn install(
+        &self,
+        old: &[Arc<Segment>],
+        base: Offset,
+        renames: &mut Renames<'_>,
+    ) -> Result<(), FileError> {
         for segment in old {
             for part in Part::LOG_LAST {
                 renames.rename(segment.path(part), part.path(&self.dir, segment.base(), DELETED))?;
@@ -242,26 +253,24 @@ impl Partition {
 }
 
 /// Renames that are made as one, or taken back.
-#[derive(Default)]
-struct Renames(Vec<(PathBuf, PathBuf)>);
+struct Renames<'a> {
+    files: &'a dyn FileSystem,
+    made: Vec<(PathBuf, PathBuf)>,
+}
 
-impl Renames {
+impl Renames<'_> {
     /// A file that is not there needs no other name.
     fn rename(&mut self, from: PathBuf, to: PathBuf) -> Result<(), FileError> {
-        match fs::rename(&from, &to) {
-            Ok(()) => {
-                self.0.push((from, to));
-                Ok(())
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(FileError::at("rename", &from)(error)),
+        if durable_file::rename(self.files, &from, &to)? {
+            self.made.push((from, to));
         }
+        Ok(())
     }
 
     /// False if that is not possible either.
     fn undo(&mut self) -> bool {
-        while let Some((from, to)) = self.0.pop() {
-            if let Err(error) = fs::rename(&to, &from) {
+        while let Some((from, to)) = self.made.pop() {
+            if let Err(error) = self.files.rename(&to, &from) {
                 tracing::error!(file = %to.display(), %error, "a compaction that failed cannot be taken back; the next start carries it through");
                 return false;
             }
@@ -273,7 +282,7 @@ impl Renames {
 /// That of the batch that holds an offset, or the next behind it.
 fn first_header(segment: &Segment, offset: Offset) -> Result<Option<BatchHeader>, CompactError> {
     let file = segment.file()?;
-    let mut scan = segment.scan(&file, segment.begin_at(&file, offset)?);
+    let mut scan = segment.scan(&*file, segment.begin_at(&*file, offset)?);
     while let Some((_, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
         if batch.header().last_offset() >= offset {
             return Ok(Some(batch.header().clone()));

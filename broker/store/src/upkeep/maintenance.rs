@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use flumen_log::checkpoint::Offsets;
 use flumen_types::{Timestamp, TopicPartition};
 
+use crate::clock::Clock;
 use crate::error::{FileError, chain};
 use crate::files::checkpoints;
 use crate::locks::{lock, read};
@@ -25,9 +26,16 @@ pub(crate) struct Upkeep {
     pub(crate) partitions: Arc<Partitions>,
 }
 
+/// By name: what is done to all is done in the same order each time.
+pub(crate) fn in_order(partitions: &Partitions) -> Vec<Arc<Partition>> {
+    let mut all: Vec<Arc<Partition>> = read(partitions).values().cloned().collect();
+    all.sort_unstable_by(|a, b| a.id().cmp(b.id()));
+    all
+}
+
 impl Upkeep {
     fn partitions_now(&self) -> Vec<Arc<Partition>> {
-        read(&self.partitions).values().cloned().collect()
+        in_order(&self.partitions)
     }
 
     /// Drops what is to go, everywhere.
@@ -74,8 +82,8 @@ impl Upkeep {
         }
         let dir = &self.shared.options.dir;
         self.shared.starts.save()?;
-        checkpoints::save(dir, checkpoints::CLEANED, &cleaned)?;
-        checkpoints::save(dir, checkpoints::RECOVERY_POINTS, &points)
+        checkpoints::save(self.shared.files(), dir, checkpoints::CLEANED, &cleaned)?;
+        checkpoints::save(self.shared.files(), dir, checkpoints::RECOVERY_POINTS, &points)
     }
 }
 
@@ -143,11 +151,12 @@ struct State {
 fn keep_up(upkeep: &Upkeep, wake: &Wake) {
     upkeep.look_for_gaps();
     let options = &upkeep.shared.options;
-    let mut retention = Rounds::new(options.retention_interval);
-    let mut checkpoint = Rounds::new(options.checkpoint_interval);
-    while let Some(all) = wake.wait_until(retention.next.min(checkpoint.next)) {
+    let clock = &*options.clock;
+    let mut retention = Rounds::new(clock, options.retention_interval);
+    let mut checkpoint = Rounds::new(clock, options.checkpoint_interval);
+    while let Some(all) = wake.wait_until(clock, retention.next.min(checkpoint.next)) {
         if retention.due(all) {
-            upkeep.retain(now());
+            upkeep.retain(clock.now());
         }
         if checkpoint.due(false)
             && let Err(error) = upkeep.checkpoint()
@@ -158,23 +167,24 @@ fn keep_up(upkeep: &Upkeep, wake: &Wake) {
 }
 
 fn clean(upkeep: &Upkeep, wake: &Wake) {
-    let mut compaction = Rounds::new(upkeep.shared.options.compaction_interval);
-    while let Some(all) = wake.wait_until(compaction.next) {
+    let clock = &*upkeep.shared.options.clock;
+    let mut compaction = Rounds::new(clock, upkeep.shared.options.compaction_interval);
+    while let Some(all) = wake.wait_until(clock, compaction.next) {
         if compaction.due(all) {
-            upkeep.compact(now());
+            upkeep.compact(clock.now());
         }
     }
 }
 
 impl Wake {
     /// `None` when stopping, else whether everything is to be looked at.
-    fn wait_until(&self, next: Instant) -> Option<bool> {
+    fn wait_until(&self, clock: &dyn Clock, next: Instant) -> Option<bool> {
         let mut state = lock(&self.state);
         loop {
             if state.stopping {
                 return None;
             }
-            let left = next.saturating_duration_since(Instant::now());
+            let left = next.saturating_duration_since(clock.instant());
             if state.now || left.is_zero() {
                 return Some(std::mem::take(&mut state.now));
             }
@@ -183,26 +193,23 @@ impl Wake {
     }
 }
 
-struct Rounds {
+struct Rounds<'a> {
+    clock: &'a dyn Clock,
     every: Duration,
     next: Instant,
 }
 
-impl Rounds {
-    fn new(every: Duration) -> Rounds {
-        Rounds { every, next: Instant::now() + every }
+impl<'a> Rounds<'a> {
+    fn new(clock: &'a dyn Clock, every: Duration) -> Rounds<'a> {
+        Rounds { clock, every, next: clock.instant() + every }
     }
 
     fn due(&mut self, anyway: bool) -> bool {
-        let due = anyway || self.next <= Instant::now();
+        let now = self.clock.instant();
+        let due = anyway || self.next <= now;
         if due {
-            self.next = Instant::now() + self.every;
+            self.next = now + self.every;
         }
         due
     }
-}
-
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

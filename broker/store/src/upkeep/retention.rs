@@ -4,7 +4,7 @@
 //! in the midst of a dropped segment ends its read; the next one is told the new start.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use flumen_log::epochs::LeaderEpochs;
 use flumen_log::retention::{self, SegmentFacts};
@@ -12,6 +12,7 @@ use flumen_types::{Millis, Offset, Timestamp};
 
 use crate::error::FileError;
 use crate::files::durable_file;
+use crate::files::site::Site;
 use crate::locks::{try_lock, write};
 use crate::partition::folder::EPOCHS;
 use crate::partition::folder::snapshot_path;
@@ -63,9 +64,9 @@ impl Partition {
         write(&self.aborted).trim(start);
         for segment in doomed {
             self.shared.reaper.doom(segment.doom()?, delay.duration());
-            durable_file::remove(&snapshot_path(&self.dir, segment.base()))?;
+            durable_file::remove(self.shared.files(), &snapshot_path(&self.dir, segment.base()))?;
         }
-        durable_file::sync_dir(&self.dir)?;
+        durable_file::sync_dir(self.shared.files(), &self.dir, Site::DroppedSegments)?;
         // Last, because it needs room on a disk that may be full.
         self.trim_epochs(start)
     }
@@ -83,7 +84,7 @@ impl Partition {
             (writer.epochs.clone(), trimmed(&writer.epochs))
         };
         if after != before {
-            durable_file::replace(&self.dir.join(EPOCHS), after.to_text().as_bytes())?;
+            durable_file::replace(self.shared.files(), &self.dir.join(EPOCHS), after.to_text().as_bytes())?;
             let mut writer = self.writer();
             writer.epochs = trimmed(&writer.epochs);
         }
@@ -133,8 +134,6 @@ impl Partition {
 }
 
 fn modified(segment: &Segment) -> Result<Timestamp, FileError> {
-    let meta = segment.file()?.metadata().and_then(|meta| meta.modified());
-    let modified = meta.map_err(FileError::at("look at", &segment.path(Part::Log)))?;
-    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+    let stat = segment.file()?.stat().map_err(FileError::at("look at", &segment.path(Part::Log)))?;
+    Ok(stat.modified)
 }
