@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! directory   meta.properties, the catalogue, checkpoints, folders that are missing or another topic's
-//! partition   one folder: its segments in the order of their names, and all that is beside them
+//! partition   one folder: its segments in the order of their names
+//! beside      snapshots, leader epochs and open transactions against them
 //! indexes     .index, .timeindex, .txnindex against the log
 //! read_only   the file system as all of them see it
 //! ```
@@ -13,6 +14,7 @@
 //!
 //! It lacks a look into records that unpack to more than it is told to take.
 
+mod beside;
 mod directory;
 mod indexes;
 mod partition;

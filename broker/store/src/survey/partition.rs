@@ -11,17 +11,17 @@ use flumen_log::cleaner::Aborted;
 use flumen_log::epochs::LeaderEpochs;
 use flumen_log::producers::ProducerStates;
 use flumen_records::{Batch, BatchHeader, HEADER_LEN};
-use flumen_types::{LeaderEpoch, Offset, TopicPartition};
+use flumen_types::{Offset, TopicPartition};
 
 use crate::error::FileError;
 use crate::files::durable_file;
-use crate::files::file_system::FileSystem;
 use crate::files::open_files::OpenFiles;
 use crate::partition::aborted::{self, AbortedIndex};
-use crate::partition::folder::{self, EPOCHS, snapshot_path};
+use crate::partition::folder::{self, snapshot_path};
 use crate::segment::damage::{Damage, Damaged};
 use crate::segment::scan::ScanError;
 use crate::segment::{Part, Segment, breakage};
+use crate::survey::beside;
 use crate::survey::indexes::Cursor;
 use crate::survey::{Finding, Question, Remedy, SegmentRange, Surveyed};
 
@@ -37,22 +37,22 @@ pub(super) struct Facts {
 }
 
 pub(super) struct Walk<'a, 'b> {
-    facts: &'a Facts,
-    question: &'a mut Question<'b>,
-    surveyed: &'a mut Surveyed,
-    dir: Arc<Path>,
-    segments: Vec<Arc<Segment>>,
-    end: Offset,
-    producers: ProducerStates,
-    aborted: Vec<Aborted>,
-    snapshots: Vec<Offset>,
+    pub(super) facts: &'a Facts,
+    pub(super) question: &'a mut Question<'b>,
+    pub(super) surveyed: &'a mut Surveyed,
+    pub(super) dir: Arc<Path>,
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) end: Offset,
+    pub(super) producers: ProducerStates,
+    pub(super) aborted: Vec<Aborted>,
+    pub(super) snapshots: Vec<Offset>,
     /// What leader epochs the batches have, and what their file says.
-    epochs: LeaderEpochs,
-    said_epochs: Option<LeaderEpochs>,
-    epochs_differ: bool,
+    pub(super) epochs: LeaderEpochs,
+    pub(super) said_epochs: Option<LeaderEpochs>,
+    pub(super) epochs_differ: bool,
     /// Something was lost so far: what is told of producers cannot be compared.
-    lossy: bool,
-    holes: Vec<Range<Offset>>,
+    pub(super) lossy: bool,
+    pub(super) holes: Vec<Range<Offset>>,
 }
 
 /// Looks through a folder.
@@ -67,7 +67,7 @@ pub(super) fn walk(
     let listed = folder::segments(&*question.files, &dir)?;
     let segments: Vec<_> =
         listed.iter().map(|(base, size)| Segment::existing(&dir, *base, *size, &open_files)).collect();
-    let snapshots = snapshots(&*question.files, &dir)?;
+    let snapshots = beside::snapshots(&*question.files, &dir)?;
     let mut walk = Walk {
         facts,
         question,
@@ -101,7 +101,13 @@ pub(super) fn walk(
 }
 
 impl Walk<'_, '_> {
-    fn tell(&mut self, path: PathBuf, position: Option<u64>, what: impl Into<String>, remedy: Remedy) {
+    pub(super) fn tell(
+        &mut self,
+        path: PathBuf,
+        position: Option<u64>,
+        what: impl Into<String>,
+        remedy: Remedy,
+    ) {
         self.tell_lost(path, position, what, None, remedy);
     }
 
@@ -365,58 +371,6 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Those from before an offset, against what the log says of the producers there.
-    fn compare_snapshots(&mut self, upto: Offset) {
-        while let Some(offset) = self.snapshots.first().copied().filter(|offset| *offset <= upto) {
-            self.snapshots.remove(0);
-            let path = snapshot_path(&self.dir, offset);
-            let wrong = match durable_file::read(&*self.question.files, &path) {
-                Ok(Some(content)) => match ProducerStates::from_snapshot(&content) {
-                    // The log does not have all that it was made of.
-                    Ok(_) if self.lossy || self.facts.compacted => None,
-                    Ok(said) => self.differs(&said),
-                    Err(error) => Some(format!("it cannot be read: {error}")),
-                },
-                // Gone meanwhile.
-                Ok(None) => None,
-                Err(error) => Some(error.to_string()),
-            };
-            if let Some(what) = wrong {
-                self.tell(path.clone(), None, what, Remedy::SetAside(vec![path]));
-            }
-        }
-    }
-
-    /// A producer that either does not know was forgotten, or its records are gone.
-    fn differs(&self, said: &ProducerStates) -> Option<String> {
-        said.iter().find_map(|(id, state)| {
-            let known = self.producers.get(id)?;
-            let same = known.epoch == state.epoch
-                && known.open_transaction == state.open_transaction
-                && known.last_offset() == state.last_offset();
-            (!same).then(|| {
-                format!(
-                    "of producer {id} it says epoch {} and offset {}, the log epoch {} and offset {}",
-                    state.epoch,
-                    state.last_offset(),
-                    known.epoch,
-                    known.last_offset()
-                )
-            })
-        })
-    }
-
-    fn load_epochs(&mut self) -> Result<(), FileError> {
-        let content = durable_file::read(&*self.question.files, &self.dir.join(EPOCHS))?;
-        let text = content.map(|content| String::from_utf8_lossy(&content).into_owned());
-        match text.map(|text| LeaderEpochs::from_text(&text)) {
-            Some(Ok(epochs)) => self.said_epochs = Some(epochs),
-            // Both are told at the end, with what it should be.
-            Some(Err(_)) | None => self.epochs_differ = true,
-        }
-        Ok(())
-    }
-
     fn finish(mut self) -> Result<(), FileError> {
         let end = self.end;
         self.compare_snapshots(end);
@@ -447,45 +401,6 @@ impl Walk<'_, '_> {
             self.tell(log, None, what, Remedy::None);
         }
     }
-
-    fn check_epochs(&mut self) {
-        let behind = self.said_epochs.as_ref().and_then(|said| said.starts().last());
-        let behind = behind.is_some_and(|(_, start)| *start > self.end) && !self.facts.in_use;
-        if (self.epochs_differ || behind) && !self.segments.is_empty() {
-            let mut epochs = self.epochs.clone();
-            epochs.note(LeaderEpoch(0), self.end);
-            let path = self.dir.join(EPOCHS);
-            let content = epochs.to_text().into_bytes();
-            let what = "it is missing, cannot be read, or is not what the batches say";
-            self.tell(path.clone(), None, what, Remedy::Write { path, content });
-        }
-    }
-
-    /// Whose end may be among what is lost.
-    fn tell_open_transactions(&mut self) {
-        let open = self.producers.iter().filter_map(|(id, state)| Some((id, state.open_transaction?)));
-        let mut hanging: Vec<_> =
-            open.filter(|(_, first)| self.holes.iter().any(|hole| hole.end > *first)).collect();
-        hanging.sort_unstable_by_key(|(_, first)| *first);
-        let TopicPartition { topic, partition } = self.facts.tp.clone();
-        for (id, first) in hanging {
-            let what = format!(
-                "the transaction of producer {id} is open since offset {first}, and its end may be among what is lost: readers of committed records stop there; end it beside a running broker with `flumen txn abort --topic {topic} --partition {partition} --start-offset {first}`"
-            );
-            self.tell(self.dir.to_path_buf(), None, what, Remedy::None);
-        }
-    }
-}
-
-fn snapshots(files: &dyn FileSystem, dir: &Path) -> Result<Vec<Offset>, FileError> {
-    let mut snapshots = Vec::new();
-    for path in durable_file::list(files, dir)? {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let stem = name.and_then(|name| name.strip_suffix(".snapshot"));
-        snapshots.extend(stem.and_then(|stem| stem.parse().ok()).map(Offset));
-    }
-    snapshots.sort_unstable();
-    Ok(snapshots)
 }
 
 /// The offset behind the last batch that is whole.
