@@ -23,7 +23,7 @@ pub(crate) async fn handle(
         }
         let mut told = match ctx.broker.groups().describe(&id).await {
             Ok(Some(AnyGroup::Classic(group))) => describe(&group),
-            Ok(Some(AnyGroup::Consumer(_))) => {
+            Ok(Some(_)) => {
                 missing(format!("Group {id} is not a classic group."), version)
             }
             Ok(None) => missing(format!("Group {id} not found."), version),
