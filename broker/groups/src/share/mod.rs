@@ -24,6 +24,7 @@ mod heartbeat;
 mod member;
 mod offsets;
 mod partitions;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use heartbeat::{Answer, Heartbeat};
 pub use member::{Current, Member, Profile};
 pub use offsets::{Altered, Deleting};
 pub use partitions::{Named, Partitions, StatePartitions};
+pub use settings::{Begin, Bounded, Defaults, KEYS, Key, Kind, Settings};
 
 use crate::consumer::{Assignment, Refused, TopicImage};
 use crate::consumer_records::{GroupEpoch, TargetEpoch};
