@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_groups::consumer::{Assignor, MigrationPolicy};
+use flumen_groups::share::Defaults;
 use flumen_protocol::FRAME_BYTES_MAX;
 use flumen_store::Progress;
 use flumen_types::{ByteSize, Millis};
@@ -17,6 +18,23 @@ use crate::security::SecurityOptions;
 pub struct Advertised {
     pub host: String,
     pub port: u16,
+}
+
+/// Of share groups. Kafka's name of a setting is in its comment.
+#[derive(Clone, Debug)]
+pub struct ShareOptions {
+    /// `share.coordinator.state.topic.num.partitions`
+    pub state_partitions: i32,
+    /// `group.share.max.share.sessions`
+    pub sessions_max: usize,
+    /// `group.share.*`, and what a group may set for itself.
+    pub groups: Defaults,
+}
+
+impl Default for ShareOptions {
+    fn default() -> Self {
+        ShareOptions { state_partitions: 4, sessions_max: 2000, groups: Defaults::default() }
+    }
 }
 
 /// Everything but the directory has a default. Kafka's name of a setting is in its comment.
@@ -52,6 +70,8 @@ pub struct Options {
     pub consumer_assignment_interval: Duration,
     /// `group.consumer.migration.policy`
     pub consumer_migration: MigrationPolicy,
+    /// `group.share.*` and `share.coordinator.*`
+    pub share: ShareOptions,
     /// `offsets.retention.minutes`
     pub offsets_retention: Duration,
     /// `transaction.max.timeout.ms`
@@ -111,6 +131,7 @@ impl Options {
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
             consumer_assignment_interval: Duration::from_secs(1),
             consumer_migration: MigrationPolicy::default(),
+            share: ShareOptions::default(),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             transaction_timeout_max: Duration::from_secs(15 * 60),
             transactional_id_expiration: Duration::from_secs(7 * 24 * 3600),
