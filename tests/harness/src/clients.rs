@@ -30,6 +30,14 @@ pub fn java(class: &str, args: &[&str]) -> Command {
     command
 }
 
+/// A JavaScript program of tests/e2e/clients/js.
+pub fn node(script: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", tools::from_setup("node/node_modules"));
+    command.arg(tools::client_source("js").join(script)).args(args);
+    command
+}
+
 pub fn kcat(args: &[&str]) -> Command {
     let mut command = Command::new("kcat");
     command.args(args);

@@ -56,3 +56,13 @@ pub fn python() -> PathBuf {
 pub fn kafka_class_path() -> String {
     format!("{}/*", must_exist(env_dir().join("kafka/lib"), "tests/setup").display())
 }
+
+/// A program of tests/e2e/clients as it lies there.
+pub fn client_source(path: &str) -> PathBuf {
+    root().join("tests/e2e/clients").join(path)
+}
+
+/// A program that tests/setup has built or fetched, by its place in the test environment.
+pub fn from_setup(path: &str) -> PathBuf {
+    must_exist(env_dir().join(path), "tests/setup")
+}
