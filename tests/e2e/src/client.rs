@@ -79,24 +79,40 @@ impl Client {
 
     /// What another client writes with each codec, it reads whole and in order.
     pub fn reads(&self) {
+        self.reads_with(&[]);
+    }
+
+    /// The same with further words at the end of the command.
+    pub fn reads_with(&self, more: &[&str]) {
         let flumen = Flumen::start("[topics.read]\npartitions = 3\n");
         let broker = flumen.bootstrap();
         let count = self.codecs.len() * PER_CODEC;
         let per_codec = PER_CODEC.to_string();
         python("confluent", PRODUCE, &["confluent", &broker, "read", &per_codec, &self.codecs.join(",")]);
-        let said = self.run(&["consume", &broker, "read", &count.to_string(), "readers", "read_committed"]);
+        let count_word = count.to_string();
+        let words = ["consume", &broker, "read", &count_word, "readers", "read_committed"];
+        let said = self.run(&[&words[..], more].concat());
         assert_numbered(&read(&said), "confluent", count);
         assert_eq!(lag(&flumen, "readers"), Some(0), "it has committed all that it read");
     }
 
     /// Two members share a topic; when one is killed the other takes over, and nothing is left unread.
     pub fn shares_a_group(&self) {
-        let flumen = Flumen::start("[topics.work]\npartitions = 4\n");
+        self.shares_a_group_with(&[]);
+    }
+
+    /// The same with further words at the end of the command.
+    pub fn shares_a_group_with(&self, more: &[&str]) {
+        let flumen = start(
+            "group.consumer.session.timeout.ms = \"6s\"\ngroup.consumer.heartbeat.interval.ms = \"500ms\"\n",
+            "[topics.work]\npartitions = 4\n",
+        );
         let broker = flumen.bootstrap();
         python("produce", PRODUCE, &["confluent", &broker, "work", "100", "none"]);
+        let words = [&["member", &broker, "work", "workers"], more].concat();
         let member = |name: &str| {
             let log = flumen.path(format!("{name}.log"));
-            Process::start(name, (self.command)(&["member", &broker, "work", "workers"]), Path::new(&log))
+            Process::start(name, (self.command)(&words), Path::new(&log))
         };
         let first = member("first");
         until_shared(&[&first]);
@@ -154,10 +170,15 @@ impl Client {
 
     /// Consume, transform, produce: each record is in the output once, whatever was aborted.
     pub fn copies_exactly_once(&self) {
+        self.copies_exactly_once_with(&[]);
+    }
+
+    /// The same with further words at the end of the command.
+    pub fn copies_exactly_once_with(&self, more: &[&str]) {
         let flumen = Flumen::start("[topics.plain]\npartitions = 2\n[topics.loud]\npartitions = 2\n");
         let broker = flumen.bootstrap();
         python("produce", PRODUCE, &["confluent", &broker, "plain", "400", "zstd"]);
-        self.run(&["copy", &broker, "plain", "loud", "400", "copiers"]);
+        self.run(&[&["copy", &broker, "plain", "loud", "400", "copiers"], more].concat());
         let said = python(
             "confluent",
             CONSUME,
@@ -182,6 +203,12 @@ impl Client {
         let expected: serde_json::Value = serde_json::from_str(&expected).expect("JSON");
         assert_eq!(told, expected, "\ntold:     {told}\nexpected: {expected}\n");
     }
+}
+
+fn start(broker: &str, topics: &str) -> Flumen {
+    let mut flumen = Flumen::prepare_with(broker, topics);
+    flumen.up();
+    flumen
 }
 
 /// Records 0 to `count` of `name`, each once and whole; in each partition offsets without a gap, and

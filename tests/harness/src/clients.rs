@@ -38,6 +38,13 @@ pub fn node(script: &str, args: &[&str]) -> Command {
     command
 }
 
+/// A Go program of tests/e2e/clients/go, as tests/setup has built it.
+pub fn go(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(tools::from_setup("go").join(program));
+    command.args(args);
+    command
+}
+
 pub fn kcat(args: &[&str]) -> Command {
     let mut command = Command::new("kcat");
     command.args(args);
