@@ -54,6 +54,13 @@ pub fn go(program: &str, args: &[&str]) -> Command {
     command
 }
 
+/// The Rust program of tests/e2e/clients/rust, as tests/setup has built it.
+pub fn rdkafka(args: &[&str]) -> Command {
+    let mut command = Command::new(tools::from_setup("rust/debug/rdkafka-client"));
+    command.args(args);
+    command
+}
+
 pub fn kcat(args: &[&str]) -> Command {
     let mut command = Command::new("kcat");
     command.args(args);
