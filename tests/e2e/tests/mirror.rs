@@ -53,9 +53,8 @@ fn records(broker: &str, topic: &str, count: usize) -> Vec<Read> {
 }
 
 /// Records by partition and offset.
-fn placed(records: Vec<Read>) -> BTreeMap<(u64, u64), (String, String, BTreeMap<String, String>)> {
-    let placed = records.into_iter().map(|r| ((r.partition, r.offset), (r.key, r.value, r.headers)));
-    placed.collect()
+fn placed(records: Vec<Read>) -> BTreeMap<(u64, u64), Read> {
+    records.into_iter().map(|record| ((record.partition, record.offset), record)).collect()
 }
 
 fn committed(broker: &str, group: &str, topic: &str) -> Vec<u64> {
