@@ -110,6 +110,24 @@ fn syncs_and_sizes_are_metrics() {
 }
 
 #[test]
+fn what_a_start_after_a_kill_read_again_is_told() {
+    let mut flumen = filled(3);
+    let bytes = fs::metadata(log(&flumen)).expect("the log").len();
+    flumen.kill();
+    flumen.up();
+    let text = ureq::get(&flumen.http_url("/metrics")).call().expect("metrics").body_mut().read_to_string();
+    let text = text.expect("a text");
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        line.unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+    };
+    assert!(value("flumen_recovery_bytes ") >= bytes as f64);
+    assert!(value("flumen_recovery_read_bytes ") >= bytes as f64);
+    assert_eq!(value("flumen_recovery_left_seconds "), 0.0);
+    assert_eq!(value("flumen_recovery_partitions "), value("flumen_recovery_partitions_loaded "));
+}
+
+#[test]
 fn a_transaction_that_nobody_ends_is_listed_and_ended() {
     let flumen = filled(1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

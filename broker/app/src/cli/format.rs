@@ -168,7 +168,7 @@ pub(crate) fn bytes(bytes: Option<&[u8]>) -> Value {
     }
 }
 
-/// How far a start is: `loading partitions: 3 of 7; read again 1 GiB of 4 GiB; about 40 s left`.
+/// How far a start is, and how long it will take.
 pub(crate) fn opening(now: &flumen_http::Opening) -> String {
     let mut text =
         format!("it is starting: {} of {} partitions are loaded", now.partitions_done, now.partitions);
@@ -245,6 +245,16 @@ mod tests {
         let json = json(&TopicPartition::new("t", 3), &received);
         assert_eq!(json["value"]["base64"], "/w==");
         assert_eq!((&json["key"], &json["headers"][1]["value"]), (&Value::from("key"), &Value::Null));
+    }
+
+    #[test]
+    fn a_start_is_told_with_what_is_left() {
+        let mut now = flumen_http::Opening { partitions: 7, partitions_done: 3, ..Default::default() };
+        assert_eq!(opening(&now), "it is starting: 3 of 7 partitions are loaded");
+        (now.bytes, now.bytes_done, now.left_ms) = (4 << 30, 1 << 30, Some(39_001));
+        assert!(
+            opening(&now).ends_with("; after a crash, 1.00 GiB of 4.00 GiB are read again; about 40 s left")
+        );
     }
 
     #[test]

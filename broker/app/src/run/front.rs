@@ -74,3 +74,26 @@ impl Admin for Front {
         self.office().await.ok_or_else(Front::starting)?.plan().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn while_the_directory_is_opened_it_tells_how_far_that_is() {
+        let front = Front {
+            office: SetOnce::new(),
+            opened: AtomicBool::new(false),
+            progress: Arc::default(),
+            started_ms: 7,
+            data_dir: "data".into(),
+        };
+        assert!(front.unready().unwrap().starts_with("it is starting: 0 of 0 partitions"));
+        let status = front.status().await;
+        assert_eq!((status.started_ms, status.opening.is_some()), (7, true));
+        assert!(front.metrics().render().contains("flumen_recovery_read_bytes 0\n"));
+        assert!(front.reload().await.unwrap_err().problems[0].contains("starting"));
+        front.opened.store(true, Ordering::Relaxed);
+        assert_eq!(front.unready().as_deref(), Some("its plugins are being started"));
+    }
+}

@@ -20,7 +20,11 @@ pub(crate) const CLEANED: &str = "cleaner-offset-checkpoint";
 
 pub(crate) fn load(files: &dyn FileSystem, dir: &Path, name: &str) -> Result<Offsets, FileError> {
     let path = dir.join(name);
-    let Some(content) = durable_file::read(files, &path)? else { return Ok(Offsets::new()) };
+    let content = durable_file::read(files, &path)?.unwrap_or_default();
+    // Kafka makes them before it has anything to say.
+    if content.is_empty() {
+        return Ok(Offsets::new());
+    }
     match checkpoint::read_offsets(&String::from_utf8_lossy(&content)) {
         Ok(offsets) => Ok(offsets),
         Err(error) => {

@@ -1,7 +1,7 @@
 //! `.lock`: one process at a time in a data directory.
 //!
-//! The lock is flock's, so the kernel lets go of it however the process ends. The file holds the
-//! holder's process id, for the message that the second one shows.
+//! The lock is flock's, and the one that Kafka takes: the kernel lets go of them however the process ends. The
+//! file holds the holder's process id, for the message that the second one shows.
 
 use std::io::IoSlice;
 use std::path::Path;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use flumen_types::Timestamp;
-use rustix::io::retry_on_intr;
+use rustix::fs::FlockOperation;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::files::file_system::{Advice, File, FileSystem, Open, Scope, Stat};
 use crate::files::site::Site;
@@ -98,11 +99,26 @@ impl File for OsFile {
 
     fn try_lock(&self) -> io::Result<bool> {
         match self.0.try_lock() {
-            Ok(()) => Ok(true),
+            Ok(()) => lock_as_java(&self.0),
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Kafka takes the lock of POSIX, which flock's does not see, and which goes with the process's first close of
+/// the file: so both are taken. Who can only read asks for a share of it.
+fn lock_as_java(file: &fs::File) -> io::Result<bool> {
+    let lock = |operation| match rustix::fs::fcntl_lock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+        Err(error) => Err(error),
+    };
+    let locked = match lock(FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::BADF) => lock(FlockOperation::NonBlockingLockShared),
+        locked => locked,
+    };
+    Ok(locked?)
 }
 
 fn stat(meta: &Metadata) -> io::Result<Stat> {

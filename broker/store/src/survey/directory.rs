@@ -89,7 +89,11 @@ fn look_at_catalogue(dir: &Path, question: &mut Question<'_>) -> Result<Option<C
 
 fn look_at_checkpoint(dir: &Path, name: &str, question: &mut Question<'_>) -> Result<Offsets, OpenError> {
     let path = dir.join(name);
-    let Some(content) = durable_file::read(&*question.files, &path)? else { return Ok(Offsets::new()) };
+    let content = durable_file::read(&*question.files, &path)?.unwrap_or_default();
+    // Kafka makes them before it has anything to say.
+    if content.is_empty() {
+        return Ok(Offsets::new());
+    }
     match checkpoint::read_offsets(&String::from_utf8_lossy(&content)) {
         Ok(offsets) => Ok(offsets),
         Err(error) => {

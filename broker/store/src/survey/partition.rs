@@ -186,8 +186,9 @@ impl Walk<'_, '_> {
         let mut cursor = Cursor::open(&*self.question.files, &self.dir, base, segment.damage())?;
         let first_aborted = self.aborted.len();
         self.batches(segment, &mut cursor)?;
-        // Beside a broker the last may have been sealed, and its indexes may come, while it was read.
-        if self.is_being_written(segment) {
+        // Beside a broker the last may have been sealed, and its indexes may come, while it was read; another
+        // may have been compacted.
+        if self.is_being_written(segment) || self.has_changed(segment) {
             return Ok(());
         }
         let sealed = !self.is_last(segment) || self.facts.clean;
@@ -199,6 +200,11 @@ impl Walk<'_, '_> {
     fn is_being_written(&self, segment: &Segment) -> bool {
         let near_end = self.segments.iter().rev().take(2).any(|last| last.base() == segment.base());
         self.facts.in_use && near_end
+    }
+
+    fn has_changed(&self, segment: &Segment) -> bool {
+        let now = self.question.files.stat(&segment.path(Part::Log));
+        self.facts.in_use && now.map_or(true, |now| now.length != segment.size())
     }
 
     fn load_damage(&mut self, segment: &Segment) -> Result<(), FileError> {
