@@ -114,6 +114,34 @@ fn what_kafka_left_when_it_was_killed_is_served() {
 }
 
 #[test]
+fn a_directory_that_kafka_uses_is_read_and_not_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut kafka = Kafka::start(folder.path());
+    fill(&kafka.bootstrap());
+    let flumen = Flumen::prepare("");
+    let data = kafka.data().display().to_string();
+    let text =
+        format!("[broker]\ndata.dir = \"{data}\"\nlisteners = [\"PLAINTEXT://127.0.0.1:0\"]\nhttp = \"\"\n");
+    std::fs::write(flumen.config(), text).expect("a file");
+    let run = |args: &[&str]| {
+        let output = flumen.command(args).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = run(&["log", "verify", &data]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("a broker uses the directory"), "{said}");
+    for args in [&["run", "--config", "flumen.toml"][..], &["log", "repair", "--yes", &data]] {
+        let (code, said) = run(args);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("in use by another process"), "{said}");
+    }
+    kafka.stop();
+    let (code, said) = run(&["log", "verify", &data]);
+    assert_eq!(code, Some(0), "all that Kafka wrote is as it should be: {said}");
+    assert!(said.contains(" 0 problems") && !said.contains("uses the directory"), "{said}");
+}
+
+#[test]
 fn kafka_starts_on_a_directory_of_ours_and_we_take_it_back() {
     let mut flumen = Flumen::start("");
     let there = fill(&flumen.bootstrap());
