@@ -1,0 +1,154 @@
+//! Rounds: load, kill, start, check.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use flumen_client::Client;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::broker::Broker;
+use crate::cluster::{Cluster, mix};
+use crate::load::{Depth, Loads, Pace};
+
+pub struct Options {
+    pub rounds: u32,
+    pub seed: u64,
+    /// A power cut instead of a kill.
+    pub power: bool,
+    /// librdkafka too.
+    pub foreign: bool,
+    /// Where the data folder is made; the usual temporary one if unset.
+    pub dir: Option<PathBuf>,
+}
+
+/// What a campaign came to that found nothing.
+#[derive(Debug)]
+pub struct Summary {
+    pub rounds: u32,
+    pub kills: u32,
+    /// Of loads, each acknowledged.
+    pub steps: u64,
+    tally: String,
+    took: Duration,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { rounds, kills, tally, took, .. } = self;
+        write!(f, "{rounds} rounds, {kills} kills in {:.0} s, nothing lost: {tally}", took.as_secs_f64())
+    }
+}
+
+/// Runs a campaign; an error is a finding.
+pub fn run(options: &Options) -> Result<Summary> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let dir = match &options.dir {
+        Some(dir) => tempfile::Builder::new().prefix("flumen-crash").tempdir_in(dir)?,
+        None => tempfile::Builder::new().prefix("flumen-crash").tempdir()?,
+    };
+    let mut campaign = Campaign {
+        broker: Broker::prepare(dir.path(), options.power)?,
+        rng: StdRng::seed_from_u64(options.seed),
+        round: 0,
+        kills: 0,
+        last_cut: String::new(),
+    };
+    // The loads take turns on this thread; what their clients do in the background runs on the others.
+    let result = tokio::task::LocalSet::new().block_on(&runtime, campaign.run(options));
+    // Before the folder is looked at, or goes.
+    campaign.broker.kill()?;
+    result.with_context(|| {
+        let Campaign { round, last_cut, .. } = &campaign;
+        format!(
+            "seed {}, round {round} of {}; {last_cut}data kept in {}",
+            options.seed,
+            options.rounds,
+            dir.keep().display()
+        )
+    })
+}
+
+struct Campaign {
+    broker: Broker,
+    rng: StdRng,
+    round: u32,
+    kills: u32,
+    /// What the last power cut took.
+    last_cut: String,
+}
+
+impl Campaign {
+    async fn run(&mut self, options: &Options) -> Result<Summary> {
+        let began = Instant::now();
+        self.broker.up().await?;
+        let cluster = Arc::new(Cluster::new(self.broker.bootstrap(), options.seed));
+        let mut loads = Loads::start(&cluster, options.foreign).await?;
+        let client = cluster.client().await;
+        for round in 1..=options.rounds {
+            self.round = round;
+            self.load().await;
+            self.broker.must_live()?;
+            self.kill(options)?;
+            self.start(options).await?;
+            self.check(&cluster, &client, &mut loads).await?;
+            if round % 20 == 0 {
+                println!("round {round}: {:.0} s; {}", began.elapsed().as_secs_f64(), loads.tally());
+            }
+        }
+        self.finish(&cluster, &client, &mut loads).await?;
+        let (steps, tally) = (cluster.steps(), loads.tally());
+        loads.end(&client).await?;
+        Ok(Summary { rounds: options.rounds, kills: self.kills, steps, tally, took: began.elapsed() })
+    }
+
+    /// A moment of load, mostly short.
+    async fn load(&mut self) {
+        let most = if self.rng.random_ratio(1, 4) { 900 } else { 300 };
+        tokio::time::sleep(Duration::from_millis(self.rng.random_range(5..most))).await;
+    }
+
+    fn kill(&mut self, options: &Options) -> Result<()> {
+        self.broker.kill()?;
+        self.kills += 1;
+        let cut = self.broker.cut_power(mix(options.seed ^ mix(u64::from(self.kills))))?;
+        self.last_cut = if cut.is_empty() { cut } else { format!("the last power cut: {cut}; ") };
+        Ok(())
+    }
+
+    /// Starts it; one time in five it is killed while it starts, perhaps twice.
+    async fn start(&mut self, options: &Options) -> Result<()> {
+        while self.rng.random_ratio(1, 5) {
+            self.broker.launch()?;
+            tokio::time::sleep(Duration::from_millis(self.rng.random_range(5..250))).await;
+            self.broker.must_live()?;
+            self.kill(options)?;
+        }
+        self.broker.up().await
+    }
+
+    async fn check(&mut self, cluster: &Cluster, client: &Client, loads: &mut Loads) -> Result<()> {
+        cluster.must_be_well()?;
+        let depth = if self.round % 10 == 0 { Depth::All } else { Depth::News };
+        loads.check(client, Pace::Running, depth).await?;
+        if self.round % 5 == 0 {
+            let _rest = cluster.rest().await?;
+            cluster.must_be_well()?;
+            loads.check(client, Pace::Rest, depth).await?;
+        }
+        cluster.must_be_well()
+    }
+
+    /// Everything once more, and once more after a clean stop.
+    async fn finish(&mut self, cluster: &Cluster, client: &Client, loads: &mut Loads) -> Result<()> {
+        let _rest = cluster.rest().await?;
+        cluster.must_be_well()?;
+        loads.check(client, Pace::Rest, Depth::All).await?;
+        self.broker.stop()?;
+        self.broker.up().await?;
+        loads.check(client, Pace::Rest, Depth::All).await
+    }
+}

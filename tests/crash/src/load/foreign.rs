@@ -1,0 +1,86 @@
+//! librdkafka as a client that is not ours: an idempotent producer that writes 0, 1, 2, … through all
+//! kills. Each number that it was told is written is there, in order, once.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use anyhow::{Context, Result, bail};
+use flumen_client::Client;
+use flumen_harness::clients::python_command;
+use flumen_types::{Offset, TopicPartition};
+
+use super::create;
+use crate::cluster::Cluster;
+use crate::read::{View, to_end};
+
+const TOPIC: &str = "foreign";
+const SCRIPT: &str = include_str!("../../../e2e/scripts/steady.py");
+
+pub(crate) struct Foreign {
+    child: Child,
+    acks: PathBuf,
+    _dir: tempfile::TempDir,
+    checked: Offset,
+}
+
+impl Foreign {
+    pub(crate) async fn start(cluster: &Cluster, client: &Client) -> Result<Foreign> {
+        create(client, TOPIC, 1, &[("internal.segment.bytes", "100000")]).await?;
+        let dir = tempfile::tempdir()?;
+        let acks = dir.path().join("acks.log");
+        let mut command = python_command(SCRIPT, &[cluster.bootstrap(), TOPIC]);
+        let child = command.stdin(Stdio::piped()).stdout(File::create(&acks)?).spawn()?;
+        Ok(Foreign { child, acks, _dir: dir, checked: Offset::ZERO })
+    }
+
+    /// How many were acknowledged; one that failed is a finding.
+    fn acked(&self) -> Result<i64> {
+        let mut acked = 0;
+        for line in std::fs::read_to_string(&self.acks)?.lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                // The last line may be half.
+                ["acked", number] => acked = acked.max(number.parse::<i64>().unwrap_or(0) + 1),
+                ["failed", ..] => bail!("{TOPIC}: expected librdkafka to write everything, found: {line}"),
+                _ => {}
+            }
+        }
+        Ok(acked)
+    }
+
+    pub(crate) async fn check(&mut self, client: &Client) -> Result<()> {
+        let acked = self.acked()?;
+        let partition = TopicPartition::new(TOPIC, 0);
+        let (records, end) = to_end(client, &partition, self.checked, View::Uncommitted).await?;
+        for (received, expected) in records.iter().zip(self.checked.0..) {
+            let value = received.record.value.as_deref().unwrap_or_default();
+            if received.offset.0 != expected || value != expected.to_string().as_bytes() {
+                let found = String::from_utf8_lossy(value);
+                bail!("{partition}: expected {expected}, found \"{found}\" at {}", received.offset);
+            }
+        }
+        if end.0 < acked {
+            bail!("{partition}: expected all {acked} acknowledged records, found {end}");
+        }
+        self.checked = end;
+        Ok(())
+    }
+
+    /// Lets it write what it has and end.
+    pub(crate) async fn end(mut self, client: &Client) -> Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().context("waiting for the Python client")?;
+        if !status.success() {
+            bail!("expected librdkafka to end well, found {status}");
+        }
+        self.check(client).await
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        // It is gone already after a good end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
