@@ -95,7 +95,7 @@ impl Campaign {
             self.kill(options)?;
             self.start(options).await?;
             self.check(&cluster, &client, &mut loads).await?;
-            if round % 20 == 0 {
+            if round.is_multiple_of(20) {
                 println!("round {round}: {:.0} s; {}", began.elapsed().as_secs_f64(), loads.tally());
             }
         }
@@ -132,9 +132,9 @@ impl Campaign {
 
     async fn check(&mut self, cluster: &Cluster, client: &Client, loads: &mut Loads) -> Result<()> {
         cluster.must_be_well()?;
-        let depth = if self.round % 10 == 0 { Depth::All } else { Depth::News };
+        let depth = if self.round.is_multiple_of(10) { Depth::All } else { Depth::News };
         loads.check(client, Pace::Running, depth).await?;
-        if self.round % 5 == 0 {
+        if self.round.is_multiple_of(5) {
             let _rest = cluster.rest().await?;
             cluster.must_be_well()?;
             loads.check(client, Pace::Rest, depth).await?;

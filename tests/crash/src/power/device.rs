@@ -5,6 +5,7 @@
 //! file gets the number. A file that was never synced is empty, a folder without names. Everything is
 //! durable when a process starts.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -134,8 +135,8 @@ impl Device {
 
     /// Makes a file or folder known, with nothing in it durable.
     fn hold(&mut self, id: Id, file: impl FnOnce() -> Result<File>, folder: bool) -> Result<()> {
-        if !self.held.contains_key(&id) {
-            self.held.insert(id, file()?);
+        if let Entry::Vacant(unknown) = self.held.entry(id) {
+            unknown.insert(file()?);
             let empty = if folder { Durable::Folder(BTreeMap::new()) } else { Durable::File(Arc::default()) };
             self.nodes.insert(id, empty);
         }
