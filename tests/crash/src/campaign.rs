@@ -1,7 +1,7 @@
 //! Rounds: load, kill, start, check.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub struct Options {
     pub power: bool,
     /// librdkafka too.
     pub foreign: bool,
-    /// Where the data folder is made; the usual temporary one if unset.
+    /// Where the data folder is made; in memory for power cuts, else where temporary files are, if unset.
     pub dir: Option<PathBuf>,
 }
 
@@ -46,10 +46,7 @@ impl fmt::Display for Summary {
 /// Runs a campaign; an error is a finding.
 pub fn run(options: &Options) -> Result<Summary> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let dir = match &options.dir {
-        Some(dir) => tempfile::Builder::new().prefix("flumen-crash").tempdir_in(dir)?,
-        None => tempfile::Builder::new().prefix("flumen-crash").tempdir()?,
-    };
+    let dir = tempfile::Builder::new().prefix("flumen-crash-").tempdir_in(place(options))?;
     let mut campaign = Campaign {
         broker: Broker::prepare(dir.path(), options.power)?,
         rng: StdRng::seed_from_u64(options.seed),
@@ -70,6 +67,16 @@ pub fn run(options: &Options) -> Result<Summary> {
             dir.keep().display()
         )
     })
+}
+
+/// A power cut rewrites the whole folder, and needs no real device below its own.
+fn place(options: &Options) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    match &options.dir {
+        Some(dir) => dir.clone(),
+        None if options.power && memory.is_dir() => memory.into(),
+        None => std::env::temp_dir(),
+    }
 }
 
 struct Campaign {

@@ -21,7 +21,7 @@ struct Args {
     /// Load by librdkafka as well (needs tests/setup).
     #[arg(long)]
     foreign: bool,
-    /// Where the data folder is made.
+    /// Where the data folder is made; for power cuts /dev/shm if unset, else where temporary files are.
     #[arg(long)]
     dir: Option<PathBuf>,
 }

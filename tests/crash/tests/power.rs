@@ -1,10 +1,10 @@
-//! Power cuts under load: 60 rounds, or `FLUMEN_CRASH_ROUNDS`.
+//! Power cuts under load: 100 rounds, or `FLUMEN_CRASH_ROUNDS`.
 
 use flumen_crash::{Options, run};
 
 #[test]
 fn what_was_acknowledged_is_there_after_every_power_cut() {
-    let rounds = std::env::var("FLUMEN_CRASH_ROUNDS").map_or(60, |rounds| rounds.parse().expect("a number"));
+    let rounds = std::env::var("FLUMEN_CRASH_ROUNDS").map_or(100, |rounds| rounds.parse().expect("a number"));
     let options = Options { rounds, seed: rand::random(), power: true, foreign: false, dir: None };
     let summary = run(&options).unwrap_or_else(|finding| panic!("{finding:#}"));
     println!("{summary}");
