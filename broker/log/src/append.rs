@@ -6,7 +6,9 @@
 //! recounted.
 
 use bytes::Bytes;
-use flumen_records::{Batch, BatchError, Compression, PackedBatch, RecordRef, TimestampType, wrap_packed};
+use flumen_records::{
+    Batch, BatchError, Check, Compression, PackedBatch, RecordRef, TimestampType, wrap_packed,
+};
 use flumen_types::{Offset, Timestamp};
 use thiserror::Error;
 
@@ -32,7 +34,7 @@ pub enum Invalid {
 /// Judges one batch that a client has sent.
 pub fn validate(batch: &Batch, config: &TopicConfig, now: Timestamp) -> Result<(), Invalid> {
     let header = batch.header();
-    batch.verify_crc()?;
+    Check::SentBatch.verify(batch)?;
     let size = batch.bytes().len();
     if size > config.max_message_bytes {
         return Err(Invalid::TooLarge { size, max: config.max_message_bytes });

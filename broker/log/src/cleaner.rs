@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use flumen_records::{
-    Batch, BatchError, BatchHeader, Compression, ControlRecord, HEADER_LEN, NewRecord, RecordIter,
+    Batch, BatchError, BatchHeader, Check, Compression, ControlRecord, HEADER_LEN, NewRecord, RecordIter,
     TimestampType, compress, seal, write_record,
 };
 use flumen_types::{Offset, ProducerId, Timestamp};
@@ -196,7 +196,7 @@ impl Cleaner<'_> {
     /// What becomes of the next batch; those of the whole log come in order. A damaged one is an error:
     /// written anew under a new CRC it would pass for a good one.
     pub fn clean(&mut self, batch: &Batch) -> Result<Outcome, BatchError> {
-        batch.verify_crc()?;
+        Check::CleanedBatch.verify(batch)?;
         let header = batch.header();
         let discardable = self.transactions.discards(batch)?;
         let horizon = header.attributes.has_delete_horizon().then_some(header.base_timestamp);

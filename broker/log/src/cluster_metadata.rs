@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use flumen_records::{Batch, BatchBuilder, BatchError, Compression, NewRecord};
+use flumen_records::{Batch, BatchBuilder, BatchError, Check, Compression, NewRecord};
 use flumen_types::TopicId;
 use thiserror::Error;
 use uuid::Uuid;
@@ -70,7 +70,7 @@ impl ClusterMetadata {
         if batch.header().is_control() {
             return Ok(());
         }
-        batch.verify_crc()?;
+        Check::ClusterMetadata.verify(batch)?;
         for record in &batch.records(BATCH_BYTES_MAX)? {
             if let Some(value) = record?.value {
                 self.take_record(value)?;

@@ -8,6 +8,7 @@
 //!
 //! Of a producer's batches it holds the last: after a restart an older one is no longer known.
 
+use flumen_records::Check;
 use flumen_types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use thiserror::Error;
 
@@ -57,7 +58,7 @@ impl ProducerStates {
         }
         let expected = u32::from_be_bytes(reader.take()?);
         let found = flumen_records::crc32c(reader.0);
-        if expected != found {
+        if Check::Snapshot.differs(expected, found) {
             return Err(SnapshotError::Crc { expected, found });
         }
         let count = i32::from_be_bytes(reader.take()?);

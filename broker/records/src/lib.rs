@@ -11,6 +11,7 @@
 mod attributes;
 mod batch;
 mod builder;
+mod check;
 mod codec;
 mod control;
 mod error;
@@ -23,6 +24,7 @@ pub mod varint;
 pub use attributes::{Attributes, Compression, ParseCompressionError, TimestampType};
 pub use batch::{Batch, Records, assign, batches, seal, stamp_log_append_time};
 pub use builder::{BatchBuilder, PackedBatch, wrap_packed};
+pub use check::Check;
 pub use codec::{compress, decompress};
 pub use control::{ControlRecord, control_batch};
 pub use error::BatchError;

@@ -6,6 +6,7 @@
 mod ids;
 mod offset;
 pub mod partitioner;
+pub mod safeguard;
 mod size;
 mod time;
 

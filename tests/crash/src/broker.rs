@@ -90,6 +90,12 @@ impl Broker {
         }
     }
 
+    /// How often a sabotaged broker has left out its safeguard (`flumen_types::safeguard`).
+    pub(crate) fn left_out(&self) -> usize {
+        let log = std::fs::read(self.dir.join("flumen.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).matches("sabotage: ").count()
+    }
+
     fn tail(&self) -> String {
         self.process.as_ref().map(Process::tail).unwrap_or_default()
     }

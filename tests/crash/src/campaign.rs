@@ -32,6 +32,8 @@ pub struct Summary {
     pub kills: u32,
     /// Of loads, each acknowledged.
     pub steps: u64,
+    /// How often a sabotaged broker left out what it should.
+    pub left_out: usize,
     tally: String,
     took: Duration,
 }
@@ -39,7 +41,8 @@ pub struct Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Summary { rounds, kills, tally, took, .. } = self;
-        write!(f, "{rounds} rounds, {kills} kills in {:.0} s, nothing lost: {tally}", took.as_secs_f64())
+        write!(f, "{rounds} rounds, {kills} kills in {:.0} s, nothing lost: {tally}", took.as_secs_f64())?;
+        if self.left_out > 0 { write!(f, "; {} safeguards left out", self.left_out) } else { Ok(()) }
     }
 }
 
@@ -107,9 +110,16 @@ impl Campaign {
             }
         }
         self.finish(&cluster, &client, &mut loads).await?;
-        let (steps, tally) = (cluster.steps(), loads.tally());
+        let (steps, tally, left_out) = (cluster.steps(), loads.tally(), self.broker.left_out());
         loads.end(&client).await?;
-        Ok(Summary { rounds: options.rounds, kills: self.kills, steps, tally, took: began.elapsed() })
+        Ok(Summary {
+            rounds: options.rounds,
+            kills: self.kills,
+            steps,
+            left_out,
+            tally,
+            took: began.elapsed(),
+        })
     }
 
     /// A moment of load, mostly short.
@@ -118,8 +128,17 @@ impl Campaign {
         tokio::time::sleep(Duration::from_millis(self.rng.random_range(5..most))).await;
     }
 
+    /// SIGKILL; now and then it is stopped cleanly, behind which a power cut must do no harm either.
     fn kill(&mut self, options: &Options) -> Result<()> {
-        self.broker.kill()?;
+        if self.rng.random_ratio(1, 12) {
+            self.broker.stop()?;
+        } else {
+            self.broker.kill()?;
+        }
+        self.cut(options)
+    }
+
+    fn cut(&mut self, options: &Options) -> Result<()> {
         self.kills += 1;
         let cut = self.broker.cut_power(mix(options.seed ^ mix(u64::from(self.kills))))?;
         self.last_cut = if cut.is_empty() { cut } else { format!("the last power cut: {cut}; ") };
@@ -132,7 +151,8 @@ impl Campaign {
             self.broker.launch()?;
             tokio::time::sleep(Duration::from_millis(self.rng.random_range(5..250))).await;
             self.broker.must_live()?;
-            self.kill(options)?;
+            self.broker.kill()?;
+            self.cut(options)?;
         }
         self.broker.up().await
     }

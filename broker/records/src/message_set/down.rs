@@ -7,7 +7,7 @@
 use flumen_types::{Offset, Timestamp};
 
 use super::{Error, Magic, Message, lz4_checksum};
-use crate::{Attributes, Batch, Compression, RecordRef, TimestampType, codec};
+use crate::{Attributes, Batch, Check, Compression, RecordRef, TimestampType, codec};
 
 /// Appends a batch's records to a set; nothing if there are none to tell.
 ///
@@ -28,7 +28,7 @@ pub fn downgrade(
     if codec == Compression::Zstd {
         return Err(Error::Codec(codec));
     }
-    batch.verify_crc()?;
+    Check::ConvertedBatch.verify(batch)?;
     let times = Times::of(batch);
     let plain = Plain { batch, magic, times, bytes_max };
     let start = set.len();

@@ -3,9 +3,27 @@
 //! A file system is told which of them calls, so that a test can count them, make one fail, or leave
 //! exactly one out and see that this is noticed.
 
-/// Why something is synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Site {
+macro_rules! sites {
+    ($($(#[$doc:meta])* $site:ident,)*) => {
+        /// Why something is synced.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Site {
+            $($(#[$doc])* $site,)*
+        }
+
+        impl Site {
+            pub const ALL: &[Site] = &[$(Site::$site),*];
+
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Site::$site => stringify!($site),)*
+                }
+            }
+        }
+    };
+}
+
+sites! {
     /// What was appended to the segment that is being written.
     ActiveRecords,
     /// What was appended to segments that were rolled since.

@@ -17,7 +17,7 @@
 use std::io;
 use std::sync::Arc;
 
-use flumen_records::{Batch, BatchHeader};
+use flumen_records::{Batch, BatchHeader, Check};
 use flumen_types::Offset;
 
 use crate::error::FileError;
@@ -226,7 +226,7 @@ impl Loader<'_> {
 }
 
 fn is_whole(batch: &Batch) -> bool {
-    batch.verify_crc().is_ok()
+    Check::RecoveredBatch.verify(batch).is_ok()
 }
 
 /// Ends the segment at a byte; what lies behind it is set aside, if there is room for that.

@@ -13,7 +13,7 @@
 
 use std::io;
 
-use flumen_records::{Batch, BatchHeader, HEADER_LEN, old_message_format, old_message_len};
+use flumen_records::{Batch, BatchHeader, Check, HEADER_LEN, old_message_format, old_message_len};
 
 use crate::files::file_system::File;
 use crate::segment::scan::is_possible;
@@ -85,7 +85,7 @@ pub(crate) fn whole_at(file: &dyn File, at: u64, size: u64) -> io::Result<Option
         return Ok(None);
     };
     let bytes = file.read_upto_at(header.total_len(), at)?;
-    let batch = Batch::parse(bytes.into()).ok().filter(|batch| batch.verify_crc().is_ok());
+    let batch = Batch::parse(bytes.into()).ok().filter(|batch| Check::BatchBehind.verify(batch).is_ok());
     Ok(batch.map(|batch| batch.header().clone()))
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use flumen_records::{BatchHeader, HEADER_LEN, batches};
+use flumen_records::{BatchHeader, Check, HEADER_LEN, batches};
 use flumen_types::Offset;
 
 use crate::error::{FileError, ReadError};
@@ -92,7 +92,9 @@ impl Segment {
         }
         let (mut end, mut good) = (0, None);
         for batch in batches(bytes.clone()) {
-            let Some(batch) = batch.ok().filter(|batch| batch.verify_crc().is_ok()) else { break };
+            let Some(batch) = batch.ok().filter(|batch| Check::ReadBatch.verify(batch).is_ok()) else {
+                break;
+            };
             end += batch.bytes().len();
             good = Some(batch.header().next_offset());
         }

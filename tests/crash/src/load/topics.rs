@@ -17,6 +17,8 @@ use crate::read::{View, to_end};
 use crate::records::{record, send, text, what};
 
 const NAMES: usize = 8;
+/// So many that the broker syncs them all at once.
+const MANY: i32 = 40;
 
 /// One topic of a name.
 #[derive(Clone, Debug, Default)]
@@ -158,7 +160,7 @@ async fn step(client: &Client, book: &Book, rng: &mut StdRng) -> Result<()> {
         (State::Gone, _) => {
             let next = Life {
                 number: life.number + 1,
-                partitions: rng.random_range(1..4),
+                partitions: if rng.random_ratio(1, 10) { MANY } else { rng.random_range(1..4) },
                 retention_ms: rng.random_range(1_000_000_000..2_000_000_000),
                 state: State::There,
                 ..Life::default()
@@ -172,7 +174,7 @@ async fn step(client: &Client, book: &Book, rng: &mut StdRng) -> Result<()> {
             delete(client, n).await?;
             Life { state: State::Gone, ..life }
         }
-        (_, 3) if life.partitions < 5 => {
+        (_, 3) if life.partitions < 5 || life.partitions == MANY => {
             let next = Life { partitions: life.partitions + 1, ..life };
             lock(book)[n].state = State::Unsure;
             grow(client, n, next.partitions).await?;
