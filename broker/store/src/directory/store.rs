@@ -90,6 +90,7 @@ impl Store {
             vitals: Arc::default(),
             chance: RandomState::new(),
             large_lookup: Mutex::default(),
+            checkpointing: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
         let flusher = Flusher::start(queue, flush_threads).map_err(spawn_failed("start a thread for"))?;

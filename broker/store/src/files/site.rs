@@ -68,6 +68,8 @@ sites! {
     CompactedAborted,
     /// It is whole, and waits to be installed.
     SwapNames,
+    /// Those that it replaces have other names.
+    ReplacedSegments,
     /// It is installed.
     InstalledNames,
     /// A compaction that a crash interrupted was carried through.

@@ -99,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) chance: RandomState,
     /// Held by who unpacks a large batch to look into it: one at a time.
     pub(crate) large_lookup: Mutex<()>,
+    /// Held by who writes the checkpoints, from when it asks the partitions until they are written.
+    pub(crate) checkpointing: Mutex<()>,
     /// The store is about to close: upkeep that takes long gives up.
     pub(crate) stopping: AtomicBool,
 }

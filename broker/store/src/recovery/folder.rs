@@ -135,6 +135,7 @@ fn finish_swaps(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
                 durable_file::rename(files, &path, &part.path(dir, *old, DELETED))?;
             }
         }
+        sync_dir(files, dir, Site::ReplacedSegments)?;
         // The `.log` last: until then the next open begins here again.
         for part in Part::LOG_LAST {
             durable_file::rename(files, &part.path(dir, *base, SWAP), &part.path(dir, *base, ""))?;

@@ -9,6 +9,9 @@
 //! 4 rename X.*.swap to X.*               the same
 //! ```
 //!
+//! The folder is synced behind each of 2, 3 and 4: a later step that is on the device without an earlier
+//! one would leave a segment of the run beside the one that replaces it.
+//!
 //! Invariants: offsets never change; nothing at or above the last stable offset, and nothing of the
 //! active segment, is touched. A reader that holds an old segment keeps its file open and reads on in
 //! it. One pass at a time on a partition (`upkeep`).
@@ -247,6 +250,8 @@ impl Partition {
                 renames.rename(segment.path(part), part.path(&self.dir, segment.base(), DELETED))?;
             }
         }
+        // Once the swap has its last name, nothing tells any more that these were to go.
+        sync_dir(self.shared.files(), &self.dir, Site::ReplacedSegments)?;
         for part in Part::LOG_LAST {
             renames.rename(part.path(&self.dir, base, SWAP), part.path(&self.dir, base, ""))?;
         }

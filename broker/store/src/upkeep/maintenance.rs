@@ -73,8 +73,10 @@ impl Upkeep {
         }
     }
 
-    /// Notes how far everything is durable, so that a recovery need not look before that.
+    /// Notes how far everything is durable, so that a recovery need not look before that. One at a time:
+    /// what is written last is what was asked last, and knows no partition that is gone.
     pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
+        let _one = lock(&self.shared.checkpointing);
         let (mut points, mut cleaned) = (Offsets::new(), Offsets::new());
         for partition in self.partitions_now() {
             points.insert(partition.id().clone(), partition.recovery_point());
