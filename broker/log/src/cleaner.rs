@@ -435,6 +435,21 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_batch_is_not_written_anew_under_a_good_crc() {
+        let log = Log::new().plain(&[("a", Some("old"))]).plain(&[("a", Some("new"))]);
+        let mut bytes = log.0[0].bytes().to_vec();
+        let at = bytes.windows(3).position(|three| three == b"old").unwrap();
+        bytes[at] ^= 1;
+        let damaged = Batch::parse(bytes.into()).unwrap();
+        let (map, config) =
+            (OffsetMap::new(1 << 20), TopicConfig::resolve(&Texts::new(), &Texts::new()).unwrap());
+        let (transactions, producers) = (Transactions::new(Vec::new(), Offset::ZERO), HashMap::new());
+        let mut cleaner =
+            Cleaner { map: &map, transactions, producers: &producers, config: &config, now: NOW };
+        assert!(matches!(cleaner.clean(&damaged), Err(BatchError::Crc { .. })));
+    }
+
+    #[test]
     fn the_last_of_each_key_stays_at_its_offset() {
         for codec in Compression::ALL {
             let log = Log::new()

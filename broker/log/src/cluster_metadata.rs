@@ -306,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_batch_is_refused() {
+        let mut bytes = batch(&orders()).bytes().to_vec();
+        let at = bytes.windows(6).position(|six| six == b"orders").unwrap();
+        bytes[at] ^= 1;
+        let damaged = Batch::parse(bytes.into()).unwrap();
+        assert!(ClusterMetadata::default().take(&damaged).is_err());
+    }
+
+    #[test]
     fn topics_have_their_partitions_and_settings() {
         let mut metadata = ClusterMetadata::default();
         metadata.take(&batch(&orders())).unwrap();

@@ -15,6 +15,7 @@ mod broker;
 mod campaign;
 mod cluster;
 mod load;
+pub mod mutants;
 mod power;
 mod read;
 mod records;
