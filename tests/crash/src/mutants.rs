@@ -115,7 +115,9 @@ fn build(suite: Suite) -> Result<Vec<PathBuf>> {
         Suite::Power => {
             let sabotaged = tools::target().join("sabotaged-flumen");
             let broker = programs.last().context("expected cargo to name the broker")?;
-            std::fs::copy(broker, &sabotaged).with_context(|| broker.display().to_string())?;
+            let beside = sabotaged.with_extension(std::process::id().to_string());
+            std::fs::copy(broker, &beside).with_context(|| broker.display().to_string())?;
+            std::fs::rename(&beside, &sabotaged)?;
             Ok(vec![sabotaged])
         }
     }

@@ -4,6 +4,7 @@
 //! is checked while it works ([`Pace::Running`]), when what is under way may be there or not, and at
 //! rest ([`Pace::Rest`]), when nothing is under way and what is there must be exactly what was asked.
 
+mod crowd;
 mod foreign;
 mod keys;
 mod numbers;
@@ -17,6 +18,7 @@ use anyhow::Result;
 use flumen_client::{Client, NewTopic};
 use tokio::task::JoinSet;
 
+pub(crate) use crowd::Crowd;
 pub(crate) use foreign::Foreign;
 pub(crate) use keys::Keys;
 pub(crate) use numbers::Numbers;
@@ -43,6 +45,7 @@ pub(crate) enum Depth {
 /// All loads of a campaign.
 pub(crate) struct Loads {
     numbers: Numbers,
+    crowd: Crowd,
     ledger: Ledger,
     offsets: Offsets,
     keys: Keys,
@@ -57,12 +60,13 @@ impl Loads {
         let client = cluster.client().await;
         let mut tasks = JoinSet::new();
         let numbers = Numbers::start(cluster, &client, &mut tasks).await?;
+        let crowd = Crowd::start(cluster, &client, &mut tasks).await?;
         let ledger = Ledger::start(cluster, &client, &mut tasks).await?;
         let offsets = Offsets::start(cluster, &mut tasks);
         let keys = Keys::start(cluster, &client, &mut tasks).await?;
         let topics = Topics::start(cluster, &mut tasks);
         let foreign = if foreign { Some(Foreign::start(cluster, &client).await?) } else { None };
-        let mut loads = Loads { numbers, ledger, offsets, keys, topics, foreign, tasks };
+        let mut loads = Loads { numbers, crowd, ledger, offsets, keys, topics, foreign, tasks };
         loads.shorten_internal_topics(&client).await?;
         Ok(loads)
     }
@@ -84,6 +88,7 @@ impl Loads {
 
     pub(crate) async fn check(&mut self, client: &Client, pace: Pace, depth: Depth) -> Result<()> {
         self.numbers.check(client, pace, depth).await?;
+        self.crowd.check(client, pace, depth).await?;
         self.ledger.check(client, pace, depth).await?;
         self.offsets.check(client, pace).await?;
         self.keys.check(client, pace).await?;
@@ -106,8 +111,9 @@ impl Loads {
     /// What was acknowledged, for the summary.
     pub(crate) fn tally(&self) -> String {
         format!(
-            "{}; {}; {}; {}; {}",
+            "{}; {}; {}; {}; {}; {}",
             self.numbers.tally(),
+            self.crowd.tally(),
             self.ledger.tally(),
             self.offsets.tally(),
             self.keys.tally(),
