@@ -10,14 +10,14 @@ use flumen_harness::process::Process;
 use flumen_harness::{tools, wait};
 use tokio::net::TcpStream;
 
-use crate::power::{Device, Watch};
+use crate::power::{Aim, Device, Watch};
 
 /// Everything that happens by time happens often: rolls, retention, compaction, checkpoints.
 const CONFIG: &str = r#"
 group.initial.rebalance.delay.ms = 0
 log.retention.check.interval.ms = 50
 log.cleaner.backoff.ms = 50
-log.flush.offset.checkpoint.interval.ms = 150
+log.flush.offset.checkpoint.interval.ms = 300
 log.segment.delete.delay.ms = 100
 offsets.topic.num.partitions = 2
 transaction.state.log.num.partitions = 2
@@ -53,7 +53,8 @@ impl Broker {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub(crate) fn launch(&mut self) -> Result<()> {
+    /// With a device that can lose, the sync to wait for an end at is `aim`.
+    pub(crate) fn launch(&mut self, aim: Aim) -> Result<()> {
         let mut command = Command::new(tools::flumen());
         command.args(["run", "--config", "flumen.toml"]).current_dir(&self.dir);
         command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()));
@@ -61,14 +62,14 @@ impl Broker {
         let process = Process::start("flumen", command, &self.dir.join("flumen.log"));
         self.process = Some(process);
         if let (Some(listener), Some(device)) = (listener, &self.device) {
-            self.watch = Some(Watch::begin(listener, device.clone())?);
+            self.watch = Some(Watch::begin(listener, device.clone(), aim)?);
         }
         Ok(())
     }
 
     /// Starts it and waits until it takes connections.
     pub(crate) async fn up(&mut self) -> Result<()> {
-        self.launch()?;
+        self.launch(Aim::Nothing)?;
         let deadline = Instant::now() + START;
         while let Err(error) = TcpStream::connect(("127.0.0.1", self.port)).await {
             self.must_live()?;
@@ -78,6 +79,25 @@ impl Broker {
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
         Ok(())
+    }
+
+    /// It waits for a sync that is not answered.
+    pub(crate) fn hangs(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::has_hit)
+    }
+
+    /// Which sync is not to be answered.
+    pub(crate) fn aim(&self, aim: Aim) {
+        if let Some(watch) = &self.watch {
+            watch.take_aim(aim);
+        }
+    }
+
+    /// From now on every sync is answered, unless one is not already.
+    pub(crate) fn spare(&self) {
+        if let Some(watch) = &self.watch {
+            watch.give_up();
+        }
     }
 
     pub(crate) fn must_live(&mut self) -> Result<()> {

@@ -13,6 +13,7 @@ use rand::{RngExt, SeedableRng};
 use crate::broker::Broker;
 use crate::cluster::{Cluster, mix};
 use crate::load::{Depth, Loads, Pace};
+use crate::power::Aim;
 
 pub struct Options {
     pub rounds: u32,
@@ -21,6 +22,8 @@ pub struct Options {
     pub power: bool,
     /// librdkafka too.
     pub foreign: bool,
+    /// So few partitions that the broker syncs each by itself, where it else syncs all at once.
+    pub few: bool,
     /// Where the data folder is made; in memory for power cuts, else where temporary files are, if unset.
     pub dir: Option<PathBuf>,
 }
@@ -96,7 +99,7 @@ impl Campaign {
         let began = Instant::now();
         self.broker.up().await?;
         let cluster = Arc::new(Cluster::new(self.broker.bootstrap(), options.seed));
-        let mut loads = Loads::start(&cluster, options.foreign).await?;
+        let mut loads = Loads::start(&cluster, options.foreign, options.few).await?;
         let client = cluster.client().await;
         for round in 1..=options.rounds {
             self.round = round;
@@ -125,12 +128,28 @@ impl Campaign {
     /// A moment of load, mostly short.
     async fn load(&mut self) {
         let most = if self.rng.random_ratio(1, 4) { 900 } else { 300 };
-        tokio::time::sleep(Duration::from_millis(self.rng.random_range(5..most))).await;
+        let aim = match self.rng.random_range(0..4) {
+            0 => Aim::Nothing,
+            1 => Aim::Any(self.rng.random_range(0..300)),
+            _ => Aim::Names(self.rng.random_range(0..40)),
+        };
+        self.broker.aim(aim);
+        let span = Duration::from_millis(self.rng.random_range(5..most));
+        self.pass(span).await;
+    }
+
+    /// So long, or until the broker waits for a sync that is not answered.
+    async fn pass(&mut self, span: Duration) {
+        let end = Instant::now() + span;
+        while Instant::now() < end && !self.broker.hangs() {
+            tokio::time::sleep(Duration::from_millis(2).min(span)).await;
+        }
+        self.broker.spare();
     }
 
     /// SIGKILL; now and then it is stopped cleanly, behind which a power cut must do no harm either.
     fn kill(&mut self, options: &Options) -> Result<()> {
-        if self.rng.random_ratio(1, 12) {
+        if self.rng.random_ratio(1, 8) && !self.broker.hangs() {
             self.broker.stop()?;
         } else {
             self.broker.kill()?;
@@ -145,11 +164,17 @@ impl Campaign {
         Ok(())
     }
 
-    /// Starts it; one time in five it is killed while it starts, perhaps twice.
+    /// Starts it; one time in four it is killed while it starts, perhaps twice.
     async fn start(&mut self, options: &Options) -> Result<()> {
-        while self.rng.random_ratio(1, 5) {
-            self.broker.launch()?;
-            tokio::time::sleep(Duration::from_millis(self.rng.random_range(5..250))).await;
+        while self.rng.random_ratio(1, 4) {
+            let aim = match self.rng.random_range(0..3) {
+                0 => Aim::Nothing,
+                1 => Aim::Names(self.rng.random_range(0..12)),
+                _ => Aim::Any(self.rng.random_range(0..40)),
+            };
+            self.broker.launch(aim)?;
+            let span = Duration::from_millis(self.rng.random_range(5..250));
+            self.pass(span).await;
             self.broker.must_live()?;
             self.broker.kill()?;
             self.cut(options)?;

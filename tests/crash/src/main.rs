@@ -21,6 +21,9 @@ struct Args {
     /// Load by librdkafka as well (needs tests/setup).
     #[arg(long)]
     foreign: bool,
+    /// Few topics: the broker syncs each partition by itself.
+    #[arg(long)]
+    few: bool,
     /// Where the data folder is made; for power cuts /dev/shm if unset, else where temporary files are.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -29,8 +32,14 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(rand::random);
-    let options =
-        Options { rounds: args.rounds, seed, power: args.power, foreign: args.foreign, dir: args.dir };
+    let options = Options {
+        rounds: args.rounds,
+        seed,
+        power: args.power,
+        foreign: args.foreign,
+        few: args.few,
+        dir: args.dir,
+    };
     match run(&options) {
         Ok(summary) => {
             println!("{summary}");

@@ -27,15 +27,25 @@ pub struct Options {
 /// What must notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Suite {
-    /// A campaign of power cuts.
+    /// A campaign of power cuts over many partitions.
     Power,
+    /// The same over few.
+    PowerFew,
     /// A package's own tests.
     Tests(&'static str),
 }
 
 /// The smallest suite that must fail without this sync.
-fn of_site(_: Site) -> Suite {
-    Suite::Power
+fn of_site(site: Site) -> Suite {
+    match site {
+        Site::CleanStop
+        | Site::Distrusted
+        | Site::RecoveredRecords
+        | Site::RecoveredIndex
+        | Site::RecoveredAborted
+        | Site::RecoveredNames => Suite::PowerFew,
+        _ => Suite::Power,
+    }
 }
 
 /// The same, for a check.
@@ -95,7 +105,7 @@ fn build(suite: Suite) -> Result<Vec<PathBuf>> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(tools::root()).stderr(Stdio::inherit());
     match suite {
-        Suite::Power => cargo.args(["build", "-p", "flumen"]),
+        Suite::Power | Suite::PowerFew => cargo.args(["build", "-p", "flumen"]),
         Suite::Tests(package) => cargo.args(["test", "--no-run", "--tests", "-p", package]),
     };
     cargo.args(["--features", "flumen-types/sabotage", "--message-format", "json-render-diagnostics"]);
@@ -112,7 +122,7 @@ fn build(suite: Suite) -> Result<Vec<PathBuf>> {
     match suite {
         Suite::Tests(_) => Ok(programs),
         // Put aside: the next plain build takes its place.
-        Suite::Power => {
+        Suite::Power | Suite::PowerFew => {
             let sabotaged = tools::target().join("sabotaged-flumen");
             let broker = programs.last().context("expected cargo to name the broker")?;
             let beside = sabotaged.with_extension(std::process::id().to_string());
@@ -126,18 +136,21 @@ fn build(suite: Suite) -> Result<Vec<PathBuf>> {
 /// What failed, if anything did.
 fn attempt(suite: Suite, programs: &[PathBuf], name: &str, options: &Options) -> Result<Option<String>> {
     match suite {
-        Suite::Power => power(&programs[0], name, options),
+        Suite::Power | Suite::PowerFew => power(suite, &programs[0], name, options),
         Suite::Tests(_) => tests(programs, name),
     }
 }
 
-fn power(broker: &Path, name: &str, options: &Options) -> Result<Option<String>> {
+fn power(suite: Suite, broker: &Path, name: &str, options: &Options) -> Result<Option<String>> {
     let campaign = std::env::current_exe()?.with_file_name("flumen-crash");
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
     // Without sabotage only that it passes is asked.
     let rounds = if name.is_empty() { options.rounds.min(30) } else { options.rounds };
     let mut command = Command::new(campaign);
     command.args(["--power", "--rounds", &rounds.to_string(), "--seed", &options.seed.to_string()]);
+    if suite == Suite::PowerFew {
+        command.arg("--few");
+    }
     command.arg("--dir").arg(dir.path()).env("FLUMEN_BIN", broker).env(SABOTAGE, name);
     let Output { status, stdout, stderr } = command.output().context("running a campaign")?;
     if !status.success() {

@@ -9,8 +9,14 @@ fn rounds(usual: u32) -> u32 {
 
 #[test]
 fn what_was_acknowledged_is_there_after_every_kill() {
-    let options =
-        Options { rounds: rounds(100), seed: rand::random(), power: false, foreign: true, dir: None };
+    let options = Options {
+        rounds: rounds(100),
+        seed: rand::random(),
+        power: false,
+        foreign: true,
+        few: false,
+        dir: None,
+    };
     let summary = run(&options).unwrap_or_else(|finding| panic!("{finding:#}"));
     println!("{summary}");
     assert!(summary.steps > u64::from(summary.rounds), "the load got on: {summary}");

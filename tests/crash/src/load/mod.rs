@@ -56,7 +56,7 @@ pub(crate) struct Loads {
 
 impl Loads {
     /// Makes their topics and sets them to work.
-    pub(crate) async fn start(cluster: &Arc<Cluster>, foreign: bool) -> Result<Loads> {
+    pub(crate) async fn start(cluster: &Arc<Cluster>, foreign: bool, few: bool) -> Result<Loads> {
         let client = cluster.client().await;
         let mut tasks = JoinSet::new();
         let numbers = Numbers::start(cluster, &client, &mut tasks).await?;
@@ -64,7 +64,7 @@ impl Loads {
         let ledger = Ledger::start(cluster, &client, &mut tasks).await?;
         let offsets = Offsets::start(cluster, &mut tasks);
         let keys = Keys::start(cluster, &client, &mut tasks).await?;
-        let topics = Topics::start(cluster, &mut tasks);
+        let topics = Topics::start(cluster, few, &mut tasks);
         let foreign = if foreign { Some(Foreign::start(cluster, &client).await?) } else { None };
         let mut loads = Loads { numbers, crowd, ledger, offsets, keys, topics, foreign, tasks };
         loads.shorten_internal_topics(&client).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
 use anyhow::{Context, Result, bail};
-use flumen_client::{At, Client, Producer};
+use flumen_client::{At, Client, Producer, Received};
 use flumen_types::{Offset, TopicPartition};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -98,6 +98,7 @@ impl Numbers {
             }
             expected = received.offset.next();
         }
+        check_times(client, &partition, &records).await?;
         let asked = progress.asked.load(SeqCst);
         if end.0 < acked || end.0 > asked || (pace == Pace::Rest && end.0 != acked) {
             bail!(
@@ -128,6 +129,22 @@ impl Numbers {
         let sum: i64 = self.progress.iter().map(|one| one.acked.load(SeqCst)).sum();
         format!("{sum} numbers")
     }
+}
+
+/// The index by time finds what is there: some record's own time leads to the first of that time.
+async fn check_times(client: &Client, partition: &TopicPartition, records: &[Received]) -> Result<()> {
+    for at in [records.len() / 4, records.len() / 2, records.len() * 3 / 4] {
+        let Some(time) = records.get(at).map(|received| received.record.timestamp) else { continue };
+        let first = records.partition_point(|received| received.record.timestamp < time);
+        if first == 0 {
+            continue;
+        }
+        let found = place(client, partition, At::Time(time)).await?;
+        if found != records[first].offset && found != place(client, partition, At::Start).await? {
+            bail!("{partition}: expected {} for time {time:?}, found {found}", records[first].offset);
+        }
+    }
+    Ok(())
 }
 
 /// A burst to all partitions; now and then a deletion.

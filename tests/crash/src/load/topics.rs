@@ -17,6 +17,7 @@ use crate::read::{View, to_end};
 use crate::records::{record, send, text, what};
 
 const NAMES: usize = 8;
+const NAMES_FEW: usize = 3;
 /// So many that the broker syncs them all at once.
 const MANY: i32 = 40;
 
@@ -57,8 +58,9 @@ fn name(n: usize) -> String {
 }
 
 impl Topics {
-    pub(crate) fn start(cluster: &Arc<Cluster>, tasks: &mut JoinSet<()>) -> Topics {
-        let book: Arc<Book> = Arc::new(Mutex::new(vec![Life::default(); NAMES]));
+    pub(crate) fn start(cluster: &Arc<Cluster>, few: bool, tasks: &mut JoinSet<()>) -> Topics {
+        let names = if few { NAMES_FEW } else { NAMES };
+        let book: Arc<Book> = Arc::new(Mutex::new(vec![Life::default(); names]));
         let (cluster, shared) = (cluster.clone(), book.clone());
         tasks.spawn_local(async move {
             let client = cluster.client().await;
@@ -69,7 +71,8 @@ impl Topics {
     }
 
     pub(crate) async fn check(&self, client: &Client, pace: Pace) -> Result<()> {
-        for n in 0..NAMES {
+        let names = lock(&self.book).len();
+        for n in 0..names {
             let before = lock(&self.book)[n].clone();
             let found = look(client, n, &before).await;
             let after = lock(&self.book)[n].clone();
@@ -154,13 +157,19 @@ fn judge(found: Option<Found>, before: &Life, after: &Life) -> Result<()> {
 }
 
 async fn step(client: &Client, book: &Book, rng: &mut StdRng) -> Result<()> {
-    let n = rng.random_range(0..NAMES);
+    let names = lock(book).len();
+    let few = names == NAMES_FEW;
+    let n = rng.random_range(0..names);
     let life = lock(book)[n].clone();
     let life = match (life.state, rng.random_range(0..10)) {
         (State::Gone, _) => {
             let next = Life {
                 number: life.number + 1,
-                partitions: if rng.random_ratio(1, 10) { MANY } else { rng.random_range(1..4) },
+                partitions: match rng.random_range(0..10) {
+                    _ if few => 1,
+                    0 => MANY,
+                    _ => rng.random_range(1..4),
+                },
                 retention_ms: rng.random_range(1_000_000_000..2_000_000_000),
                 state: State::There,
                 ..Life::default()
@@ -174,7 +183,7 @@ async fn step(client: &Client, book: &Book, rng: &mut StdRng) -> Result<()> {
             delete(client, n).await?;
             Life { state: State::Gone, ..life }
         }
-        (_, 3) if life.partitions < 5 || life.partitions == MANY => {
+        (_, 3) if !few && (life.partitions < 5 || life.partitions == MANY) => {
             let next = Life { partitions: life.partitions + 1, ..life };
             lock(book)[n].state = State::Unsure;
             grow(client, n, next.partitions).await?;

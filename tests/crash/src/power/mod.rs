@@ -17,4 +17,4 @@ mod image;
 mod watch;
 
 pub(crate) use device::Device;
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Aim, Watch};

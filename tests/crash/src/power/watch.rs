@@ -9,7 +9,7 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
@@ -17,7 +17,36 @@ use anyhow::{Context, Result, anyhow};
 use super::Device;
 
 /// The thread that answers for one process.
-pub(crate) struct Watch(JoinHandle<Result<()>>);
+pub(crate) struct Watch {
+    thread: JoinHandle<Result<()>>,
+    aim: Arc<Mutex<Aim>>,
+}
+
+/// A sync that is never answered, so that the power goes while what it covers is in the balance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Aim {
+    #[default]
+    Nothing,
+    /// The sync of a folder behind so many others.
+    Names(u32),
+    /// Any sync behind so many others.
+    Any(u32),
+    Hit,
+}
+
+impl Aim {
+    /// Whether this sync is the one; what comes behind it is answered.
+    fn takes(&mut self, folder: bool) -> bool {
+        match self {
+            Aim::Names(0) if folder => *self = Aim::Hit,
+            Aim::Any(0) => *self = Aim::Hit,
+            Aim::Names(left) if folder => *left -= 1,
+            Aim::Any(left) => *left -= 1,
+            _ => return false,
+        }
+        *self == Aim::Hit
+    }
+}
 
 /// The end of the socket on which the process hands over its listener.
 pub(crate) struct Listener(OwnedFd);
@@ -44,19 +73,39 @@ impl Watch {
     }
 
     /// Answers until the process is gone.
-    pub(crate) fn begin(listener: Listener, device: Arc<Mutex<Device>>) -> Result<Watch> {
+    pub(crate) fn begin(listener: Listener, device: Arc<Mutex<Device>>, aim: Aim) -> Result<Watch> {
         let listener = receive(listener.0.as_raw_fd()).context("taking the process's seccomp listener")?;
-        let answer = move || answer(&listener, &device);
-        Ok(Watch(std::thread::Builder::new().name("power".into()).spawn(answer)?))
+        let aim = Arc::new(Mutex::new(aim));
+        let shared = aim.clone();
+        let answer = move || answer(&listener, &device, &shared);
+        let thread = std::thread::Builder::new().name("power".into()).spawn(answer)?;
+        Ok(Watch { thread, aim })
+    }
+
+    /// The sync that was aimed at waits for its answer: only a kill ends the process.
+    pub(crate) fn has_hit(&self) -> bool {
+        *lock(&self.aim) == Aim::Hit
+    }
+
+    pub(crate) fn take_aim(&self, aim: Aim) {
+        *lock(&self.aim) = aim;
+    }
+
+    /// Aims at nothing any more, unless it has hit.
+    pub(crate) fn give_up(&self) {
+        let mut aim = lock(&self.aim);
+        if *aim != Aim::Hit {
+            *aim = Aim::Nothing;
+        }
     }
 
     /// After the process has ended: its last sync is noted, or was never answered.
     pub(crate) fn end(self) -> Result<()> {
-        self.0.join().map_err(|_| anyhow!("the thread that answers syncs panicked"))?
+        self.thread.join().map_err(|_| anyhow!("the thread that answers syncs panicked"))?
     }
 }
 
-fn answer(listener: &OwnedFd, device: &Mutex<Device>) -> Result<()> {
+fn answer(listener: &OwnedFd, device: &Mutex<Device>, aim: &Mutex<Aim>) -> Result<()> {
     loop {
         let mut poll = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one pollfd, as said.
@@ -77,24 +126,33 @@ fn answer(listener: &OwnedFd, device: &Mutex<Device>) -> Result<()> {
         if received < 0 {
             continue;
         }
-        note(&asked, device).context("noting a sync")?;
+        let noted = note(&asked, device, aim).context("noting a sync")?;
+        if !noted {
+            continue;
+        }
         let mut answer = libc::seccomp_notif_resp { id: asked.id, val: 0, error: 0, flags: 0 };
         // SAFETY: as above. It fails if the process is gone meanwhile, which changes nothing.
         unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     }
 }
 
-fn note(asked: &libc::seccomp_notif, device: &Mutex<Device>) -> Result<()> {
-    let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+/// False if this sync is not to be answered.
+fn note(asked: &libc::seccomp_notif, device: &Mutex<Device>, aim: &Mutex<Aim>) -> Result<bool> {
+    let mut device = lock(device);
     if i64::from(asked.data.nr) == libc::SYS_syncfs {
-        return device.sync_all();
+        return device.sync_all().map(|()| true);
     }
     // Opened again through /proc: the same file, whatever its name is now.
     match File::open(format!("/proc/{}/fd/{}", asked.pid, asked.data.args[0])) {
-        Ok(file) => device.sync(&file),
+        Ok(file) if lock(aim).takes(file.metadata()?.is_dir()) => Ok(false),
+        Ok(file) => device.sync(&file).map(|()| true),
         // The process was killed while it asked.
-        Err(_) => Ok(()),
+        Err(_) => Ok(true),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// In the new process: refers its syncs to the listener that is returned.
