@@ -42,7 +42,7 @@ impl Crowd {
         let configs = [
             ("internal.segment.bytes", "4000"),
             ("index.interval.bytes", "500"),
-            ("retention.bytes", "500000"),
+            ("retention.bytes", "1500000"),
         ];
         create(client, TOPIC, 1, &configs).await?;
         let progress: Arc<Vec<Progress>> = Arc::new((0..PRODUCERS).map(|_| Progress::default()).collect());
@@ -73,13 +73,16 @@ impl Crowd {
         let mut expected = self.checked;
         for received in &records {
             let wrong = || format!("{at} at {}", received.offset);
-            // Retention may be ahead of the reader. Another gap is offsets that nobody was told of: two
+            // Retention may be ahead of the reader, here or at the end. Another gap is offsets that nobody was told of: two
             // segments after one another were begun, and a cut took all that was in the first.
             if received.offset > expected && received.offset <= place(client, &at, At::Start).await? {
                 self.next.fill(None);
             }
             expected = received.offset.next();
             self.note(what(&received.record).with_context(wrong)?).with_context(wrong)?;
+        }
+        if end > expected && end <= place(client, &at, At::Start).await? {
+            self.next.fill(None);
         }
         self.checked = end;
         for (n, (one, acked)) in self.progress.iter().zip(acked).enumerate() {
