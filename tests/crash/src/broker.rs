@@ -110,6 +110,28 @@ impl Broker {
         }
     }
 
+    /// A folder that no topic owns is put aside and never removed. What a creation left that a kill cut
+    /// short may be; a deleted topic's records may not, or they would fill the disk for good.
+    pub(crate) fn nothing_is_put_aside(&self) -> Result<()> {
+        for folder in std::fs::read_dir(self.dir.join("data"))? {
+            let folder = folder?.path();
+            if !folder.to_string_lossy().ends_with("-stray") {
+                continue;
+            }
+            for file in std::fs::read_dir(&folder)? {
+                let file = file?;
+                let bytes = file.metadata()?.len();
+                if bytes > 0 && file.path().extension().is_some_and(|extension| extension == "log") {
+                    bail!(
+                        "expected no records to be put aside, found {bytes} bytes in {}",
+                        file.path().display()
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// How often a sabotaged broker has left out its safeguard (`flumen_types::safeguard`).
     pub(crate) fn left_out(&self) -> usize {
         let log = std::fs::read(self.dir.join("flumen.log")).unwrap_or_default();

@@ -184,6 +184,7 @@ impl Campaign {
 
     async fn check(&mut self, cluster: &Cluster, client: &Client, loads: &mut Loads) -> Result<()> {
         cluster.must_be_well()?;
+        self.broker.nothing_is_put_aside()?;
         let depth = if self.round.is_multiple_of(10) { Depth::All } else { Depth::News };
         loads.check(client, Pace::Running, depth).await?;
         if self.round.is_multiple_of(5) {

@@ -240,3 +240,48 @@ fn receive(socket: RawFd) -> io::Result<OwnedFd> {
 fn check(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is in the file after a shell has run, for each of several power cuts.
+    fn left_by(script: &str) -> std::collections::BTreeSet<Option<String>> {
+        let mut left = std::collections::BTreeSet::new();
+        for seed in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path().join("data");
+            std::fs::create_dir(&root).unwrap();
+            let device = Arc::new(Mutex::new(Device::new(&root).unwrap()));
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).current_dir(&root);
+            let listener = Watch::install(&mut command).unwrap();
+            let mut child = command.spawn().unwrap();
+            let watch = Watch::begin(listener, device.clone(), Aim::Nothing).unwrap();
+            assert!(child.wait().unwrap().success());
+            watch.end().unwrap();
+            device.lock().unwrap().crash(seed).unwrap();
+            left.insert(std::fs::read_to_string(root.join("file")).ok());
+        }
+        left
+    }
+
+    #[test]
+    fn a_process_keeps_what_it_has_synced() {
+        assert_eq!(left_by("printf new > file; sync file; sync ."), [Some("new".to_owned())].into());
+    }
+
+    #[test]
+    fn a_process_may_lose_what_it_has_not_synced() {
+        assert!(left_by("printf new > file; sync file").contains(&None));
+        assert!(left_by("printf new > file; sync .").contains(&Some(String::new())));
+    }
+
+    #[test]
+    fn an_aim_hits_once() {
+        let mut aim = Aim::Names(1);
+        let syncs = [false, true, false, true, true, false];
+        assert_eq!(syncs.map(|folder| aim.takes(folder)), [false, false, false, true, false, false]);
+        assert_eq!(aim, Aim::Hit);
+    }
+}
