@@ -130,8 +130,8 @@ impl Campaign {
         let most = if self.rng.random_ratio(1, 4) { 900 } else { 300 };
         let aim = match self.rng.random_range(0..4) {
             0 => Aim::Nothing,
-            1 => Aim::Any(self.rng.random_range(0..300)),
-            _ => Aim::Names(self.rng.random_range(0..40)),
+            1 => Aim::Any(self.rng.random_range(0..150)),
+            _ => Aim::Names(self.rng.random_range(0..16)),
         };
         self.broker.aim(aim);
         let span = Duration::from_millis(self.rng.random_range(5..most));

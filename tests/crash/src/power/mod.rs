@@ -9,6 +9,8 @@
 //! Stricter than ext4, xfs or btrfs, as POSIX allows: a file's sync does not keep its name, and what
 //! happened to one name says nothing of another's, but that a rename is one step.
 //!
+//! Needs Linux 5.0 or later; no privilege.
+//!
 //! Lacks: what was overwritten twice between two syncs is seen in its last state only; O_SYNC and
 //! msync, which the broker does not use; and errors of the device.
 
