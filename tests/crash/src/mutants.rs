@@ -44,6 +44,8 @@ fn of_site(site: Site) -> Suite {
         | Site::RecoveredIndex
         | Site::RecoveredAborted
         | Site::RecoveredNames => Suite::PowerFew,
+        // Power cuts find it too, in one campaign of many.
+        Site::ReplacedSegments => Suite::Tests("flumen-store"),
         _ => Suite::Power,
     }
 }
