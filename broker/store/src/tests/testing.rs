@@ -152,7 +152,7 @@ pub(crate) fn read_all(partition: &Partition) -> Vec<(i64, String, Option<String
 
 /// What a survey of the directory finds.
 pub(crate) fn surveyed(fixture: &Fixture) -> Vec<Finding> {
-    found(fixture, |question| survey(question))
+    found(fixture, survey)
 }
 
 fn found(
