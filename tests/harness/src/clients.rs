@@ -17,7 +17,7 @@ pub fn python_command(script: &str, args: &[&str]) -> Command {
     command
 }
 
-/// One of Apache Kafka's Java tools by its class.
+/// One of Apache Kafka's Java tools by its class, or a program of one file, by its path.
 pub fn java(class: &str, args: &[&str]) -> Command {
     jvm(&tools::kafka_class_path(), class, args)
 }

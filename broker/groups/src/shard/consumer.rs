@@ -127,11 +127,11 @@ impl GroupShard {
     pub fn check_fetch(&self, group: &str, member_id: Option<&str>, epoch: i32) -> Result<(), Refused> {
         match self.groups.get(group).map(|kept| &kept.group) {
             Some(AnyGroup::Consumer(group)) => group.check_fetch(member_id, epoch),
-            Some(AnyGroup::Share(_)) => {
+            Some(AnyGroup::Share(_)) if member_id.is_some() || epoch >= 0 => {
                 let text = format!("Group {group} is not a consumer group.");
                 Err(Refused::new(GroupError::GroupIdNotFound, text))
             }
-            Some(AnyGroup::Classic(_)) | None => Ok(()),
+            Some(AnyGroup::Classic(_) | AnyGroup::Share(_)) | None => Ok(()),
         }
     }
 }

@@ -51,6 +51,7 @@ pub const ASSIGNOR: &str = "simple";
 
 /// The epoch that a new group goes on from, as Kafka has it.
 const FORMER_EPOCH: i32 = 1;
+const FORMER_TARGET: TargetEpoch = TargetEpoch { epoch: FORMER_EPOCH, assigned_at: Timestamp(0) };
 /// The epoch of a member that leaves.
 const LEAVE: i32 = -1;
 
@@ -100,7 +101,7 @@ impl Group {
         Group {
             id,
             epoch: GroupEpoch { epoch: FORMER_EPOCH, topics_hash: 0 },
-            target_epoch: TargetEpoch::default(),
+            target_epoch: FORMER_TARGET,
             members: BTreeMap::new(),
             targets: BTreeMap::new(),
             partitions: None,
@@ -199,7 +200,7 @@ impl Group {
             Change::Epoch(epoch) => {
                 self.epoch = epoch.unwrap_or(GroupEpoch { epoch: FORMER_EPOCH, topics_hash: 0 });
             }
-            Change::TargetEpoch(epoch) => self.target_epoch = epoch.unwrap_or_default(),
+            Change::TargetEpoch(epoch) => self.target_epoch = epoch.unwrap_or(FORMER_TARGET),
             Change::Member { id, profile: Some(profile) } => {
                 self.members.entry(id.clone()).or_insert_with(|| Member::new(id)).profile = profile;
             }

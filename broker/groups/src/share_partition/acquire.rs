@@ -150,8 +150,9 @@ impl SharePartition {
             self.batches.insert(at, Batch::whole(Offset(from.0 - 1), Delivery::fresh()));
         }
         self.take_new(Span { first: from, last: upto }, taking);
-        let next = taking.taken.last().map_or(from, |taken| taken.span.last.next()).max(from);
-        if next <= batch.last && !self.batches.contains_key(&next) {
+        let newest = self.batches.range(from..=batch.last).next_back();
+        let next = newest.map_or(from, |(_, newest)| newest.last.next());
+        if next <= batch.last {
             self.batches.insert(next, Batch::whole(batch.last, Delivery::fresh()));
             self.may_have_available = true;
         }
@@ -160,14 +161,14 @@ impl SharePartition {
     /// Takes of what was never delivered, up to the end of a batch of the log.
     fn take_new(&mut self, span: Span, taking: &mut Taking<'_>) {
         let mut span = span;
-        let mut rest = None;
+        let mut cut = None;
         if taking.left < span.len() {
             let enough = span.first.plus(taking.left - 1);
             let holding = taking.read.iter().find(|batch| batch.first <= enough && enough <= batch.last);
             let aligned = holding.map_or(enough, |batch| batch.last).min(span.last);
             span.last = if taking.ask.is_strict { enough } else { aligned };
             // What is left of a batch that was cut is the next to be taken.
-            rest = (span.last < aligned).then_some(Span { first: span.last.next(), last: aligned });
+            cut = (span.last < aligned).then_some(aligned);
         }
         if span.is_empty() {
             return;
@@ -182,12 +183,13 @@ impl SharePartition {
             self.batches.insert(piece.first, Batch::whole(piece.last, delivery));
             taking.take(Acquired { span: piece, count });
         }
-        if let Some(rest) = rest {
-            self.batches.insert(rest.first, Batch::whole(rest.last, Delivery::fresh()));
+        if let Some(cut) = cut {
+            let mut batch = Batch::whole(cut, Delivery::fresh());
+            batch.set(span.first, span, |delivery| delivery.acquire(&taking.lock));
+            self.batches.insert(span.first, batch);
             self.may_have_available = true;
         }
-        let last = rest.map_or(span.last, |rest| rest.last);
-        self.frontier = self.frontier.max(last.next());
+        self.frontier = self.frontier.max(cut.unwrap_or(span.last).next());
     }
 
     /// Archives what was taken though its transaction was aborted, and takes it out of `taken`.

@@ -26,7 +26,7 @@ pub(crate) async fn handle(
         return refusal(error.into());
     }
     if request.group_id.is_empty() {
-        return refusal(ErrorCode::InvalidGroupId.into());
+        return refusal(no_name());
     }
     let mut starts = Starts::new();
     let responses = request.topics.iter().map(|topic| check(ctx, topic, &mut starts)).collect();
@@ -59,7 +59,7 @@ fn check(
         message!(AlterShareGroupOffsetsResponsePartition {
             partition_index: wanted.partition_index,
             error_code: error.code(),
-            error_message: None,
+            error_message: (error != ErrorCode::None).then(|| words(error)),
         })
     });
     let partitions = partitions.collect();
@@ -69,6 +69,19 @@ fn check(
         topic_id,
         partitions
     })
+}
+
+/// Why one topic is refused.
+pub(super) fn words(error: ErrorCode) -> StrBytes {
+    match error {
+        ErrorCode::UnknownTopicOrPartition => "there is no such topic or partition".into(),
+        error => error.name().into(),
+    }
+}
+
+/// A group without a name.
+pub(super) fn no_name() -> HeartbeatRefused {
+    HeartbeatRefused { error: ErrorCode::InvalidGroupId, text: Some("a group's id may not be empty".into()) }
 }
 
 fn refusal(refused: HeartbeatRefused) -> AlterShareGroupOffsetsResponse {

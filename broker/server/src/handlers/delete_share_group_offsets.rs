@@ -9,6 +9,7 @@ use flumen_protocol::messages::{
 };
 use flumen_protocol::{ErrorCode, message};
 
+use super::alter_share_group_offsets::{no_name, words};
 use crate::access::Resource;
 use crate::coordinator::HeartbeatRefused;
 use crate::ctx::Ctx;
@@ -22,13 +23,13 @@ pub(crate) async fn handle(
         return refusal(error.into());
     }
     if request.group_id.is_empty() {
-        return refusal(ErrorCode::InvalidGroupId.into());
+        return refusal(no_name());
     }
     let (mut names, mut responses) = (Vec::<Arc<str>>::new(), Vec::new());
     for topic in &request.topics {
         match ctx.may(Operation::Read, Resource::Topic(&topic.topic_name)) {
             Ok(()) => names.push((&*topic.topic_name).into()),
-            Err(error) => responses.push(told(&topic.topic_name, error, None)),
+            Err(error) => responses.push(told(&topic.topic_name, error, Some(words(error)))),
         }
     }
     let deleted = match ctx.broker.groups().share_delete_offsets(&request.group_id, &names).await {
@@ -41,17 +42,17 @@ pub(crate) async fn handle(
         responses.push(told);
     }
     let missing = ErrorCode::UnknownTopicOrPartition;
-    let words = Some("There is no offset information to delete.");
-    responses.extend(deleted.nothing.iter().map(|name| told(name, missing, words)));
-    responses.extend(deleted.unknown.iter().map(|name| told(name, missing, None)));
+    let nothing = || Some("there are no offsets to delete".into());
+    responses.extend(deleted.nothing.iter().map(|name| told(name, missing, nothing())));
+    responses.extend(deleted.unknown.iter().map(|name| told(name, missing, Some(words(missing)))));
     message!(DeleteShareGroupOffsetsResponse { error_message: None, responses })
 }
 
-fn told(name: &str, error: ErrorCode, words: Option<&str>) -> DeleteShareGroupOffsetsResponseTopic {
+fn told(name: &str, error: ErrorCode, words: Option<StrBytes>) -> DeleteShareGroupOffsetsResponseTopic {
     message!(DeleteShareGroupOffsetsResponseTopic {
         topic_name: name.into(),
         error_code: error.code(),
-        error_message: words.map(StrBytes::from),
+        error_message: words,
     })
 }
 

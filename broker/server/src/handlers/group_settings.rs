@@ -47,7 +47,7 @@ pub(crate) fn describe(ctx: &Ctx, group: &str) -> Result<Vec<DescribeConfigsReso
         let below = if declared { SOURCE_STATIC_BROKER } else { SOURCE_DEFAULT };
         let mut synonyms: Vec<_> =
             set.map(|value| synonym(key.name, value, SOURCE_GROUP)).into_iter().collect();
-        synonyms.extend(key.broker.map(|name| synonym(name, &default, below)));
+        synonyms.push(synonym(key.broker.unwrap_or(key.name), &default, below));
         message!(DescribeConfigsResourceResult {
             name: key.name.into(),
             value: Some(set.cloned().unwrap_or(default).into()),

@@ -39,10 +39,11 @@ pub(crate) async fn handle(
     }
     let mut responses: Vec<ShareAcknowledgeTopicResponse> = Vec::new();
     for ((topic, partition), settled) in settled {
+        let (error, words) = settled.err().unwrap_or((ErrorCode::None, None));
         let told = message!(PartitionData {
             partition_index: partition.0,
-            error_code: settled.err().unwrap_or(ErrorCode::None).code(),
-            error_message: None,
+            error_code: error.code(),
+            error_message: words.map(StrBytes::from),
         });
         let topic_id = wire_id(topic);
         match responses.iter_mut().find(|known| known.topic_id == topic_id) {

@@ -30,15 +30,14 @@ pub(super) struct Renewal {
     pub(super) asked: bool,
 }
 
+/// An error, and why, where Kafka says that as well.
+pub(super) type Refused = (ErrorCode, Option<&'static str>);
+
 /// Acknowledgements that hold, but are not durable yet.
-pub(super) type Begun = Vec<(Place, Result<Option<Said>, ErrorCode>)>;
+pub(super) type Begun = Vec<(Place, Result<Option<Said>, Refused>)>;
 
 /// Who asks, if the request names a group and a member that may ask.
-pub(super) fn owner(
-    ctx: &Ctx,
-    group: Option<&str>,
-    member: Option<&str>,
-) -> Result<Owner, (ErrorCode, Option<&'static str>)> {
+pub(super) fn owner(ctx: &Ctx, group: Option<&str>, member: Option<&str>) -> Result<Owner, Refused> {
     let group = group.ok_or((ErrorCode::InvalidRequest, Some("Invalid group id in the request.")))?;
     ctx.may(Operation::Read, Resource::Group(group)).map_err(|error| (error, None))?;
     let member = member.filter(|id| is_member_id(id));
@@ -68,20 +67,39 @@ fn begin_one(
     place: Place,
     batches: &[Batch<'_>],
     renewal: Renewal,
-) -> Result<Option<Said>, ErrorCode> {
-    let topic = ctx.broker.topics().by_id(place.0).ok_or(ErrorCode::UnknownTopicId)?;
-    let said = read(batches, renewal)?;
-    ctx.may(Operation::Read, Resource::Topic(&topic.name))?;
-    topic.partition(place.1).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+) -> Result<Option<Said>, Refused> {
+    let said = check(ctx, place, batches, renewal).map_err(|error| (error, None))?;
     if said.is_empty() {
         return Ok(None);
     }
     let share = ctx.broker.share();
     let (group, member) = owner;
-    let cell = share.known(group, place).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let said = cell.acknowledge(member, &said, &share.limits(group), share.now())?;
+    let cell = share.known(group, place).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
+    let said = cell.acknowledge(member, &said, &share.limits(group), share.now()).map_err(with_words)?;
     share.watch(&cell);
     Ok(Some(said))
+}
+
+fn check(
+    ctx: &Ctx,
+    place: Place,
+    batches: &[Batch<'_>],
+    renewal: Renewal,
+) -> Result<Vec<Acknowledge>, ErrorCode> {
+    let topic = ctx.broker.topics().by_id(place.0).ok_or(ErrorCode::UnknownTopicId)?;
+    let said = read(batches, renewal)?;
+    ctx.may(Operation::Read, Resource::Topic(&topic.name))?;
+    topic.partition(place.1).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    Ok(said)
+}
+
+fn with_words(error: ErrorCode) -> Refused {
+    let words = match error {
+        ErrorCode::InvalidRequest => "the offsets lie beyond what was delivered",
+        ErrorCode::InvalidRecordState => "a record is not held by this member, or held no longer",
+        error => error.name(),
+    };
+    (error, Some(words))
 }
 
 /// Batches ascend, and have one type or one for each record.
@@ -104,10 +122,10 @@ fn read(batches: &[Batch<'_>], renewal: Renewal) -> Result<Vec<Acknowledge>, Err
 }
 
 /// Waits until all is durable that holds.
-pub(super) async fn settle(begun: Begun) -> Vec<(Place, Result<(), ErrorCode>)> {
+pub(super) async fn settle(begun: Begun) -> Vec<(Place, Result<(), Refused>)> {
     let settled = begun.into_iter().map(|(place, begun)| async move {
         let settled = match begun {
-            Ok(Some(said)) => said.settled().await,
+            Ok(Some(said)) => said.settled().await.map_err(with_words),
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
@@ -120,22 +138,22 @@ pub(super) async fn settle(begun: Begun) -> Vec<(Place, Result<(), ErrorCode>)> 
 mod tests {
     use super::*;
 
-    fn check(first: i64, last: i64, types: &[i8], renewal: Renewal) -> Result<usize, ErrorCode> {
+    fn count(first: i64, last: i64, types: &[i8], renewal: Renewal) -> Result<usize, ErrorCode> {
         read(&[Batch { first, last, types }], renewal).map(|said| said.len())
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
         let renewal = Renewal { known: true, asked: false };
-        assert_eq!(check(0, 9, &[1], renewal), Ok(1));
-        assert_eq!(check(0, 2, &[1, 2, 3], renewal), Ok(1));
+        assert_eq!(count(0, 9, &[1], renewal), Ok(1));
+        assert_eq!(count(0, 2, &[1, 2, 3], renewal), Ok(1));
         let wrong: [(i64, i64, &[i8]); 6] =
             [(9, 0, &[1]), (0, 9, &[]), (0, 9, &[1, 1]), (0, 0, &[5]), (0, 0, &[-1]), (0, 0, &[4])];
         for (first, last, types) in wrong {
-            assert_eq!(check(first, last, types, renewal), Err(ErrorCode::InvalidRequest), "{types:?}");
+            assert_eq!(count(first, last, types, renewal), Err(ErrorCode::InvalidRequest), "{types:?}");
         }
-        assert_eq!(check(0, 0, &[4], Renewal { known: true, asked: true }), Ok(1));
-        assert!(check(0, 0, &[4], Renewal { known: false, asked: true }).is_err());
-        assert!(check(i64::MIN, i64::MAX, &[1, 1], renewal).is_err());
+        assert_eq!(count(0, 0, &[4], Renewal { known: true, asked: true }), Ok(1));
+        assert!(count(0, 0, &[4], Renewal { known: false, asked: true }).is_err());
+        assert!(count(i64::MIN, i64::MAX, &[1, 1], renewal).is_err());
     }
 }

@@ -16,7 +16,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::PartitionId;
 use tokio::time::{Instant, sleep_until};
 
-use super::share_acknowledgements::{self, Batch, Renewal};
+use super::share_acknowledgements::{self, Batch, Refused, Renewal};
 use crate::budget::Share;
 use crate::ctx::Ctx;
 use crate::share_sessions::{FINAL, INITIAL, Owner, Place, Said};
@@ -75,8 +75,6 @@ pub(crate) async fn handle(
     (response, held)
 }
 
-type Refused = (ErrorCode, Option<&'static str>);
-
 fn check(ctx: &Ctx, request: &ShareFetchRequest, renews: bool) -> Result<Owner, Refused> {
     let owner =
         share_acknowledgements::owner(ctx, request.group_id.as_deref(), request.member_id.as_deref())?;
@@ -127,16 +125,15 @@ fn said(topic: &FetchTopic) -> impl Iterator<Item = (Place, Vec<Batch<'_>>)> {
 }
 
 /// Says beside what was fetched what became of the acknowledgements.
-fn acknowledged(answers: &mut Vec<(Place, PartitionData)>, place: Place, error: Option<ErrorCode>) {
-    let code = error.unwrap_or(ErrorCode::None).code();
-    match answers.iter_mut().find(|(of, _)| *of == place) {
-        Some((_, answer)) => answer.acknowledge_error_code = code,
-        None => {
-            let mut answer = empty(place);
-            answer.acknowledge_error_code = code;
-            answers.push((place, answer));
-        }
-    }
+fn acknowledged(answers: &mut Vec<(Place, PartitionData)>, place: Place, refused: Option<Refused>) {
+    let (error, words) = refused.unwrap_or((ErrorCode::None, None));
+    let at = answers.iter().position(|(of, _)| *of == place).unwrap_or_else(|| {
+        answers.push((place, empty(place)));
+        answers.len() - 1
+    });
+    let answer = &mut answers[at].1;
+    answer.acknowledge_error_code = error.code();
+    answer.acknowledge_error_message = words.map(StrBytes::from);
 }
 
 /// Of a partition that nothing was taken of.

@@ -25,6 +25,7 @@ impl From<ErrorCode> for Refusal {
     fn from(error: ErrorCode) -> Refusal {
         let words = match error {
             ErrorCode::InvalidRequest => "the share partition was not initialized",
+            ErrorCode::UnknownTopicOrPartition => "there is no such topic or partition",
             ErrorCode::FencedLeaderEpoch => "a newer leader has written",
             ErrorCode::FencedStateEpoch => "the offsets of the group were set anew meanwhile",
             _ => "",
