@@ -38,6 +38,7 @@ mod broker;
 pub use broker::{Broker, StartError};
 pub use endpoint::{Endpoint, SecurityProtocol};
 pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
+pub use flumen_store::CleanerOptions;
 pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, TRANSACTION_STATE};
 pub use options::{Advertised, Options};
 pub use partition_log::{

@@ -44,7 +44,7 @@ pub use files::durable_file;
 pub use files::file_system::{Advice, File, FileSystem, Open, Scope, Stat};
 pub use files::os::OsFiles;
 pub use files::site::Site;
-pub use options::{Options, Threads, Work};
+pub use options::{CleanerOptions, Options, Threads, Work};
 pub use partition::aborted::AbortedTxn;
 pub use partition::append::Appended;
 pub use partition::incoming::Origin;
@@ -52,6 +52,8 @@ pub use partition::lookup::TimedOffset;
 pub use partition::read::Read;
 pub use partition::{Bound, Partition};
 pub use topic_name::is_name as is_topic_name;
+pub use upkeep::cleaners::CleaningFailure;
+pub use upkeep::tombstones::TombstoneReaders;
 
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ impl Flumen {
         let mut options = Options::new(dir.path());
         options.group_rebalance_delay = Duration::ZERO;
         options.retention_interval = Duration::from_secs(86_400);
-        options.compaction_interval = Duration::from_secs(86_400);
+        options.cleaner.backoff = Duration::from_secs(86_400);
         options.offsets_partitions = 1;
         options.transactions_partitions = 1;
         options.broker_configs = SETTINGS.map(|(key, value)| (key.into(), value.into())).into();

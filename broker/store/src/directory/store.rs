@@ -33,6 +33,7 @@ use crate::partition::known::Known;
 use crate::partition::{Partition, Shared};
 use crate::recovery::load;
 use crate::upkeep::maintenance::{self, Maintenance, Partitions, Upkeep};
+use crate::upkeep::throttle::Throttle;
 
 /// From so many partitions on, one sync of the file system is cheaper than some for each. It waits
 /// for everything that anybody has written there, so it is not for a few.
@@ -69,6 +70,7 @@ impl Store {
         let queue = FlushQueue::new(clock.clone(), options.syncfs_over);
         let flush_threads = if options.threads == Threads::Own { options.flush_threads.max(1) } else { 0 };
         let spawn_failed = |doing| FileError::at(doing, &dir);
+        let throttle = Throttle::new(clock.clone(), options.cleaner.io_rate);
         let reaper = Reaper::new(files.clone(), clock);
         if options.threads == Threads::Own {
             reaper.start().map_err(spawn_failed("start a thread for"))?;
@@ -82,6 +84,8 @@ impl Store {
             open_files,
             reaper,
             starts,
+            throttle,
+            checkpointing: Mutex::default(),
             buffers: Arc::default(),
             chance: RandomState::new(),
             large_lookup: Mutex::default(),
@@ -248,6 +252,7 @@ impl Store {
     /// another when the store is dropped.
     pub fn close(&self) -> Result<(), FileError> {
         self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.throttle.wake();
         *lock(&self.maintenance) = None;
         let partitions = self.partitions_now();
         for partition in &partitions {

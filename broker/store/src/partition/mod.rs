@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use flumen_log::cleaner::HeldTombstones;
 use flumen_log::config::TopicConfig;
 use flumen_log::epochs::LeaderEpochs;
 use flumen_log::flush::{Due, Flush};
@@ -48,6 +49,8 @@ use crate::partition::aborted::AbortedIndex;
 use crate::partition::known::Known;
 use crate::partition::published::Published;
 use crate::segment::Segment;
+use crate::upkeep::cleaners::CleaningFailure;
+use crate::upkeep::throttle::Throttle;
 
 pub struct Partition {
     pub(crate) tp: TopicPartition,
@@ -65,6 +68,9 @@ pub struct Partition {
     pub(crate) synced: Condvar,
     /// Below: compacted.
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
+    pub(crate) held_tombstones: Mutex<Vec<HeldTombstones>>,
+    /// Compactions that failed in a row.
+    pub(crate) uncleanable: Mutex<Option<CleaningFailure>>,
     /// Offsets that are missing, as far as was found out.
     pub(crate) gaps: Mutex<Vec<Range<Offset>>>,
     pub(crate) turn: Turn,
@@ -88,6 +94,10 @@ pub(crate) struct Shared {
     pub(crate) open_files: Arc<OpenFiles>,
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
+    /// Of all cleaners together.
+    pub(crate) throttle: Throttle,
+    /// Held by who writes the checkpoint of the cleaners.
+    pub(crate) checkpointing: Mutex<()>,
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) chance: RandomState,
     /// Held by who unpacks a large batch to look into it: one at a time.
@@ -168,6 +178,8 @@ impl Partition {
             published: Mutex::new(published),
             synced: Condvar::new(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
+            held_tombstones: Mutex::default(),
+            uncleanable: Mutex::default(),
             gaps: Mutex::default(),
             turn: Turn::default(),
             closed: AtomicBool::new(false),
