@@ -29,4 +29,4 @@ pub use access::{Token, WeakToken};
 pub use admin::{Admin, Refusal};
 pub use metrics::{Family, Kind, Sample, Snapshot};
 pub use server::{BindError, Options, Server};
-pub use status::{Configuration, Plugin, Refused, State, Status, Topic};
+pub use status::{Configuration, HeldTombstones, Plugin, Refused, State, Status, Topic};

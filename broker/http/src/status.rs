@@ -110,6 +110,20 @@ pub struct Topic {
     pub bytes: u64,
     /// Partitions that take no writes because their disk failed.
     pub failed: Vec<i32>,
+    /// Deletes that stay in the log past their time for a sink that has not read them, by sink.
+    pub held_tombstones: Vec<HeldTombstones>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeldTombstones {
+    /// The sink.
+    pub by: String,
+    pub count: u64,
+    /// When the oldest of them was to go, and where it is.
+    pub since_ms: i64,
+    pub partition: i32,
+    pub offset: i64,
 }
 
 #[cfg(test)]

@@ -204,6 +204,7 @@ fn open(options: &Options, watches: Arc<Watches>) -> Result<Store, OpenError> {
     store.retention_interval = options.retention_interval;
     store.checkpoint_interval = options.checkpoint_interval;
     store.cleaner = options.cleaner.clone();
+    store.tombstones = options.tombstones.clone();
     store.producer_expiration = options.producer_expiration;
     Store::open(store, watches)
 }

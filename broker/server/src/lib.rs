@@ -38,12 +38,12 @@ mod broker;
 pub use broker::{Broker, StartError};
 pub use endpoint::{Endpoint, SecurityProtocol};
 pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
-pub use flumen_store::CleanerOptions;
+pub use flumen_store::{CleanerOptions, TombstoneHold, TombstoneReaders};
 pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, TRANSACTION_STATE};
 pub use options::{Advertised, Options};
 pub use partition_log::{
-    AbortedTxn, AppendError, Appended, Bound, Marks, Origin, PartitionLog, Read, ReadError, TimeQuery,
-    TimedOffset, TrimError, durable,
+    AbortedTxn, AppendError, Appended, Bound, HeldTombstones, Marks, Origin, PartitionLog, Read, ReadError,
+    TimeQuery, TimedOffset, TrimError, durable,
 };
 pub use security::{
     BearerOptions, ClientAuth, DeclaredAcl, DeclaredUser, Security, SecurityError, SecurityOptions,

@@ -10,8 +10,8 @@ use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, To
 use tokio::sync::watch;
 
 use crate::partition_log::{
-    ActiveProducer, AppendError, Appended, Bound, Marks, Origin, PartitionLog, Read, ReadError, TimeQuery,
-    TimedOffset, TrimError,
+    ActiveProducer, AppendError, Appended, Bound, HeldTombstones, Marks, Origin, PartitionLog, Read,
+    ReadError, TimeQuery, TimedOffset, TrimError,
 };
 use crate::watches::Watches;
 
@@ -115,6 +115,10 @@ impl PartitionLog for LocalLog {
 
     fn size_bytes(&self) -> u64 {
         self.partition.size_bytes()
+    }
+
+    fn held_tombstones(&self) -> Vec<HeldTombstones> {
+        self.partition.held_tombstones()
     }
 
     async fn trim(&self, to: Offset) -> Result<Offset, TrimError> {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_groups::consumer::{Assignor, MigrationPolicy};
 use flumen_protocol::FRAME_BYTES_MAX;
-use flumen_store::CleanerOptions;
+use flumen_store::{CleanerOptions, TombstoneReaders};
 use flumen_types::Millis;
 use tokio::sync::watch;
 
@@ -79,6 +80,8 @@ pub struct Options {
     /// `log.flush.offset.checkpoint.interval.ms`
     pub checkpoint_interval: Duration,
     pub cleaner: CleanerOptions,
+    /// Who has not read which tombstones.
+    pub tombstones: Arc<dyn TombstoneReaders>,
     /// `producer.id.expiration.ms`
     pub producer_expiration: Millis,
     /// All broker keys as they were written, for the log's defaults (`log.retention.ms`) and for
@@ -120,6 +123,7 @@ impl Options {
             retention_interval: Duration::from_secs(300),
             checkpoint_interval: Duration::from_secs(60),
             cleaner: CleanerOptions::default(),
+            tombstones: Arc::new(()),
             producer_expiration: Millis(86_400_000),
             broker_configs: BTreeMap::new(),
             security: SecurityOptions::default(),

@@ -53,7 +53,7 @@ pub use partition::read::Read;
 pub use partition::{Bound, Partition};
 pub use topic_name::is_name as is_topic_name;
 pub use upkeep::cleaners::CleaningFailure;
-pub use upkeep::tombstones::TombstoneReaders;
+pub use upkeep::tombstones::{HeldTombstones, TombstoneHold, TombstoneReaders};
 
 #[cfg(test)]
 mod tests;

@@ -52,6 +52,9 @@ pub struct Marker {
     pub control: ControlRecord,
 }
 
+/// Room for all keys.
+const MAP_BYTES: i64 = 1 << 16;
+
 struct Producer {
     id: ProducerId,
     epoch: ProducerEpoch,
@@ -73,6 +76,10 @@ struct Maker {
     start: i64,
     /// Segments go by age.
     retains: bool,
+    /// A pass may end in the middle of a segment. Where the next begins there, Kafka forgets that a transaction
+    /// aborted before that place is over: what its producer commits later passes for aborted while keys are
+    /// read, and older records of those keys stay. Here they go. So there, whoever aborts writes no more.
+    small_map: bool,
     steps: Vec<Step>,
 }
 
@@ -93,6 +100,7 @@ impl History {
         };
         let producers = [(1, false), (2, false), (11, true), (12, true), (13, true)].map(producer).into();
         let keys = chance.one_of(&[3, 12, 40]);
+        let small_map = settings.buffer_bytes < MAP_BYTES;
         let retains = settings.topic[0].1.contains("delete");
         let mut maker = Maker {
             chance,
@@ -103,6 +111,7 @@ impl History {
             end: 0,
             start: 0,
             retains,
+            small_map,
             steps: Vec::new(),
         };
         for _ in 0..maker.chance.one_of(&[2, 3, 4, 6]) {
@@ -146,7 +155,14 @@ fn settings(chance: &mut Chance, segment_bytes: u32) -> Settings {
     Settings {
         topic,
         producer_expiration_ms: chance.one_of(&[86_400_000, 86_400_000, 20_000]),
-        buffer_bytes: chance.one_of(&[1 << 16, 1 << 16, 1 << 16, 24 * 30, 24 * 8]),
+        buffer_bytes: chance.one_of(&[MAP_BYTES, MAP_BYTES, MAP_BYTES, 24 * 30, 24 * 8]),
+    }
+}
+
+impl Settings {
+    /// Whatever is dirty is cleaned, be it as little as it may.
+    pub fn is_always_due(&self) -> bool {
+        self.topic.iter().any(|(key, value)| *key == "min.cleanable.dirty.ratio" && value == "0.0")
     }
 }
 
@@ -198,6 +214,7 @@ impl Maker {
 
     fn end_transaction(&mut self, producer: usize) {
         let commit = self.chance.percent(50);
+        let retire = self.small_map && !commit;
         let bump = self.chance.percent(20);
         let producer = &mut self.producers[producer];
         producer.open = None;
@@ -206,7 +223,10 @@ impl Maker {
             false => ControlRecord::Abort { coordinator_epoch: 0 },
         };
         let marker = Marker { producer: producer.id, epoch: producer.epoch, control };
-        if bump {
+        if retire {
+            (producer.id, producer.epoch, producer.sequence) =
+                (ProducerId(producer.id.0 + 10), ProducerEpoch(0), 0);
+        } else if bump {
             (producer.epoch, producer.sequence) = (ProducerEpoch(producer.epoch.0 + 1), 0);
         }
         self.end += 1;

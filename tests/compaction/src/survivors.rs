@@ -15,14 +15,12 @@ pub struct Survivors {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survivor {
     pub header: String,
-    pub transactional: bool,
     pub records: Vec<Record>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub offset: i64,
-    pub key: Option<String>,
     pub said: String,
 }
 
@@ -49,10 +47,6 @@ impl Survivors {
 
     pub fn bases(&self) -> impl Iterator<Item = i64> {
         self.segments.iter().map(|(base, _)| *base)
-    }
-
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.batches.iter().flat_map(|batch| &batch.records)
     }
 
     /// What the other has not, line by line.
@@ -94,12 +88,8 @@ fn describe(batch: &Batch) -> Survivor {
         let headers: Vec<_> = record.headers().map(|(key, value)| (shown(Some(key)), shown(value))).collect();
         let (key, value) = (shown(record.key), shown(record.value));
         let said = format!("at {at} {key:?} = {value:?} {headers:?}");
-        Record { offset: header.base_offset.0 + i64::from(record.offset_delta), key, said }
+        Record { offset: header.base_offset.0 + i64::from(record.offset_delta), said }
     };
     let records = batch.records(1 << 24).expect("records");
-    Survivor {
-        header: said,
-        transactional: header.is_transactional(),
-        records: records.iter().map(|found| record(found.expect("a record"))).collect(),
-    }
+    Survivor { header: said, records: records.iter().map(|found| record(found.expect("a record"))).collect() }
 }

@@ -62,6 +62,18 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
             ]
         });
         out.table(["TOPIC", "PARTITIONS", "OFFSETS", "SIZE", "DISK"], rows)?;
+        for (topic, held) in status.topics.iter().flat_map(|t| t.held_tombstones.iter().map(move |h| (t, h)))
+        {
+            out.warn(format!(
+                "{}: tombstones held by {} for {} past their time: {}, from offset {} of partition {} on",
+                topic.name,
+                held.by,
+                ago(now, held.since_ms),
+                held.count,
+                held.offset,
+                held.partition,
+            ));
+        }
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! The admin API's view of this process: status, metrics, reload.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use flumen_host::{PluginStatus, State};
-use flumen_http::{Admin, Configuration, Plugin, Refusal, Refused, Snapshot, Status, Topic};
+use flumen_http::{Admin, Configuration, HeldTombstones, Plugin, Refusal, Refused, Snapshot, Status, Topic};
 
+use super::clock::now_ms;
 use super::pipelines::Pipelines;
 
 pub(super) struct Office {
@@ -65,6 +67,7 @@ impl Admin for Office {
         for topic in &topics {
             failed.sample(&[("topic", &topic.name)], topic.failed.len() as f64);
         }
+        held(&mut snapshot, &topics);
         snapshot
     }
 
@@ -109,9 +112,49 @@ impl Office {
                 offsets: marks.iter().map(|marks| marks.end.since(marks.start).max(0) as u64).sum(),
                 bytes: topic.partitions.iter().map(|log| log.size_bytes()).sum(),
                 failed: failed.collect(),
+                held_tombstones: held_tombstones(topic),
             }
         });
         shown.collect()
+    }
+}
+
+/// By sink, over all partitions.
+fn held_tombstones(topic: &flumen_server::Topic) -> Vec<HeldTombstones> {
+    let mut by_sink: BTreeMap<String, HeldTombstones> = BTreeMap::new();
+    for (partition, log) in (0..).zip(&topic.partitions) {
+        for held in log.held_tombstones() {
+            let found = HeldTombstones {
+                by: held.holder.to_string(),
+                count: held.count,
+                since_ms: held.since.0,
+                partition,
+                offset: held.first.0,
+            };
+            let sum = by_sink
+                .entry(found.by.clone())
+                .or_insert_with(|| HeldTombstones { count: 0, ..found.clone() });
+            let count = sum.count + found.count;
+            *sum =
+                HeldTombstones { count, ..if found.since_ms < sum.since_ms { found } else { sum.clone() } };
+        }
+    }
+    by_sink.into_values().collect()
+}
+
+fn held(snapshot: &mut Snapshot, topics: &[Topic]) {
+    let all = || topics.iter().flat_map(|topic| topic.held_tombstones.iter().map(move |held| (topic, held)));
+    let count = snapshot.gauge(
+        "flumen_tombstones_held",
+        "Tombstones past delete.retention.ms that wait for a sink to read them",
+    );
+    for (topic, held) in all() {
+        count.sample(&[("topic", &topic.name), ("sink", &held.by)], held.count as f64);
+    }
+    let age = snapshot.gauge("flumen_tombstones_held_seconds", "How far the oldest of them is past its time");
+    for (topic, held) in all() {
+        let seconds = (now_ms() - held.since_ms).max(0) as f64 / 1000.0;
+        age.sample(&[("topic", &topic.name), ("sink", &held.by)], seconds);
     }
 }
 

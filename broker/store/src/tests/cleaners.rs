@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_log::cleaner::{ENTRY_BYTES, TombstoneHold};
-use flumen_types::{ByteSize, Millis, Offset, TopicId, TopicPartition};
+use flumen_records::ControlRecord;
+use flumen_types::{ByteSize, Millis, Offset, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 use tempfile::TempDir;
 
 use crate::segment::{DELETED, Part};
 use crate::tests::testing::*;
-use crate::{CleanerOptions, Options, Origin, Partition, Store, TombstoneReaders};
+use crate::{Bound, CleanerOptions, Options, Origin, Partition, Store, TombstoneReaders};
 
 const CONFIGS: [(&str, &str); 4] = [
     ("cleanup.policy", "compact"),
@@ -150,6 +151,7 @@ fn what_was_compacted_is_not_compacted_again_after_a_crash() {
     assert!(!fixture.t().compact(NOW).unwrap());
 }
 
+#[derive(Debug)]
 struct Slow(std::sync::Mutex<Offset>);
 
 impl TombstoneReaders for Slow {
@@ -191,4 +193,28 @@ fn nobody_is_waited_for_without_end() {
         assert!(t.compact(NOW.plus(Millis(at))).unwrap());
         assert_eq!(table(&t).contains_key("gone"), there, "{at}");
     }
+}
+
+#[test]
+fn a_transaction_whose_marker_was_compacted_away_is_not_open_after_a_crash() {
+    let mut fixture = Fixture::new(&CONFIGS);
+    let t = fixture.t();
+    t.append(sequenced(1, 0, "aborted", true), Origin::Client, NOW).unwrap();
+    // The producers' snapshot here knows it as open.
+    t.roll(&mut t.writer()).unwrap();
+    let abort = ControlRecord::Abort { coordinator_epoch: 0 };
+    t.append_marker(ProducerId(1), ProducerEpoch(0), abort, NOW).unwrap();
+    fill(&t, 1, 1);
+    t.trim(Offset(1)).unwrap();
+    for at in [0, 2000] {
+        fixture.store().maintain_at(NOW.plus(Millis(at)));
+        fill(&t, 1, 1);
+    }
+    let markers = read_batches(&t, Offset(1), Bound::LogEnd);
+    assert!(!markers.iter().any(|batch| batch.header().is_control()), "the marker is gone");
+    drop(t);
+    fixture.kill();
+    fixture.open();
+    let marks = fixture.t().marks();
+    assert_eq!(marks.last_stable, marks.end);
 }

@@ -13,6 +13,7 @@ use crate::files::file_system::FileSystem;
 use crate::files::site::Site;
 use crate::locks::write;
 use crate::partition::Partition;
+use crate::partition::folder::snapshot_path;
 use crate::recovery::folder::SWAP;
 use crate::segment::{DELETED, Part, Segment};
 use crate::upkeep::cleaned::Cleaned;
@@ -30,6 +31,7 @@ impl Partition {
         let next =
             self.segments_now().into_iter().map(|s| s.base()).find(|next| *next > old[old.len() - 1].base());
         met.sort_unstable_by_key(|txn| txn.last_offset);
+        self.forget_snapshots(old)?;
         let swap = cleaned.finish(&met)?;
         for segment in old {
             segment.pin()?;
@@ -59,6 +61,16 @@ impl Partition {
         let doomed = renames.made.into_iter().map(|(_, to)| to);
         let doomed = doomed.filter(|path| path.as_os_str().as_encoded_bytes().ends_with(DELETED.as_bytes()));
         self.shared.reaper.doom(doomed, config.file_delete_delay.duration());
+        Ok(())
+    }
+
+    /// A snapshot within what is rewritten may know of a transaction whose marker is about to go; replayed from
+    /// there, it would be open for ever. From further back, or from nothing, what compaction keeps is enough.
+    /// Durable with the names of step 2.
+    fn forget_snapshots(&self, old: &[Arc<Segment>]) -> Result<(), FileError> {
+        for segment in old {
+            durable_file::remove(self.shared.files(), &snapshot_path(&self.dir, segment.base()))?;
+        }
         Ok(())
     }
 

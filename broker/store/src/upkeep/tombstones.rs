@@ -1,6 +1,6 @@
 //! Who still has to read tombstones, as whoever knows the readers says.
 
-use flumen_log::cleaner::{HeldTombstones, TombstoneHold};
+pub use flumen_log::cleaner::{HeldTombstones, TombstoneHold};
 use flumen_types::TopicPartition;
 
 use crate::locks::lock;
@@ -8,7 +8,7 @@ use crate::partition::Partition;
 
 /// Contract for implementers: asked at the start of each compaction, on a cleaner's thread, and before the
 /// first answer can be known it says that everything is held. What it names stays in the log.
-pub trait TombstoneReaders: Send + Sync + 'static {
+pub trait TombstoneReaders: std::fmt::Debug + Send + Sync + 'static {
     fn holds(&self, tp: &TopicPartition) -> Vec<TombstoneHold>;
 }
 
