@@ -19,6 +19,11 @@ pub fn python_command(script: &str, args: &[&str]) -> Command {
 
 /// One of Apache Kafka's Java tools by its class.
 pub fn java(class: &str, args: &[&str]) -> Command {
+    java_of(&tools::kafka_class_path(), class, args)
+}
+
+/// The same of another release.
+pub(crate) fn java_of(class_path: &str, class: &str, args: &[&str]) -> Command {
     let mut command = Command::new("java");
     command.args([
         "-Xmx256m",
@@ -26,7 +31,7 @@ pub fn java(class: &str, args: &[&str]) -> Command {
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-cp",
     ]);
-    command.arg(tools::kafka_class_path()).arg(class).args(args);
+    command.arg(class_path).arg(class).args(args);
     command
 }
 
