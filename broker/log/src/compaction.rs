@@ -61,7 +61,8 @@ pub fn survey(
     let from = first_dirty(start, cleaned, active.next);
     let young = |segment: &SegmentFacts| {
         let newest = segment.largest_timestamp.unwrap_or(segment.modified);
-        config.min_compaction_lag.0 > 0 && now.since(newest) < config.min_compaction_lag.0
+        let waits = config.min_compaction_lag.0 > 0 && segment.size > 0;
+        waits && now.since(newest) < config.min_compaction_lag.0
     };
     // Segments are rewritten whole: the first with something untouchable in it ends what is cleaned.
     let untouchable =

@@ -27,6 +27,7 @@ import org.apache.kafka.storage.internals.log.Cleaner;
 import org.apache.kafka.storage.internals.log.LogCleanerManager;
 import org.apache.kafka.storage.internals.log.LogConfig;
 import org.apache.kafka.storage.internals.log.LogDirFailureChannel;
+import org.apache.kafka.storage.internals.log.LogSegment;
 import org.apache.kafka.storage.internals.log.LogStartOffsetIncrementReason;
 import org.apache.kafka.storage.internals.log.LogToClean;
 import org.apache.kafka.storage.internals.log.PreCleanStats;
@@ -117,17 +118,27 @@ public class KafkasCleaner {
         return "end " + log().logEndOffset();
     }
 
+    void deleteOld() throws Exception {
+        // The age of an emptied segment is its file's, which knows nothing of our clock.
+        for (LogSegment segment : log().logSegments()) {
+            if (segment.size() == 0 && segment != log().activeSegment()) {
+                segment.setLastModified(0);
+            }
+        }
+        log().deleteOldSegments();
+    }
+
     /** One round of what a cleaner thread does. */
     String clean() throws Exception {
         log().removeExpiredProducers(clock.now);
-        log().deleteOldSegments();
+        deleteOld();
         Optional<LogToClean> due = manager.grabFilthiestCompactedLog(clock, new PreCleanStats());
         if (due.isEmpty()) {
             return "idle";
         }
         long end = cleaner.clean(due.get()).getKey();
         manager.doneCleaning(PARTITION, dir, end);
-        log().deleteOldSegments();
+        deleteOld();
         return "cleaned " + due.get().firstDirtyOffset() + " " + end;
     }
 
