@@ -177,6 +177,49 @@ section! {
         /// Which groups with members may go over between the classic and the consumer protocol; those without always may.
         pub group_consumer_migration_policy: GroupMigration = ["group.consumer.migration.policy", "bidirectional"],
 
+        /// Partitions of `__share_group_state`. Fixed once the topic exists.
+        pub share_state_num_partitions: NonZeroU32 = ["share.coordinator.state.topic.num.partitions", 4],
+        /// The most members that a share group takes.
+        pub group_share_max_size: NonZeroU32 = ["group.share.max.size", 200],
+        /// The most members of share groups that may fetch at a time.
+        pub group_share_max_sessions: NonZeroU32 = ["group.share.max.share.sessions", 2000],
+        /// How long a member of a share group may be silent before it is taken out.
+        pub group_share_session_timeout: Millis = ["group.share.session.timeout.ms", "45s"; min 1],
+        /// The least that a share group may set for itself (`share.session.timeout.ms`).
+        pub group_share_session_timeout_min: Millis = ["group.share.min.session.timeout.ms", "45s"; min 1],
+        /// The most that a share group may set for itself (`share.session.timeout.ms`).
+        pub group_share_session_timeout_max: Millis = ["group.share.max.session.timeout.ms", "60s"; min 1],
+        /// How often members of share groups are told to send heartbeats.
+        pub group_share_heartbeat_interval: Millis = ["group.share.heartbeat.interval.ms", "5s"; min 1],
+        /// The least that a share group may set for itself (`share.heartbeat.interval.ms`).
+        pub group_share_heartbeat_interval_min: Millis = ["group.share.min.heartbeat.interval.ms", "5s"; min 1],
+        /// The most that a share group may set for itself (`share.heartbeat.interval.ms`).
+        pub group_share_heartbeat_interval_max: Millis = ["group.share.max.heartbeat.interval.ms", "15s"; min 1],
+        /// Changes of a share group within this time are assigned together.
+        pub group_share_assignment_interval: Millis = ["group.share.assignment.interval.ms", "1s"; min 0],
+        /// The least that a share group may set for itself (`share.assignment.interval.ms`).
+        pub group_share_assignment_interval_min: Millis = ["group.share.min.assignment.interval.ms", 0; min 0],
+        /// The most that a share group may set for itself (`share.assignment.interval.ms`).
+        pub group_share_assignment_interval_max: Millis = ["group.share.max.assignment.interval.ms", "15s"; min 0],
+        /// How long a member of a share group holds a record before another may have it.
+        pub group_share_lock_duration: Millis = ["group.share.record.lock.duration.ms", "30s"; min 1000],
+        /// The least that a share group may set for itself (`share.record.lock.duration.ms`).
+        pub group_share_lock_duration_min: Millis = ["group.share.min.record.lock.duration.ms", "15s"; min 1000],
+        /// The most that a share group may set for itself (`share.record.lock.duration.ms`).
+        pub group_share_lock_duration_max: Millis = ["group.share.max.record.lock.duration.ms", "60s"; min 1000],
+        /// How often a record is delivered to a share group at most.
+        pub group_share_delivery_limit: NonZeroU32 = ["group.share.delivery.count.limit", 5],
+        /// The least that a share group may set for itself (`share.delivery.count.limit`).
+        pub group_share_delivery_limit_min: NonZeroU32 = ["group.share.min.delivery.count.limit", 2],
+        /// The most that a share group may set for itself (`share.delivery.count.limit`).
+        pub group_share_delivery_limit_max: NonZeroU32 = ["group.share.max.delivery.count.limit", 10],
+        /// How many records of one partition a share group may have in flight.
+        pub group_share_record_locks: NonZeroU32 = ["group.share.partition.max.record.locks", 2000],
+        /// The least that a share group may set for itself (`share.partition.max.record.locks`).
+        pub group_share_record_locks_min: NonZeroU32 = ["group.share.min.partition.max.record.locks", 100],
+        /// The most that a share group may set for itself (`share.partition.max.record.locks`).
+        pub group_share_record_locks_max: NonZeroU32 = ["group.share.max.partition.max.record.locks", 4000],
+
         /// Partitions of `__transaction_state`. Fixed once the topic exists.
         pub transaction_state_num_partitions: NonZeroU32 = ["transaction.state.log.num.partitions", 4],
         /// The longest transaction time-out that a producer may ask for.

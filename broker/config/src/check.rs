@@ -23,6 +23,7 @@ pub(crate) fn whole(draft: &Draft, tree: &Table, ctx: &mut Ctx<'_>) {
     if let Some(broker) = &draft.broker {
         check.addresses(broker);
         check.sizes(broker);
+        check.share_groups(broker);
         check.listeners(broker);
         check.authorizer(broker, draft);
     }
@@ -132,6 +133,32 @@ impl Check<'_, '_> {
                 .to_string();
             let expected = "expected several heartbeats within a session";
             self.wrong("broker.group.consumer.heartbeat.interval.ms", found, expected);
+        }
+    }
+
+    /// What holds for all share groups lies within what each may choose.
+    fn share_groups(&mut self, broker: &Broker) {
+        if broker.group_share_heartbeat_interval >= broker.group_share_session_timeout {
+            let found =
+                "group.share.heartbeat.interval.ms is not below group.share.session.timeout.ms".to_string();
+            self.wrong(
+                "broker.group.share.heartbeat.interval.ms",
+                found,
+                "expected several heartbeats within a session",
+            );
+        }
+        for (key, min, value, max) in share_bounds(broker) {
+            if !(min..=max).contains(&value) {
+                let found = format!("group.share.{key} ({value}) is not from {min} to {max}");
+                let expected = format!(
+                    "expected it between group.share.min.{key} and group.share.max.{key}; set these too"
+                );
+                self.wrong(&format!("broker.group.share.{key}"), found, &expected);
+            }
+        }
+        if broker.group_share_delivery_limit.get() > i16::MAX as u32 {
+            let found = format!("group.share.delivery.count.limit is {}", broker.group_share_delivery_limit);
+            self.wrong("broker.group.share.delivery.count.limit", found, "expected 32767 at most");
         }
     }
 
@@ -286,6 +313,48 @@ fn returns<'a>(
         trail.pop();
     }
     false
+}
+
+/// Keys of share groups: the least that a group may set, what holds for all, the most.
+fn share_bounds(broker: &Broker) -> [(&'static str, i64, i64, i64); 6] {
+    [
+        (
+            "session.timeout.ms",
+            broker.group_share_session_timeout_min.0,
+            broker.group_share_session_timeout.0,
+            broker.group_share_session_timeout_max.0,
+        ),
+        (
+            "heartbeat.interval.ms",
+            broker.group_share_heartbeat_interval_min.0,
+            broker.group_share_heartbeat_interval.0,
+            broker.group_share_heartbeat_interval_max.0,
+        ),
+        (
+            "assignment.interval.ms",
+            broker.group_share_assignment_interval_min.0,
+            broker.group_share_assignment_interval.0,
+            broker.group_share_assignment_interval_max.0,
+        ),
+        (
+            "record.lock.duration.ms",
+            broker.group_share_lock_duration_min.0,
+            broker.group_share_lock_duration.0,
+            broker.group_share_lock_duration_max.0,
+        ),
+        (
+            "delivery.count.limit",
+            broker.group_share_delivery_limit_min.get().into(),
+            broker.group_share_delivery_limit.get().into(),
+            broker.group_share_delivery_limit_max.get().into(),
+        ),
+        (
+            "partition.max.record.locks",
+            broker.group_share_record_locks_min.get().into(),
+            broker.group_share_record_locks.get().into(),
+            broker.group_share_record_locks_max.get().into(),
+        ),
+    ]
 }
 
 /// `__consumer_offsets` and its like.

@@ -175,7 +175,7 @@ impl Change {
     }
 }
 
-fn read_value<T>(
+pub(crate) fn read_value<T>(
     value: Option<&Bytes>,
     read: impl FnOnce(&mut Reader) -> Result<T, WireError>,
 ) -> Result<Option<T>, WireError> {
@@ -215,12 +215,12 @@ impl GroupEpoch {
 }
 
 impl TargetEpoch {
-    fn write(&self, out: &mut Writer) {
+    pub(crate) fn write(&self, out: &mut Writer) {
         out.i32(self.epoch);
         tagged_i64(out, self.assigned_at.0);
     }
 
-    fn read(input: &mut Reader) -> Result<TargetEpoch, WireError> {
+    pub(crate) fn read(input: &mut Reader) -> Result<TargetEpoch, WireError> {
         let epoch = input.i32("assignment epoch")?;
         let at = tagged(input, 0)?.map(|mut value| value.i64("time of the assignment")).transpose()?;
         Ok(TargetEpoch { epoch, assigned_at: Timestamp(at.unwrap_or_default()) })
@@ -288,19 +288,19 @@ fn read_classic(input: &mut Reader) -> Result<Option<ClassicMember>, WireError> 
     Ok(Some(ClassicMember { session_timeout, protocols }))
 }
 
-fn write_names(names: &BTreeSet<Arc<str>>, out: &mut Writer) {
+pub(crate) fn write_names(names: &BTreeSet<Arc<str>>, out: &mut Writer) {
     out.compact_count(names.len());
     for name in names {
         out.compact_string(name);
     }
 }
 
-fn read_names(input: &mut Reader) -> Result<BTreeSet<Arc<str>>, WireError> {
+pub(crate) fn read_names(input: &mut Reader) -> Result<BTreeSet<Arc<str>>, WireError> {
     let count = input.count(true, "topics")?.unwrap_or(0);
     (0..count).map(|_| input.string(true, "topic").map(Arc::from)).collect()
 }
 
-fn write_assignment(assignment: &Assignment, out: &mut Writer) {
+pub(crate) fn write_assignment(assignment: &Assignment, out: &mut Writer) {
     let mut topics: BTreeMap<TopicId, Vec<PartitionId>> = BTreeMap::new();
     for (topic, partition) in assignment {
         topics.entry(*topic).or_default().push(*partition);
@@ -314,7 +314,7 @@ fn write_assignment(assignment: &Assignment, out: &mut Writer) {
     }
 }
 
-fn read_assignment(input: &mut Reader) -> Result<Assignment, WireError> {
+pub(crate) fn read_assignment(input: &mut Reader) -> Result<Assignment, WireError> {
     Ok(read_owned(input)?.into_keys().collect())
 }
 
@@ -352,7 +352,7 @@ fn read_owned(input: &mut Reader) -> Result<Owned, WireError> {
     Ok(owned)
 }
 
-fn read_i32s(input: &mut Reader) -> Result<Vec<i32>, WireError> {
+pub(crate) fn read_i32s(input: &mut Reader) -> Result<Vec<i32>, WireError> {
     let count = input.count(true, "partitions")?.unwrap_or(0);
     (0..count).map(|_| input.i32("partition")).collect()
 }

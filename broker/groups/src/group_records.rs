@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Written: value 3. Version 4 is 3 in compact form. Keys from 3 on are those of the newer group
-//! protocols: those of KIP-848 are in `consumer_records`, those of share and streams groups are read as
-//! [`GroupEntry::Other`].
+//! protocols: those of KIP-848 are in `consumer_records`, those of share groups in `share_records`, those of
+//! streams groups are read as [`GroupEntry::Other`].
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use flumen_types::{Millis, Timestamp, TopicPartition};
 
 use crate::consumer_records::Change;
 use crate::offset_records::{self, Committed};
+use crate::share_records;
 use crate::wire::{Reader, WireError, Writer};
 
 const KEY_VERSION: i16 = 2;
@@ -39,6 +40,7 @@ pub enum GroupEntry {
     Offset { group: Arc<str>, partition: TopicPartition, committed: Option<Committed> },
     Group { group: Arc<str>, metadata: Option<GroupMetadata> },
     Consumer { group: Arc<str>, change: Change },
+    Share { group: Arc<str>, change: share_records::Change },
     Other { version: i16 },
 }
 
@@ -89,6 +91,9 @@ impl GroupEntry {
             GroupEntry::Consumer { group, change } => {
                 Some(Record { key: change.write_key(group), value: change.write_value() })
             }
+            GroupEntry::Share { group, change } => {
+                Some(Record { key: change.write_key(group), value: change.write_value() })
+            }
             GroupEntry::Other { .. } => None,
         }
     }
@@ -109,6 +114,10 @@ impl GroupEntry {
             version if Change::has_key(version) => {
                 let (group, change) = Change::read(version, &mut input, value)?;
                 Ok(GroupEntry::Consumer { group: group.into(), change })
+            }
+            version if share_records::Change::has_key(version) => {
+                let (group, change) = share_records::Change::read(version, &mut input, value)?;
+                Ok(GroupEntry::Share { group: group.into(), change })
             }
             version => Ok(GroupEntry::Other { version }),
         }
@@ -241,8 +250,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_left_alone_and_an_unknown_value_is_named() {
-        let key = Bytes::from_static(&[0, 11, 0, 1, b'g']);
-        assert_eq!(GroupEntry::read(&key, None), Ok(GroupEntry::Other { version: 11 }));
+        let key = Bytes::from_static(&[0, 17, 0, 1, b'g']);
+        assert_eq!(GroupEntry::read(&key, None), Ok(GroupEntry::Other { version: 17 }));
         let key = Record::group("g", None).key;
         let wrong = GroupEntry::read(&key, Some(&Bytes::from_static(&[0, 9]))).unwrap_err();
         expect!["version 9 of a group is not known; was it written by a newer broker?"]
@@ -297,7 +306,7 @@ mod tests {
                 known.extend(value);
                 let known = Bytes::from(known);
                 let _ = GroupEntry::read(&Record::group("g", None).key, Some(&known));
-                for version in [3, 5, 6, 7, 8, 16] {
+                for version in [3, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16] {
                     let key = Bytes::from(vec![0, version, 0, 1, b'g', 0, 1, b'm']);
                     let _ = GroupEntry::read(&key, Some(&known));
                 }

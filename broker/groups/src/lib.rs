@@ -1,8 +1,8 @@
-//! Consumer group and transaction coordinators as decide/apply state machines.
+//! Group, transaction and share coordinators as decide/apply state machines.
 //!
 //! Invariants: no IO, no clock, no randomness: `now` and new ids are passed in. What must last comes
-//! out as records in Kafka's own format, for the internal topics `__consumer_offsets` and
-//! `__transaction_state`; what was read from these topics brings the same state back.
+//! out as records in Kafka's own format, for the internal topics `__consumer_offsets`,
+//! `__transaction_state` and `__share_group_state`; what was read from these topics brings the same state back.
 
 pub mod consumer;
 mod consumer_records;
@@ -14,6 +14,10 @@ mod offset_records;
 mod offsets;
 mod placement;
 mod shard;
+pub mod share;
+pub mod share_partition;
+mod share_records;
+pub mod share_state;
 mod subscription;
 pub mod txn;
 mod txn_records;

@@ -193,6 +193,18 @@ apis! {
     ConsumerGroupDescribe = 69, ConsumerGroupDescribeRequest, versions 0 to 1;
     ListConfigResources = 74, ListConfigResourcesRequest, versions 0 to 1;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, versions 0 to 0;
+    ShareGroupHeartbeat = 76, ShareGroupHeartbeatRequest, versions 1 to 1;
+    ShareGroupDescribe = 77, ShareGroupDescribeRequest, versions 1 to 1;
+    ShareFetch = 78, ShareFetchRequest, versions 1 to 2;
+    ShareAcknowledge = 79, ShareAcknowledgeRequest, versions 1 to 2;
+    InitializeShareGroupState = 83, InitializeShareGroupStateRequest, versions 0 to 0;
+    ReadShareGroupState = 84, ReadShareGroupStateRequest, versions 0 to 0;
+    WriteShareGroupState = 85, WriteShareGroupStateRequest, versions 0 to 1;
+    DeleteShareGroupState = 86, DeleteShareGroupStateRequest, versions 0 to 0;
+    ReadShareGroupStateSummary = 87, ReadShareGroupStateSummaryRequest, versions 0 to 1;
+    DescribeShareGroupOffsets = 90, DescribeShareGroupOffsetsRequest, versions 0 to 1;
+    AlterShareGroupOffsets = 91, AlterShareGroupOffsetsRequest, versions 0 to 0;
+    DeleteShareGroupOffsets = 92, DeleteShareGroupOffsetsRequest, versions 0 to 0;
 }
 
 impl fmt::Display for ApiKey {
@@ -244,6 +256,9 @@ mod tests {
             (ApiKey::AddOffsetsToTxn, 0),
             (ApiKey::OffsetForLeaderEpoch, 2),
             (ApiKey::ConsumerGroupHeartbeat, 1),
+            (ApiKey::ShareGroupHeartbeat, 1),
+            (ApiKey::ShareFetch, 1),
+            (ApiKey::ShareAcknowledge, 1),
             (ApiKey::Metadata, 0),
             (ApiKey::Metadata, 1),
             (ApiKey::ApiVersions, 0),

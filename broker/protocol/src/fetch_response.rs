@@ -16,7 +16,7 @@ use crate::old;
 use crate::response::{begin_frame, encode_response, set_length};
 
 /// Records shorter than this are copied: a piece of its own costs more than the copy.
-const COPIED_BYTES_MAX: usize = 2048;
+pub(crate) const COPIED_BYTES_MAX: usize = 2048;
 
 /// A whole response frame, its length included, to be written in one go.
 pub fn encode_fetch_response(
@@ -43,7 +43,7 @@ pub fn encode_fetch_response(
         out.topic(topic)?;
     }
     out.no_tags();
-    out.finish()
+    finish(out.done, out.open)
 }
 
 struct Pieces {
@@ -115,17 +115,18 @@ impl Pieces {
             false => encoder.write_i32(length),
         }
     }
+}
 
-    fn finish(mut self) -> Result<Vec<Bytes>, EncodeError> {
-        if !self.open.is_empty() {
-            self.done.push(self.open.freeze());
-        }
-        let length = self.done.iter().map(Bytes::len).sum::<usize>() - 4;
-        let mut head = BytesMut::from(std::mem::take(&mut self.done[0]));
-        set_length(&mut head, length)?;
-        self.done[0] = head.freeze();
-        Ok(self.done)
+/// The pieces that are done and the last one as a frame, which begins with its length.
+pub(crate) fn finish(mut done: Vec<Bytes>, open: BytesMut) -> Result<Vec<Bytes>, EncodeError> {
+    if !open.is_empty() {
+        done.push(open.freeze());
     }
+    let length = done.iter().map(Bytes::len).sum::<usize>() - 4;
+    let mut head = BytesMut::from(std::mem::take(&mut done[0]));
+    set_length(&mut head, length)?;
+    done[0] = head.freeze();
+    Ok(done)
 }
 
 fn has_tags(partition: &PartitionData) -> bool {

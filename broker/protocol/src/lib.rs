@@ -12,6 +12,7 @@ pub mod messages;
 pub mod old;
 pub mod request;
 pub mod response;
+pub mod share_fetch_response;
 
 pub use api::{Api, ApiKey, Request};
 pub use error_code::ErrorCode;
@@ -19,3 +20,4 @@ pub use fetch_response::encode_fetch_response;
 pub use limits::FRAME_BYTES_MAX;
 pub use request::{RequestHead, decode_response, encode_request};
 pub use response::{encode_produce_response, encode_response};
+pub use share_fetch_response::encode_share_fetch_response;

@@ -1,5 +1,6 @@
 //! The broker: its store, topics and coordinators under one handle.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use std::{collections::BTreeMap, sync::Mutex};
@@ -13,9 +14,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
 use crate::complaints::Complaints;
-use crate::coordinator::{GroupCoordinator, LoadError, TransactionCoordinator};
+use crate::coordinator::{GroupCoordinator, LoadError, ShareCoordinator, TransactionCoordinator};
 use crate::endpoint::Endpoint;
 use crate::fetch_sessions::FetchSessions;
+use crate::group_configs::{GroupConfigs, GroupConfigsError};
 use crate::listener;
 use crate::options::Options;
 use crate::partition_log::PartitionLog;
@@ -35,6 +37,8 @@ pub enum StartError {
     Topic(#[from] TopicError),
     #[error(transparent)]
     Security(#[from] SecurityError),
+    #[error(transparent)]
+    GroupConfigs(#[from] GroupConfigsError),
     /// What the internal topics say cannot be read.
     #[error("the groups or transactions cannot be loaded")]
     Coordinator(#[from] LoadError),
@@ -48,8 +52,12 @@ struct Inner {
     options: Arc<Options>,
     cluster_id: String,
     topics: Arc<Topics>,
+    group_configs: Arc<GroupConfigs>,
+    share: ShareCoordinator,
     groups: GroupCoordinator,
     transactions: TransactionCoordinator,
+    /// The number of the last connection.
+    connections: AtomicU64,
     sessions: Mutex<FetchSessions>,
     security: Security,
     budget: Budget,
@@ -64,13 +72,14 @@ impl Broker {
     /// Opens the data directory and brings back what is in it. Nothing listens yet.
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
-        let watches = Arc::new(Watches::new(options.recovery.clone()));
-        let (store, security) = {
+        let watches = Arc::new(Watches::default());
+        let (store, security, group_configs) = {
             let (options, watches) = (options.clone(), watches.clone());
             let opened = tokio::task::spawn_blocking(move || {
                 let store = open(&options, watches)?;
                 let security = Security::open(options.security.clone(), options.dir.clone())?;
-                Ok::<_, StartError>((store, security))
+                let group_configs = GroupConfigs::open(&options.dir, options.share.groups.clone())?;
+                Ok::<_, StartError>((store, security, Arc::new(group_configs)))
             });
             match opened.await {
                 Ok(opened) => opened?,
@@ -79,14 +88,22 @@ impl Broker {
         };
         let cluster_id = store.cluster_id().to_string();
         let topics = Arc::new(Topics::new(store, watches, options.clone())?);
-        let groups = GroupCoordinator::start(topics.clone(), options.clone()).await?;
+        let share =
+            ShareCoordinator::start(topics.clone(), group_configs.clone(), options.share.sessions_max)
+                .await?;
+        let groups =
+            GroupCoordinator::start(topics.clone(), options.clone(), group_configs.clone(), share.clone())
+                .await?;
         let transactions =
             TransactionCoordinator::start(topics.clone(), groups.clone(), options.clone()).await?;
         Ok(Broker(Arc::new(Inner {
             cluster_id,
             topics,
+            group_configs,
+            share,
             groups,
             transactions,
+            connections: AtomicU64::new(0),
             sessions: Mutex::new(FetchSessions::new(options.fetch_sessions_max)),
             security,
             budget: Budget::new(options.request_bytes_total),
@@ -126,6 +143,7 @@ impl Broker {
             tracing::warn!(?drain, "connections did not end in time");
         }
         inner.groups.stop().await;
+        inner.share.stop().await;
         inner.transactions.stop().await;
         let Some(store) = inner.topics.close().await else { return Ok(()) };
         match tokio::task::spawn_blocking(move || store.close()).await {
@@ -158,6 +176,19 @@ impl Broker {
 
     pub fn groups(&self) -> &GroupCoordinator {
         &self.0.groups
+    }
+
+    pub(crate) fn share(&self) -> &ShareCoordinator {
+        &self.0.share
+    }
+
+    pub(crate) fn group_configs(&self) -> &GroupConfigs {
+        &self.0.group_configs
+    }
+
+    /// A number that no other connection has.
+    pub(crate) fn new_connection(&self) -> u64 {
+        self.0.connections.fetch_add(1, Ordering::Relaxed)
     }
 
     pub fn transactions(&self) -> &TransactionCoordinator {
@@ -206,5 +237,6 @@ fn open(options: &Options, watches: Arc<Watches>) -> Result<Store, OpenError> {
     store.cleaner = options.cleaner.clone();
     store.tombstones = options.tombstones.clone();
     store.producer_expiration = options.producer_expiration;
+    store.progress = options.recovery.clone();
     Store::open(store, watches)
 }

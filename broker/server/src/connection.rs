@@ -72,6 +72,7 @@ pub(crate) struct Connection<S> {
     ends: Ends,
     gate: Gate,
     since: Instant,
+    number: u64,
     broker: Broker,
     frames: FrameReader,
     /// Read, and to be begun when those before it allow.
@@ -103,6 +104,7 @@ impl<S: Stream> Connection<S> {
             ends,
             gate,
             since,
+            number: broker.new_connection(),
             broker,
             frames,
             ahead: None,
@@ -120,6 +122,7 @@ impl<S: Stream> Connection<S> {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let (peer, broker) = (self.ends.peer, self.broker.clone());
         let ended = self.serve(stop).await;
+        broker.share().disconnected(self.number);
         if S::ENCRYPTED {
             let _ = timeout(CLOSE_MAX, self.socket.shutdown()).await;
         }
@@ -193,6 +196,7 @@ impl<S: Stream> Connection<S> {
         }
         let ctx = Ctx {
             broker: self.broker.clone(),
+            connection: self.number,
             peer: self.ends.peer,
             local: self.ends.local,
             endpoint: self.ends.endpoint.clone(),

@@ -14,6 +14,8 @@ use crate::security::session::Session;
 #[derive(Clone)]
 pub(crate) struct Ctx {
     pub(crate) broker: Broker,
+    /// The connection's number; another never has it.
+    pub(crate) connection: u64,
     /// Who asks.
     pub(crate) peer: SocketAddr,
     /// The address at which the peer has reached the broker.

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use flumen_protocol::messages::{EncodeError, KafkaResponse};
 use flumen_protocol::old::encode_offsets_found;
-use flumen_protocol::{Api, ApiKey, Request, RequestHead, encode_fetch_response, encode_response};
+use flumen_protocol::{
+    Api, ApiKey, Request, RequestHead, encode_fetch_response, encode_response, encode_share_fetch_response,
+};
 use futures::FutureExt;
 
 use crate::budget::Held;
@@ -39,7 +41,10 @@ pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Res
             Pending { reply: reply.boxed(), order: Order::Pipelined }
         }
         request => {
-            let waits = matches!(request, Request::Fetch(_) | Request::JoinGroup(_) | Request::SyncGroup(_));
+            let waits = matches!(
+                request,
+                Request::Fetch(_) | Request::ShareFetch(_) | Request::JoinGroup(_) | Request::SyncGroup(_)
+            );
             let held = (!waits).then_some(held);
             let reply = async move {
                 let _held = held;
@@ -133,9 +138,25 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::ListPartitionReassignments(request) => by!(list_partition_reassignments, request),
         Request::AlterReplicaLogDirs(request) => by!(alter_replica_log_dirs, request),
         Request::ListConfigResources(request) => by!(list_config_resources, request),
+        Request::ShareGroupHeartbeat(request) => by!(share_group_heartbeat, request),
+        Request::ShareGroupDescribe(request) => by!(share_group_describe, request),
+        Request::ShareAcknowledge(request) => by!(share_acknowledge, request),
+        Request::InitializeShareGroupState(request) => by!(initialize_share_group_state, request),
+        Request::ReadShareGroupState(request) => by!(read_share_group_state, request),
+        Request::WriteShareGroupState(request) => by!(write_share_group_state, request),
+        Request::DeleteShareGroupState(request) => by!(delete_share_group_state, request),
+        Request::ReadShareGroupStateSummary(request) => by!(read_share_group_state_summary, request),
+        Request::DescribeShareGroupOffsets(request) => by!(describe_share_group_offsets, request),
+        Request::AlterShareGroupOffsets(request) => by!(alter_share_group_offsets, request),
+        Request::DeleteShareGroupOffsets(request) => by!(delete_share_group_offsets, request),
         Request::Fetch(request) => {
             let (response, held) = handlers::fetch::handle(ctx, request, version).await;
             encode_fetch_response(head.correlation, response, version).map(|frame| Reply::Held(frame, held))
+        }
+        Request::ShareFetch(request) => {
+            let (response, held) = handlers::share_fetch::handle(ctx, request, version).await;
+            encode_share_fetch_response(head.correlation, response, version)
+                .map(|frame| Reply::Held(frame, held))
         }
         Request::Produce(_) => unreachable!("a produce is answered where it is begun"),
     }

@@ -5,8 +5,8 @@
 //!
 //! Before a request is anybody's, `security` has said whose it is; what they may do, each handler asks.
 //!
-//! Invariants: above [`PartitionLog`] nothing knows where bytes live (`local_log`, `topics` and the file
-//! of `security` alone name the store). Nothing that a peer sends ends more than its own connection.
+//! Invariants: above [`PartitionLog`] nothing knows where bytes live (`local_log`, `topics` and the files
+//! of `security` and of `group_configs` alone name the store). Nothing that a peer sends ends more than its own connection.
 
 mod access;
 mod budget;
@@ -21,6 +21,7 @@ mod dispatch;
 mod endpoint;
 mod fetch_sessions;
 mod frame_reader;
+mod group_configs;
 mod handlers;
 mod internal_topics;
 mod listener;
@@ -29,6 +30,7 @@ mod options;
 mod partition_log;
 mod reply;
 mod security;
+mod share_sessions;
 mod stream;
 mod topics;
 mod watches;
@@ -38,11 +40,14 @@ mod broker;
 pub use broker::{Broker, StartError};
 pub use endpoint::{Endpoint, SecurityProtocol};
 pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
-pub use flumen_store::{CleanerOptions, TombstoneHold, TombstoneReaders};
-pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, TRANSACTION_STATE};
-pub use options::{Advertised, Options};
+pub use flumen_groups::share::{Bounded, Defaults as ShareDefaults};
+pub use flumen_store::{
+    CleanerOptions, Counts, Dirty, Opening, Progress, SYNC_SECONDS, TombstoneHold, TombstoneReaders,
+};
+pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, SHARE_GROUP_STATE, TRANSACTION_STATE};
+pub use options::{Advertised, Options, ShareOptions};
 pub use partition_log::{
-    AbortedTxn, AppendError, Appended, Bound, HeldTombstones, Marks, Origin, PartitionLog, Read, ReadError,
+    AbortedTxn, AppendError, Appended, Bound, Health, Marks, Origin, PartitionLog, Read, ReadError,
     TimeQuery, TimedOffset, TrimError, durable,
 };
 pub use security::{

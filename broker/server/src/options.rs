@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_groups::consumer::{Assignor, MigrationPolicy};
+use flumen_groups::share::Defaults;
 use flumen_protocol::FRAME_BYTES_MAX;
-use flumen_store::{CleanerOptions, TombstoneReaders};
+use flumen_store::{CleanerOptions, Progress, TombstoneReaders};
 use flumen_types::Millis;
-use tokio::sync::watch;
 
 use crate::security::SecurityOptions;
 
@@ -18,6 +18,23 @@ use crate::security::SecurityOptions;
 pub struct Advertised {
     pub host: String,
     pub port: u16,
+}
+
+/// Of share groups. Kafka's name of a setting is in its comment.
+#[derive(Clone, Debug)]
+pub struct ShareOptions {
+    /// `share.coordinator.state.topic.num.partitions`
+    pub state_partitions: i32,
+    /// `group.share.max.share.sessions`
+    pub sessions_max: usize,
+    /// `group.share.*`, and what a group may set for itself.
+    pub groups: Defaults,
+}
+
+impl Default for ShareOptions {
+    fn default() -> Self {
+        ShareOptions { state_partitions: 4, sessions_max: 2000, groups: Defaults::default() }
+    }
 }
 
 /// Everything but the directory has a default. Kafka's name of a setting is in its comment.
@@ -53,6 +70,8 @@ pub struct Options {
     pub consumer_assignment_interval: Duration,
     /// `group.consumer.migration.policy`
     pub consumer_migration: MigrationPolicy,
+    /// `group.share.*` and `share.coordinator.*`
+    pub share: ShareOptions,
     /// `offsets.retention.minutes`
     pub offsets_retention: Duration,
     /// `transaction.max.timeout.ms`
@@ -73,8 +92,8 @@ pub struct Options {
     pub flush_threads: usize,
     /// `num.recovery.threads.per.data.dir`
     pub recovery_threads: usize,
-    /// Told during a start: partitions that are loaded, and how many there are.
-    pub recovery: watch::Sender<(usize, usize)>,
+    /// Told during a start how far it is.
+    pub recovery: Arc<Progress>,
     /// `log.retention.check.interval.ms`
     pub retention_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`
@@ -109,6 +128,7 @@ impl Options {
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
             consumer_assignment_interval: Duration::from_secs(1),
             consumer_migration: MigrationPolicy::default(),
+            share: ShareOptions::default(),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             transaction_timeout_max: Duration::from_secs(15 * 60),
             transactional_id_expiration: Duration::from_secs(7 * 24 * 3600),
@@ -119,7 +139,7 @@ impl Options {
             idle_max: Duration::from_secs(600),
             flush_threads: 4,
             recovery_threads: 2,
-            recovery: watch::Sender::default(),
+            recovery: Arc::default(),
             retention_interval: Duration::from_secs(300),
             checkpoint_interval: Duration::from_secs(60),
             cleaner: CleanerOptions::default(),

@@ -15,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 pub const KAFKA_VERSION: &str = "4.3.1";
 
 /// What both are told. Nothing is old enough to go while a suite runs, though its records are long past.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("group.initial.rebalance.delay.ms", "0"),
     ("log.retention.check.interval.ms", "86400000"),
     ("log.cleaner.backoff.ms", "86400000"),
     ("offsets.topic.num.partitions", "1"),
     ("transaction.state.log.num.partitions", "1"),
+    ("share.coordinator.state.topic.num.partitions", "1"),
 ];
 
 /// A broker of ours in this process, over a folder that goes with it.
@@ -39,6 +40,7 @@ impl Flumen {
         options.cleaner.backoff = Duration::from_secs(86_400);
         options.offsets_partitions = 1;
         options.transactions_partitions = 1;
+        options.share.state_partitions = 1;
         options.broker_configs = SETTINGS.map(|(key, value)| (key.into(), value.into())).into();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (tell, told) = mpsc::channel();

@@ -19,11 +19,15 @@ pub fn python_command(script: &str, args: &[&str]) -> Command {
 
 /// One of Apache Kafka's Java tools by its class.
 pub fn java(class: &str, args: &[&str]) -> Command {
-    java_of(&tools::kafka_class_path(), class, args)
+    jvm(&tools::kafka_class_path(), class, args)
 }
 
-/// The same of another release.
-pub(crate) fn java_of(class_path: &str, class: &str, args: &[&str]) -> Command {
+/// A Java program of tests/e2e/clients/java over this release of Apache Kafka's client.
+pub fn java_client(release: &str, class: &str, args: &[&str]) -> Command {
+    jvm(&tools::java_class_path(release), class, args)
+}
+
+pub(crate) fn jvm(class_path: &str, class: &str, args: &[&str]) -> Command {
     let mut command = Command::new("java");
     command.args([
         "-Xmx256m",
@@ -32,6 +36,28 @@ pub(crate) fn java_of(class_path: &str, class: &str, args: &[&str]) -> Command {
         "-cp",
     ]);
     command.arg(class_path).arg(class).args(args);
+    command
+}
+
+/// A JavaScript program of tests/e2e/clients/js.
+pub fn node(script: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", tools::from_setup("node/node_modules"));
+    command.arg(tools::client_source("js").join(script)).args(args);
+    command
+}
+
+/// A Go program of tests/e2e/clients/go, as tests/setup has built it.
+pub fn go(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(tools::from_setup("go").join(program));
+    command.args(args);
+    command
+}
+
+/// The Rust program of tests/e2e/clients/rust, as tests/setup has built it.
+pub fn rdkafka(args: &[&str]) -> Command {
+    let mut command = Command::new(tools::from_setup("rust/debug/rdkafka-client"));
+    command.args(args);
     command
 }
 

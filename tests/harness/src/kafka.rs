@@ -90,8 +90,7 @@ impl Kafka {
         let data = dir.path().join("data");
         let (file, port) = properties(dir.path(), &data, extra);
         let path = file.display().to_string();
-        let storage =
-            |args: &[&str]| clients::java_of(&release.class_path(), "kafka.tools.StorageTool", args);
+        let storage = |args: &[&str]| clients::jvm(&release.class_path(), "kafka.tools.StorageTool", args);
         let id = process::stdout("a cluster id", &mut storage(&["random-uuid"]));
         let format = ["format", "-t", id.trim(), "-c", &path];
         process::run("formatting", &mut storage(&format));

@@ -65,3 +65,24 @@ pub fn kafka_3_9_class_path() -> String {
 fn class_path(release: &str) -> String {
     format!("{}/*", must_exist(env_dir().join(release).join("lib"), "tests/setup").display())
 }
+
+/// The release of Apache Kafka that is the reference.
+pub const KAFKA: &str = "4.3.1";
+
+/// The class path of the programs of tests/e2e/clients/java, built against a release.
+pub fn java_class_path(release: &str) -> String {
+    let classes = must_exist(env_dir().join("java").join(release), "tests/setup");
+    let old = env_dir().join(format!("kafka-clients-{release}/lib/*"));
+    let jars = if release == KAFKA { kafka_class_path() } else { old.display().to_string() };
+    format!("{}:{jars}", classes.display())
+}
+
+/// A program of tests/e2e/clients as it lies there.
+pub fn client_source(path: &str) -> PathBuf {
+    root().join("tests/e2e/clients").join(path)
+}
+
+/// A program that tests/setup has built or fetched, by its place in the test environment.
+pub fn from_setup(path: &str) -> PathBuf {
+    must_exist(env_dir().join(path), "tests/setup")
+}

@@ -1,14 +1,14 @@
 //! The admin API's view of this process: status, metrics, reload.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use flumen_host::{PluginStatus, State};
-use flumen_http::{Admin, Configuration, HeldTombstones, Plugin, Refusal, Refused, Snapshot, Status, Topic};
+use flumen_http::{Admin, Configuration, Partition, Plugin, Refusal, Refused, Snapshot, Status, Topic};
 
-use super::clock::now_ms;
+use super::log_status::Logs;
 use super::pipelines::Pipelines;
+use super::{log_metrics, log_status, tombstones};
 
 pub(super) struct Office {
     pub(super) pipelines: Arc<Pipelines>,
@@ -57,7 +57,8 @@ impl Admin for Office {
             state.sample(&[("plugin", &plugin.name), ("state", self::state(plugin.state).name())], 1.0);
         }
         custom(&mut snapshot, &plugins);
-        let topics = self.topics();
+        let logs = self.logs();
+        let topics = topics(&logs);
         let offsets =
             snapshot.gauge("flumen_topic_offsets", "Offsets between start and end, over all partitions");
         for topic in &topics {
@@ -67,12 +68,14 @@ impl Admin for Office {
         for topic in &topics {
             failed.sample(&[("topic", &topic.name)], topic.failed.len() as f64);
         }
-        held(&mut snapshot, &topics);
+        log_metrics::add(&mut snapshot, &logs, &self.pipelines.broker().topics().counts());
+        tombstones::measure(&mut snapshot, &topics);
         snapshot
     }
 
     async fn status(&self) -> Status {
         let broker = self.pipelines.broker();
+        let logs = self.logs();
         let applied = self.pipelines.applied();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -87,8 +90,16 @@ impl Admin for Office {
                 left_alone: applied.left_alone,
             },
             plugins: self.pipelines.plugins().into_iter().map(plugin).collect(),
-            topics: self.topics(),
+            topics: topics(&logs),
+            opening: None,
+            storage: log_status::storage(&logs, &broker.topics().counts()),
         }
+    }
+
+    async fn partitions(&self, topic: &str) -> Option<Vec<Partition>> {
+        let logs = self.logs();
+        let (_, logs) = logs.topics().find(|(name, _)| *name == topic)?;
+        Some((0..).zip(logs).map(|(n, log)| log_status::partition(n, log)).collect())
     }
 
     async fn reload(&self) -> Result<Vec<String>, Refusal> {
@@ -101,61 +112,13 @@ impl Admin for Office {
 }
 
 impl Office {
-    fn topics(&self) -> Vec<Topic> {
-        let topics = self.pipelines.broker().topics().all();
-        let shown = topics.iter().map(|topic| {
-            let marks: Vec<_> = topic.partitions.iter().map(|log| *log.watch().borrow()).collect();
-            let failed = (0..).zip(&marks).filter(|(_, marks)| marks.failed).map(|(n, _)| n);
-            Topic {
-                name: topic.name.to_string(),
-                partitions: topic.partitions.len() as u32,
-                offsets: marks.iter().map(|marks| marks.end.since(marks.start).max(0) as u64).sum(),
-                bytes: topic.partitions.iter().map(|log| log.size_bytes()).sum(),
-                failed: failed.collect(),
-                held_tombstones: held_tombstones(topic),
-            }
-        });
-        shown.collect()
+    fn logs(&self) -> Logs {
+        Logs::of(self.pipelines.broker().topics())
     }
 }
 
-/// By sink, over all partitions.
-fn held_tombstones(topic: &flumen_server::Topic) -> Vec<HeldTombstones> {
-    let mut by_sink: BTreeMap<String, HeldTombstones> = BTreeMap::new();
-    for (partition, log) in (0..).zip(&topic.partitions) {
-        for held in log.held_tombstones() {
-            let found = HeldTombstones {
-                by: held.holder.to_string(),
-                count: held.count,
-                since_ms: held.since.0,
-                partition,
-                offset: held.first.0,
-            };
-            let sum = by_sink
-                .entry(found.by.clone())
-                .or_insert_with(|| HeldTombstones { count: 0, ..found.clone() });
-            let count = sum.count + found.count;
-            *sum =
-                HeldTombstones { count, ..if found.since_ms < sum.since_ms { found } else { sum.clone() } };
-        }
-    }
-    by_sink.into_values().collect()
-}
-
-fn held(snapshot: &mut Snapshot, topics: &[Topic]) {
-    let all = || topics.iter().flat_map(|topic| topic.held_tombstones.iter().map(move |held| (topic, held)));
-    let count = snapshot.gauge(
-        "flumen_tombstones_held",
-        "Tombstones past delete.retention.ms that wait for a sink to read them",
-    );
-    for (topic, held) in all() {
-        count.sample(&[("topic", &topic.name), ("sink", &held.by)], held.count as f64);
-    }
-    let age = snapshot.gauge("flumen_tombstones_held_seconds", "How far the oldest of them is past its time");
-    for (topic, held) in all() {
-        let seconds = (now_ms() - held.since_ms).max(0) as f64 / 1000.0;
-        age.sample(&[("topic", &topic.name), ("sink", &held.by)], seconds);
-    }
+fn topics(logs: &Logs) -> Vec<Topic> {
+    logs.topics().map(|(name, logs)| log_status::topic(name, logs)).collect()
 }
 
 fn plugin(status: PluginStatus) -> Plugin {

@@ -12,7 +12,10 @@ use flumen_config::{
 use flumen_host::{
     Access, BatchSize, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
 };
-use flumen_server::{Assignor, CleanerOptions, MigrationPolicy, Options};
+use flumen_server::{
+    Assignor, Bounded, CleanerOptions, MigrationPolicy, Options, ShareDefaults, ShareOptions,
+};
+use flumen_types::Millis;
 
 pub(super) fn broker(loaded: &Loaded) -> Options {
     let broker = &loaded.config.broker;
@@ -32,6 +35,7 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         consumer_assignors: assignors(broker.group_consumer_assignors),
         consumer_assignment_interval: broker.group_consumer_assignment_interval.duration(),
         consumer_migration: migration(broker.group_consumer_migration_policy),
+        share: share(broker),
         offsets_retention: minutes(broker.offsets_retention_minutes.get()),
         transaction_timeout_max: broker.transaction_max_timeout.duration(),
         transactional_id_expiration: broker.transactional_id_expiration.duration(),
@@ -55,6 +59,49 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         broker_configs: broker.configs(),
         security: super::security::options(loaded),
         ..Options::new(broker.data_dir.path.clone())
+    }
+}
+
+/// Of share groups; a limit above 32767 has been refused.
+fn share(broker: &flumen_config::Broker) -> ShareOptions {
+    let count = |count: std::num::NonZeroU32| i64::from(count.get());
+    let times = |value: Millis, min: Millis, max: Millis| Bounded::new(value.0, min.0, max.0);
+    ShareOptions {
+        state_partitions: broker.share_state_num_partitions.get() as i32,
+        sessions_max: broker.group_share_max_sessions.get() as usize,
+        groups: ShareDefaults {
+            group_size_max: broker.group_share_max_size.get() as usize,
+            session_timeout: times(
+                broker.group_share_session_timeout,
+                broker.group_share_session_timeout_min,
+                broker.group_share_session_timeout_max,
+            ),
+            heartbeat_interval: times(
+                broker.group_share_heartbeat_interval,
+                broker.group_share_heartbeat_interval_min,
+                broker.group_share_heartbeat_interval_max,
+            ),
+            assignment_interval: times(
+                broker.group_share_assignment_interval,
+                broker.group_share_assignment_interval_min,
+                broker.group_share_assignment_interval_max,
+            ),
+            lock_duration: times(
+                broker.group_share_lock_duration,
+                broker.group_share_lock_duration_min,
+                broker.group_share_lock_duration_max,
+            ),
+            deliveries_max: Bounded::new(
+                count(broker.group_share_delivery_limit),
+                count(broker.group_share_delivery_limit_min),
+                count(broker.group_share_delivery_limit_max),
+            ),
+            locks_max: Bounded::new(
+                count(broker.group_share_record_locks),
+                count(broker.group_share_record_locks_min),
+                count(broker.group_share_record_locks_max),
+            ),
+        },
     }
 }
 

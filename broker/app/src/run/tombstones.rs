@@ -6,14 +6,17 @@
 //!
 //! It asks on the cleaner's threads, which may wait.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use flumen_config::{Config, Kind, Plugin, PluginRef};
-use flumen_server::{Broker, TombstoneHold, TombstoneReaders};
+use flumen_http::{Snapshot, Topic};
+use flumen_server::{Broker, Health, TombstoneHold, TombstoneReaders};
 use flumen_types::{Millis, Offset, TopicPartition};
 use tokio::runtime::Handle;
+
+use super::clock::now_ms;
 
 /// For a sink that acts on deletes and whose table says nothing else.
 const HOLD: Millis = Millis(7 * 24 * 60 * 60 * 1000);
@@ -84,6 +87,47 @@ impl InForce {
             Ok(Ok(committed)) => committed.map_or(Offset::ZERO, |found| found.offset),
             Ok(Err(_)) | Err(_) => Offset::ZERO,
         }
+    }
+}
+
+/// What the last compactions have left for each sink, over all partitions of a topic.
+pub(super) fn shown<'a>(logs: impl Iterator<Item = (i32, &'a Health)>) -> Vec<flumen_http::HeldTombstones> {
+    let mut by_sink: BTreeMap<String, flumen_http::HeldTombstones> = BTreeMap::new();
+    for (partition, held) in
+        logs.flat_map(|(n, health)| health.held_tombstones.iter().map(move |held| (n, held)))
+    {
+        let found = flumen_http::HeldTombstones {
+            by: held.holder.to_string(),
+            count: held.count,
+            since_ms: held.since.0,
+            partition,
+            offset: held.first.0,
+        };
+        match by_sink.get_mut(&found.by) {
+            None => _ = by_sink.insert(found.by.clone(), found),
+            Some(sum) => {
+                let count = sum.count + found.count;
+                let oldest = if found.since_ms < sum.since_ms { found } else { sum.clone() };
+                *sum = flumen_http::HeldTombstones { count, ..oldest };
+            }
+        }
+    }
+    by_sink.into_values().collect()
+}
+
+pub(super) fn measure(snapshot: &mut Snapshot, topics: &[Topic]) {
+    let all = || topics.iter().flat_map(|topic| topic.held_tombstones.iter().map(move |held| (topic, held)));
+    let count = snapshot.gauge(
+        "flumen_tombstones_held",
+        "Tombstones past delete.retention.ms that wait for a sink to read them",
+    );
+    for (topic, held) in all() {
+        count.sample(&[("topic", &topic.name), ("sink", &held.by)], held.count as f64);
+    }
+    let age = snapshot.gauge("flumen_tombstones_held_seconds", "How far the oldest of them is past its time");
+    for (topic, held) in all() {
+        let seconds = (now_ms() - held.since_ms).max(0) as f64 / 1000.0;
+        age.sample(&[("topic", &topic.name), ("sink", &held.by)], seconds);
     }
 }
 

@@ -46,7 +46,7 @@ impl TopicImage {
     /// Differs if one of these topics has come, gone, grown or been made again. It is written into the
     /// log, so that it must stay the same: FNV-1a of 64 bits over name, a zero, id and partitions of each
     /// that exists, in the order of their names; 0 if there are none.
-    pub(super) fn hash<'a>(&self, names: impl IntoIterator<Item = &'a Arc<str>>) -> i64 {
+    pub(crate) fn hash<'a>(&self, names: impl IntoIterator<Item = &'a Arc<str>>) -> i64 {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         let mut found = false;
         for name in names {

@@ -1,14 +1,15 @@
-//! A group of either protocol, and its offsets.
+//! A group of any protocol, and its offsets.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flumen_types::{Timestamp, TopicPartition};
 
-use crate::consumer;
+use crate::consumer::{self, TopicImage};
 use crate::group::{self, Group, Step};
 use crate::group_records::GroupEntry;
 use crate::offsets::Offsets;
+use crate::share;
 
 /// A group and its offsets.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ pub struct Kept {
 pub enum AnyGroup {
     Classic(Group),
     Consumer(consumer::Group),
+    Share(share::Group),
 }
 
 impl AnyGroup {
@@ -28,6 +30,7 @@ impl AnyGroup {
         match self {
             AnyGroup::Classic(group) => group.id(),
             AnyGroup::Consumer(group) => group.id(),
+            AnyGroup::Share(group) => group.id(),
         }
     }
 
@@ -36,6 +39,7 @@ impl AnyGroup {
         match self {
             AnyGroup::Classic(_) => "classic",
             AnyGroup::Consumer(_) => "consumer",
+            AnyGroup::Share(_) => share::SHARE,
         }
     }
 
@@ -43,6 +47,7 @@ impl AnyGroup {
         match self {
             AnyGroup::Classic(group) => group.state().name(),
             AnyGroup::Consumer(group) => group.state().name(),
+            AnyGroup::Share(group) => group.state_name(),
         }
     }
 
@@ -50,20 +55,28 @@ impl AnyGroup {
         match self {
             AnyGroup::Classic(group) => group.protocol_type(),
             AnyGroup::Consumer(_) => Some(crate::subscription::CONSUMER),
+            AnyGroup::Share(_) => Some(share::SHARE),
         }
     }
 
     pub fn classic(&self) -> Option<&Group> {
         match self {
             AnyGroup::Classic(group) => Some(group),
-            AnyGroup::Consumer(_) => None,
+            AnyGroup::Consumer(_) | AnyGroup::Share(_) => None,
         }
     }
 
     pub fn consumer(&self) -> Option<&consumer::Group> {
         match self {
             AnyGroup::Consumer(group) => Some(group),
-            AnyGroup::Classic(_) => None,
+            AnyGroup::Classic(_) | AnyGroup::Share(_) => None,
+        }
+    }
+
+    pub fn share(&self) -> Option<&share::Group> {
+        match self {
+            AnyGroup::Share(group) => Some(group),
+            AnyGroup::Classic(_) | AnyGroup::Consumer(_) => None,
         }
     }
 
@@ -72,6 +85,7 @@ impl AnyGroup {
         match self {
             AnyGroup::Classic(group) => group.is_vacant(),
             AnyGroup::Consumer(group) => group.is_empty(),
+            AnyGroup::Share(group) => group.is_empty(),
         }
     }
 
@@ -79,6 +93,7 @@ impl AnyGroup {
         match self {
             AnyGroup::Classic(group) => group.is_blank(),
             AnyGroup::Consumer(group) => group.is_blank(),
+            AnyGroup::Share(group) => group.is_blank(),
         }
     }
 
@@ -88,6 +103,7 @@ impl AnyGroup {
             AnyGroup::Classic(group) if group.is_empty() => Some(BTreeSet::new()),
             AnyGroup::Classic(group) => group.topics(),
             AnyGroup::Consumer(group) => Some(group.topics()),
+            AnyGroup::Share(group) => Some(group.topics()),
         }
     }
 
@@ -95,13 +111,21 @@ impl AnyGroup {
         match self {
             AnyGroup::Classic(group) => group.next_deadline(),
             AnyGroup::Consumer(group) => group.next_deadline(),
+            AnyGroup::Share(group) => group.next_deadline(),
         }
     }
 
-    pub(super) fn tick(&mut self, now: Timestamp, options: &group::Options, step: &mut Step) {
+    pub(super) fn tick(
+        &mut self,
+        topics: &TopicImage,
+        now: Timestamp,
+        options: &group::Options,
+        step: &mut Step,
+    ) {
         match self {
             AnyGroup::Classic(group) => group.tick(now, options, step),
             AnyGroup::Consumer(group) => group.tick(now, step),
+            AnyGroup::Share(group) => group.tick(topics, now, step),
         }
     }
 
@@ -110,6 +134,7 @@ impl AnyGroup {
         match self {
             AnyGroup::Classic(group) => vec![GroupEntry::Group { group: group.id().clone(), metadata: None }],
             AnyGroup::Consumer(group) => group.tombstones(),
+            AnyGroup::Share(group) => group.tombstones(),
         }
     }
 }

@@ -40,7 +40,9 @@ impl GroupShard {
             AnyGroup::Classic(_) if beat.epoch == 0 => {
                 kept.upgrade(beat, topics, now, &self.options, step)?
             }
-            AnyGroup::Classic(_) => return missing(format!("Group {group} is not a consumer group.")),
+            AnyGroup::Classic(_) | AnyGroup::Share(_) => {
+                return missing(format!("Group {group} is not a consumer group."));
+            }
         };
         kept.downgrade_if_due(Former::MustRejoin, topics, now, &self.options, step);
         self.settle(group);
@@ -100,8 +102,8 @@ impl GroupShard {
         };
         match &mut kept.group {
             AnyGroup::Consumer(group) => group.apply(change.clone()),
-            AnyGroup::Classic(_) if is_tombstone => {}
-            AnyGroup::Classic(_) => {
+            AnyGroup::Classic(_) | AnyGroup::Share(_) if is_tombstone => {}
+            AnyGroup::Classic(_) | AnyGroup::Share(_) => {
                 let mut fresh = Group::new(group.clone());
                 fresh.apply(change.clone());
                 kept.group = AnyGroup::Consumer(fresh);
@@ -112,18 +114,24 @@ impl GroupShard {
     /// The log has been replayed: from now on members must be heard of.
     pub fn loaded(&mut self, now: Timestamp) {
         for (id, kept) in &mut self.groups {
-            if let AnyGroup::Consumer(group) = &mut kept.group {
-                group.begin_sessions(now, &self.options.consumer);
-                self.deadlines.set(id, group.next_deadline());
+            match &mut kept.group {
+                AnyGroup::Consumer(group) => group.begin_sessions(now, &self.options.consumer),
+                AnyGroup::Share(group) => group.begin_sessions(now, &self.options.share),
+                AnyGroup::Classic(_) => continue,
             }
+            self.deadlines.set(id, kept.group.next_deadline());
         }
     }
 
     /// Whether a member that names itself may fetch offsets.
     pub fn check_fetch(&self, group: &str, member_id: Option<&str>, epoch: i32) -> Result<(), Refused> {
-        match self.groups.get(group).and_then(|kept| kept.group.consumer()) {
-            Some(group) => group.check_fetch(member_id, epoch),
-            None => Ok(()),
+        match self.groups.get(group).map(|kept| &kept.group) {
+            Some(AnyGroup::Consumer(group)) => group.check_fetch(member_id, epoch),
+            Some(AnyGroup::Share(_)) => {
+                let text = format!("Group {group} is not a consumer group.");
+                Err(Refused::new(GroupError::GroupIdNotFound, text))
+            }
+            Some(AnyGroup::Classic(_)) | None => Ok(()),
         }
     }
 }

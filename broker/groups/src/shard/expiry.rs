@@ -21,6 +21,10 @@ impl GroupShard {
         if group.id().starts_with(PLUGIN_GROUPS) {
             return Vec::new();
         }
+        // What a share group has done is kept until somebody deletes the group, as Kafka keeps it.
+        if group.share().is_some() {
+            return Vec::new();
+        }
         let expired = self.expired_offsets(kept, now);
         let mut changes = kept.forget_offsets(&expired);
         if group.is_vacant() && kept.offsets.partitions().count() == expired.len() {
@@ -36,7 +40,7 @@ impl GroupShard {
             kept.offsets.expired(now, retention, idle_since, |p| topics.contains(&p.topic))
         };
         match &kept.group {
-            AnyGroup::Consumer(_) => unless_consumed(Timestamp(0)),
+            AnyGroup::Consumer(_) | AnyGroup::Share(_) => unless_consumed(Timestamp(0)),
             AnyGroup::Classic(group) => match (group.state(), group.protocol_type()) {
                 (State::Empty, Some(_)) => unless_consumed(group.state_since()),
                 (State::Empty, None) => unless_consumed(Timestamp(0)),

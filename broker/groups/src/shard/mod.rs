@@ -11,6 +11,7 @@
 mod any_group;
 mod consumer;
 mod expiry;
+mod share;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::group::{Former, Group, Join, Leaving, Options, Refused, Reply, Step, 
 use crate::group_records::GroupEntry;
 use crate::offset_records::Committed;
 use crate::offsets::Entry;
+use crate::share_records;
 
 #[derive(Debug, Default)]
 pub struct GroupShard {
@@ -99,6 +101,11 @@ impl GroupShard {
         match &mut self.make(group, now).group {
             AnyGroup::Classic(group) => group.join(join, waiter, now, &options, &mut step),
             AnyGroup::Consumer(_) => self.join_consumer(group, join, waiter, topics, now, &mut step),
+            AnyGroup::Share(_) => {
+                let member_id = join.member_id.as_str().into();
+                let refused = Refused { error: GroupError::InconsistentProtocol, member_id };
+                step.replies.push((waiter, Reply::Join(Err(refused))));
+            }
         }
         self.settle(group);
         step
@@ -120,7 +127,7 @@ impl GroupShard {
                 let synced = group.sync_classic(&sync, topics, now, &options.consumer);
                 step.replies.push((waiter, Reply::Sync(synced)));
             }
-            None => {
+            Some(AnyGroup::Share(_)) | None => {
                 let empty = group.is_empty();
                 let error = if empty { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
                 step.replies.push((waiter, Reply::Sync(Err(error))));
@@ -138,7 +145,7 @@ impl GroupShard {
                 let options = &self.options.consumer;
                 group.heartbeat_classic(member_id, instance_id, from.generation, now, options)
             }
-            None => Err(GroupError::UnknownMember),
+            Some(AnyGroup::Share(_)) | None => Err(GroupError::UnknownMember),
         };
         self.settle(group);
         heard
@@ -158,6 +165,7 @@ impl GroupShard {
         let answers = match &mut kept.group {
             AnyGroup::Classic(group) => group.leave(leaving, now, &self.options, step),
             AnyGroup::Consumer(group) => group.leave_classic(leaving, step),
+            AnyGroup::Share(_) => vec![Err(GroupError::UnknownMember); leaving.len()],
         };
         kept.downgrade_if_due(Former::MustRejoin, topics, now, &self.options, step);
         self.settle(group);
@@ -188,6 +196,7 @@ impl GroupShard {
                     .check_commit(from, partitions, transactional, topics)
                     .map_err(|refused| refused.error)?;
             }
+            Some(AnyGroup::Share(_)) => return Err(GroupError::GroupIdNotFound),
             // A group begins with its first commit, but not with that of a member that it never had.
             // Who knows of epochs is told that it is the group that is not there.
             None if from.generation >= 0 && from.knows_epochs && !transactional => {
@@ -250,7 +259,8 @@ impl GroupShard {
         group: &str,
         partitions: &[TopicPartition],
     ) -> Result<(Vec<GroupEntry>, Vec<CommitResult>), GroupError> {
-        let kept = self.groups.get(group).ok_or(GroupError::GroupIdNotFound)?;
+        let kept = self.groups.get(group).filter(|kept| kept.group.share().is_none());
+        let kept = kept.ok_or(GroupError::GroupIdNotFound)?;
         let subscribed = kept.group.topics().ok_or(GroupError::NonEmptyGroup)?;
         let mut changes = Vec::new();
         let mut results = Vec::new();
@@ -281,7 +291,7 @@ impl GroupShard {
         let mut step = Step::default();
         while let Some(id) = self.deadlines.pop_due(now) {
             if let Some(kept) = self.groups.get_mut(&id) {
-                kept.group.tick(now, &self.options, &mut step);
+                kept.group.tick(topics, now, &self.options, &mut step);
                 kept.downgrade_if_due(Former::MustRejoin, topics, now, &self.options, &mut step);
             }
             self.settle(&id);
@@ -318,8 +328,14 @@ impl GroupShard {
                     self.clear(group, now);
                 }
             }
+            GroupEntry::Share { group, change: share_records::Change::Epoch(None) } => {
+                if self.groups.get(group).is_some_and(|kept| kept.group.share().is_some()) {
+                    self.clear(group, now);
+                }
+            }
             GroupEntry::Group { metadata: Some(_), .. }
             | GroupEntry::Consumer { .. }
+            | GroupEntry::Share { .. }
             | GroupEntry::Other { .. } => {}
         }
     }
@@ -344,6 +360,9 @@ impl GroupShard {
             }
             GroupEntry::Consumer { group, change } if *change != Change::Epoch(None) => {
                 self.replay_consumer(group, change);
+            }
+            GroupEntry::Share { group, change } if *change != share_records::Change::Epoch(None) => {
+                self.replay_share(group, change);
             }
             _ => self.apply(entry, producer, at, now),
         }

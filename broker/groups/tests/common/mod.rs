@@ -115,6 +115,7 @@ impl World {
         self.shard.get("g").is_some_and(|kept| match &kept.group {
             AnyGroup::Classic(group) => group.member(id).is_some(),
             AnyGroup::Consumer(group) => group.member(id).is_some(),
+            AnyGroup::Share(group) => group.member(id).is_some(),
         })
     }
 

@@ -9,7 +9,7 @@ use flumen_records::{Batch, BatchBuilder, BatchError, Compression, ControlRecord
 use flumen_types::{Offset, ProducerId, Sequence, Timestamp, TopicPartition};
 use thiserror::Error;
 
-use crate::partition_log::{AppendError, Bound, Origin, PartitionLog, ReadError, durable};
+use crate::partition_log::{AppendError, Bound, Origin, PartitionLog, ReadError, TrimError, durable};
 
 const READ_BYTES: usize = 1 << 20;
 /// More than any batch of these topics unfolds to.
@@ -81,6 +81,11 @@ impl Journal {
     /// Whether the log has reached the disk up to and with `last`.
     pub(crate) async fn durable(&self, last: Offset) -> bool {
         durable(self.log.watch(), last).await
+    }
+
+    /// Drops what lies before an offset.
+    pub(crate) async fn trim(&self, to: Offset) -> Result<(), TrimError> {
+        self.log.trim(to).await.map(drop)
     }
 
     /// Tells everything from the start of the log to its end.

@@ -1,4 +1,4 @@
-//! Groups and transactions: what decides is pure (`flumen-groups`); here is what reads, appends and
+//! Groups, transactions and share partitions: what decides is pure (`flumen-groups`); here is what reads, appends and
 //! waits.
 //!
 //! A request takes the lock of its shard (one partition of an internal topic), lets the pure part
@@ -12,6 +12,7 @@ mod group_cell;
 mod groups;
 mod journal;
 mod markers;
+mod share;
 mod time;
 mod timer;
 mod topic_images;
@@ -21,8 +22,10 @@ mod txn_cell;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use groups::Starts;
 pub use groups::{GroupCoordinator, HeartbeatRefused, JoinRefused, LoadError, OffsetResult};
 pub use journal::ReplayError;
+pub(crate) use share::{Said, ShareCell, ShareCoordinator, Turn, key as share_key};
 pub use transactions::TransactionCoordinator;
 
 pub use flumen_groups::txn::Producer;

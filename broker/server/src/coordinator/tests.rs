@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flumen_groups::group::{Join, Sync};
 use flumen_protocol::ErrorCode;
 use flumen_records::{BatchBuilder, BatchHeader, Compression, NewRecord};
-use flumen_types::{Millis, Offset, Sequence, Timestamp, TopicPartition};
+use flumen_types::{Millis, Offset, Sequence, Timestamp, TopicId, TopicPartition};
 use tempfile::TempDir;
 
 use super::{Committer, Producer};
@@ -119,7 +119,7 @@ async fn offsets_outlive_a_restart() {
     assert_eq!(world.committed().await, Some(5));
     let all = world.broker.groups().fetch_offsets(GROUP, None, false).await.unwrap();
     assert_eq!(all.len(), 2);
-    world.broker.groups().forget_topic("t").await.unwrap();
+    world.broker.groups().forget_topic("t", TopicId::ZERO).await.unwrap();
     assert_eq!(world.committed().await, None);
 }
 

@@ -1,4 +1,4 @@
-//! AlterConfigs (33): replaces all settings of a topic; what is not named goes back to its default.
+//! AlterConfigs (33): replaces all settings of a topic or of a group; what is not named goes back to its default.
 
 use flumen_log::config::Texts;
 use flumen_protocol::messages::alter_configs_request::AlterConfigsResource;
@@ -6,6 +6,7 @@ use flumen_protocol::messages::alter_configs_response::AlterConfigsResourceRespo
 use flumen_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use flumen_protocol::{ErrorCode, message};
 
+use super::group_settings::{self, RESOURCE_GROUP};
 use super::incremental_alter_configs::check_resource;
 use super::refusal::Refusal;
 use crate::ctx::Ctx;
@@ -33,6 +34,9 @@ async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) 
             return Err(Refusal::new(ErrorCode::InvalidRequest, words));
         };
         configs.insert(config.name.to_string(), value.to_string());
+    }
+    if resource.resource_type == RESOURCE_GROUP {
+        return group_settings::replace(ctx, &resource.resource_name, configs, validate_only).await;
     }
     let replace = move |old: &mut Texts| {
         *old = configs;

@@ -10,9 +10,9 @@ use flumen_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::ctx::Ctx;
 
-/// The feature that stands for the consumer protocol (KIP-848).
-const GROUP_VERSION: &str = "group.version";
-const GROUP_VERSION_LEVEL: i16 = 1;
+/// The features that say what a client may do: the consumer protocol (KIP-848), share groups (KIP-932).
+const FEATURES: [&str; 2] = ["group.version", "share.version"];
+const LEVEL: i16 = 1;
 
 pub(crate) async fn handle(_: &Ctx, request: ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
     if version >= 3 && !(is_word(&request.client_software_name) && is_word(&request.client_software_version))
@@ -21,23 +21,23 @@ pub(crate) async fn handle(_: &Ctx, request: ApiVersionsRequest, version: i16) -
     }
     message!(ApiVersionsResponse {
         api_keys: served(),
-        supported_features: vec![supported(version)],
+        supported_features: FEATURES.map(|name| supported(name, version)).to_vec(),
         finalized_features_epoch: 0,
-        finalized_features: vec![message!(FinalizedFeatureKey {
-            name: GROUP_VERSION.into(),
-            min_version_level: GROUP_VERSION_LEVEL,
-            max_version_level: GROUP_VERSION_LEVEL,
-        })],
+        finalized_features: FEATURES.map(finalized).to_vec(),
     })
 }
 
 /// Up to version 3 clients take a least level of 0 for a broken answer.
-fn supported(version: i16) -> SupportedFeatureKey {
+fn supported(name: &str, version: i16) -> SupportedFeatureKey {
     message!(SupportedFeatureKey {
-        name: GROUP_VERSION.into(),
+        name: name.into(),
         min_version: i16::from(version < 4),
-        max_version: GROUP_VERSION_LEVEL,
+        max_version: LEVEL,
     })
+}
+
+fn finalized(name: &str) -> FinalizedFeatureKey {
+    message!(FinalizedFeatureKey { name: name.into(), min_version_level: LEVEL, max_version_level: LEVEL })
 }
 
 /// The answer to a version that is not known, for the layout of version 0.

@@ -54,7 +54,7 @@ async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
             may_describe(ctx, &told)?;
             Ok(told)
         }
-        Some(AnyGroup::Classic(_)) => missing(format!("Group {id} is not a consumer group.")),
+        Some(_) => missing(format!("Group {id} is not a consumer group.")),
         None => missing(format!("Group {id} not found.")),
     }
 }

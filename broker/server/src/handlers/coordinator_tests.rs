@@ -25,6 +25,7 @@ async fn ctx(dir: &tempfile::TempDir) -> Ctx {
     broker.ensure_topic("t", Some(1), &BTreeMap::new()).await.unwrap();
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
     Ctx {
+        connection: 0,
         broker,
         peer: nowhere,
         local: nowhere,

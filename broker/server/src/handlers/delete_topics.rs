@@ -85,9 +85,10 @@ async fn delete(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
 async fn delete_named(ctx: &Ctx, name: &str) -> Result<(), Refusal> {
     let may = |resource| ctx.may(Operation::Delete, resource);
     may(Resource::Cluster).or_else(|_| may(Resource::Topic(name)))?;
+    let id = ctx.broker.topic(name).map_or(TopicId::ZERO, |topic| topic.id());
     ctx.broker.topics().delete(name).await?;
     // A topic made again under this name begins at 0, and so must its groups. If this fails they expire.
-    if let Err(error) = ctx.broker.groups().forget_topic(name).await {
+    if let Err(error) = ctx.broker.groups().forget_topic(name, id).await {
         tracing::warn!(topic = name, %error, "offsets of a deleted topic are kept");
     }
     Ok(())

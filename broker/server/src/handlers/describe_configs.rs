@@ -1,6 +1,7 @@
-//! DescribeConfigs (32): the settings in force of topics and of the broker, and where each comes from.
+//! DescribeConfigs (32): the settings in force of topics, of groups and of the broker, and where each comes from.
 
 use flumen_auth::Operation;
+use flumen_groups::share::KEYS as KEYS_OF_GROUPS;
 use flumen_log::keys::{KEYS, Kind};
 use flumen_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use flumen_protocol::messages::describe_configs_response::{
@@ -9,6 +10,7 @@ use flumen_protocol::messages::describe_configs_response::{
 use flumen_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use flumen_protocol::{ErrorCode, message};
 
+use super::group_settings::{self, RESOURCE_GROUP};
 use super::refusal::Refusal;
 use super::topic_settings::{self, SOURCE_DEFAULT, SOURCE_STATIC_BROKER, SOURCE_TOPIC};
 use crate::access::Resource;
@@ -23,6 +25,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: DescribeConfigsRequest, _: i16) -
         let described = match resource.resource_type {
             RESOURCE_TOPIC => topic(ctx, &resource.resource_name),
             RESOURCE_BROKER => broker(ctx, &resource.resource_name),
+            RESOURCE_GROUP => group_settings::describe(ctx, &resource.resource_name),
             other => {
                 let words = format!("resources of type {other} have no settings here");
                 Err(Refusal::new(ErrorCode::InvalidRequest, words))
@@ -156,16 +159,30 @@ fn own_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {
         ("group.initial.rebalance.delay.ms", millis(options.group_rebalance_delay), Kind::Int),
         ("group.max.session.timeout.ms", millis(options.group_session_timeout_max), Kind::Int),
         ("group.min.session.timeout.ms", millis(options.group_session_timeout_min), Kind::Int),
+        ("group.share.max.share.sessions", options.share.sessions_max.to_string(), Kind::Int),
+        ("group.share.max.size", options.share.groups.group_size_max.to_string(), Kind::Int),
         ("log.dirs", options.dir.display().to_string(), Kind::Text),
         ("num.partitions", options.partitions.to_string(), Kind::Int),
         ("offsets.topic.num.partitions", options.offsets_partitions.to_string(), Kind::Int),
         ("offsets.topic.replication.factor", "1".into(), Kind::Int),
         ("queued.max.request.bytes", options.request_bytes_total.to_string(), Kind::Long),
+        (
+            "share.coordinator.state.topic.num.partitions",
+            options.share.state_partitions.to_string(),
+            Kind::Int,
+        ),
         ("socket.request.max.bytes", options.request_bytes_max.to_string(), Kind::Int),
         ("transaction.max.timeout.ms", millis(options.transaction_timeout_max), Kind::Int),
         ("transaction.state.log.num.partitions", options.transactions_partitions.to_string(), Kind::Int),
     ]
     .into_iter()
+    .chain(share_keys(ctx))
+}
+
+/// Those that a share group may set for itself.
+fn share_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {
+    let defaults = ctx.broker.group_configs().defaults();
+    KEYS_OF_GROUPS.iter().filter_map(|key| Some((key.broker?, key.default(defaults), Kind::Int)))
 }
 
 fn cleaner_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {

@@ -23,9 +23,7 @@ pub(crate) async fn handle(
         }
         let mut told = match ctx.broker.groups().describe(&id).await {
             Ok(Some(AnyGroup::Classic(group))) => describe(&group),
-            Ok(Some(AnyGroup::Consumer(_))) => {
-                missing(format!("Group {id} is not a classic group."), version)
-            }
+            Ok(Some(_)) => missing(format!("Group {id} is not a classic group."), version),
             Ok(None) => missing(format!("Group {id} not found."), version),
             Err(error) => message!(DescribedGroup { error_code: error.code() }),
         };

@@ -1,4 +1,4 @@
-//! IncrementalAlterConfigs (44): changes settings of topics one by one.
+//! IncrementalAlterConfigs (44): changes settings of topics and of groups one by one.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,7 @@ use flumen_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlter
 use flumen_protocol::{ErrorCode, message};
 
 use super::describe_configs::RESOURCE_TOPIC;
+use super::group_settings::{self, RESOURCE_GROUP};
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
@@ -50,6 +51,9 @@ async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) 
         let words = format!("\"{}\" has no value", config.name);
         return Err(Refusal::new(ErrorCode::InvalidRequest, words));
     }
+    if resource.resource_type == RESOURCE_GROUP {
+        return group_settings::alter(ctx, &resource.resource_name, &resource.configs, validate_only).await;
+    }
     let broker = &ctx.broker.options().broker_configs;
     let changes = resource.configs.clone();
     let edit =
@@ -58,14 +62,14 @@ async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) 
     Ok(())
 }
 
-/// Only topics are changed over the wire; the broker's own settings have their file.
+/// Only topics and groups are changed over the wire; the broker's own settings have their file.
 pub(crate) fn check_resource(ctx: &Ctx, resource_type: i8, name: &str) -> Result<(), Refusal> {
     match resource_type {
         RESOURCE_TOPIC => Ok(ctx.may(Operation::AlterConfigs, Resource::Topic(name))?),
+        RESOURCE_GROUP => Ok(ctx.may(Operation::AlterConfigs, Resource::Group(name))?),
         _ => {
             ctx.may(Operation::AlterConfigs, Resource::Cluster)?;
-            let words =
-                "only settings of topics are changed here; the broker's are in its configuration file";
+            let words = "only settings of topics and groups are changed here; the broker's are in its configuration file";
             Err(Refusal::new(ErrorCode::InvalidRequest, words))
         }
     }

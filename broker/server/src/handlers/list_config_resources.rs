@@ -1,4 +1,4 @@
-//! ListConfigResources (74): what has settings: topics, and the broker. Version 0 asks for client metrics
+//! ListConfigResources (74): what has settings: topics, groups, and the broker. Version 0 asks for client metrics
 //! alone, of which there are none.
 
 use flumen_auth::Operation;
@@ -41,6 +41,9 @@ pub(crate) async fn handle(
     }
     for kind in [BROKER, BROKER_LOGGER].into_iter().filter(|kind| wanted.contains(kind)) {
         add(kind, &ctx.node_id().to_string());
+    }
+    if wanted.contains(&GROUP) {
+        ctx.broker.group_configs().names().iter().for_each(|group| add(GROUP, group));
     }
     message!(ListConfigResourcesResponse { config_resources })
 }

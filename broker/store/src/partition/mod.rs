@@ -12,6 +12,7 @@ pub(crate) mod append;
 pub(crate) mod condemn;
 pub(crate) mod folder;
 pub(crate) mod gaps;
+pub(crate) mod health;
 pub(crate) mod incoming;
 pub(crate) mod known;
 pub(crate) mod lookup;
@@ -46,11 +47,13 @@ use crate::files::starts::Starts;
 use crate::locks::{lock, read, write};
 use crate::options::{Options, Threads};
 use crate::partition::aborted::AbortedIndex;
+use crate::partition::health::Cleaning;
 use crate::partition::known::Known;
 use crate::partition::published::Published;
 use crate::segment::Segment;
 use crate::upkeep::cleaners::CleaningFailure;
 use crate::upkeep::throttle::Throttle;
+use crate::vitals::Vitals;
 
 pub struct Partition {
     pub(crate) tp: TopicPartition,
@@ -73,6 +76,9 @@ pub struct Partition {
     pub(crate) uncleanable: Mutex<Option<CleaningFailure>>,
     /// Offsets that are missing, as far as was found out.
     pub(crate) gaps: Mutex<Vec<Range<Offset>>>,
+    /// Bases of segments whose batches do not belong where they are.
+    pub(crate) misfits: Mutex<Vec<Offset>>,
+    pub(crate) cleaning: Cleaning,
     pub(crate) turn: Turn,
     /// As the writer's phase says, for those who ask often.
     pub(crate) closed: AtomicBool,
@@ -99,6 +105,7 @@ pub(crate) struct Shared {
     /// Held by who writes the checkpoint of the cleaners.
     pub(crate) checkpointing: Mutex<()>,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) chance: RandomState,
     /// Held by who unpacks a large batch to look into it: one at a time.
     pub(crate) large_lookup: Mutex<()>,
@@ -181,6 +188,8 @@ impl Partition {
             held_tombstones: Mutex::default(),
             uncleanable: Mutex::default(),
             gaps: Mutex::default(),
+            misfits: Mutex::default(),
+            cleaning: Cleaning::default(),
             turn: Turn::default(),
             closed: AtomicBool::new(false),
             starved: AtomicBool::new(false),

@@ -1,5 +1,6 @@
 //! Reads of a partition: whole batches from an offset on, up to a bound.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use crate::events::Marks;
 use crate::locks::read;
 use crate::partition::aborted::AbortedTxn;
 use crate::partition::{Bound, Partition};
+use crate::segment::Segment;
 use crate::segment::read::{Run, Wanted};
 
 /// What a read found.
@@ -64,13 +66,16 @@ impl Partition {
         let mut from = wanted.from;
         while from < wanted.limit {
             let Some((segment, next)) = self.segment_of(from) else { return Ok(None) };
-            match segment.read(Wanted { from, ..wanted }, &self.shared.buffers) {
-                Ok(Some(run)) => return Ok(Some(run)),
-                // Nothing there at or behind `from`: compaction has left a gap up to the next segment.
-                Ok(None) => match next {
-                    Some(next) => from = next,
-                    None => break,
-                },
+            // A segment that reaches into the next does not answer for it.
+            let limit = next.map_or(wanted.limit, |next| wanted.limit.min(next));
+            match segment.read(Wanted { from, limit, ..wanted }, &self.shared.buffers) {
+                Ok(Some(run)) => {
+                    self.let_go_behind(&segment, &run.place);
+                    return Ok(Some(run));
+                }
+                // Nothing there at or behind `from`: compaction has left a gap up to the next segment, or what
+                // was at the end of the log is gone.
+                Ok(None) => from = next.unwrap_or(wanted.limit),
                 Err(error) => {
                     // Deleted or replaced meanwhile: its successor answers.
                     let still = self.segment_of(from).is_some_and(|(now, _)| Arc::ptr_eq(&now, &segment));
@@ -90,7 +95,26 @@ impl Partition {
             }
         }
         // A gap that reaches up to the bound is passed over; before the bound nothing is.
-        Ok(Some(Run { bytes: Bytes::new(), next: from.min(wanted.limit).max(wanted.from) }))
+        Ok(Some(Run::empty(from.min(wanted.limit).max(wanted.from))))
+    }
+
+    /// A reader far behind the end does not fill the page cache with what nobody will read soon.
+    fn let_go_behind(&self, segment: &Segment, place: &Range<u64>) {
+        let Some(window) = self.shared.options.cache_hot_window else { return };
+        if !segment.ends_step(place) {
+            return;
+        }
+        let window = window.0.max(0) as u64;
+        let mut behind = segment.size() - place.end.min(segment.size());
+        for (_, later) in read(&self.segments).range(segment.base().next()..).rev() {
+            if behind > window {
+                break;
+            }
+            behind += later.size();
+        }
+        if behind > window {
+            segment.let_go_behind(place);
+        }
     }
 
     fn aborted_within(&self, from: Offset, next: Offset) -> Vec<AbortedTxn> {

@@ -5,6 +5,7 @@
 //! pread brings the bytes that are handed out: where the wanted batch begins is found before, from
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -36,6 +37,14 @@ pub(crate) struct Wanted {
 pub(crate) struct Run {
     pub(crate) bytes: Bytes,
     pub(crate) next: Offset,
+    /// Where in the segment they are.
+    pub(crate) place: Range<u64>,
+}
+
+impl Run {
+    pub(crate) fn empty(next: Offset) -> Run {
+        Run { bytes: Bytes::new(), next, place: 0..0 }
+    }
 }
 
 impl Segment {
@@ -56,7 +65,7 @@ impl Segment {
             }
             let first_len = first.total_len();
             if first_len > wanted.bytes_max && !wanted.min_one {
-                return Ok(Some(Run { bytes: Bytes::new(), next: first.base_offset }));
+                return Ok(Some(Run::empty(first.base_offset)));
             }
             if first_len > left {
                 return Err(self.corrupt(position));
@@ -67,9 +76,10 @@ impl Segment {
             }
             let (end, next) = self.last_whole(&bytes, position, &first, wanted.limit)?;
             let (end, next) = self.verify(&bytes.slice(..end), position, next)?;
-            self.remember(next, position + end as u64);
-            self.read_ahead(&*file, position + end as u64, end as u64);
-            return Ok(Some(Run { bytes: bytes.slice(..end), next }));
+            let place = position..position + end as u64;
+            self.remember(next, place.end);
+            self.read_ahead(&*file, place.end, end as u64);
+            return Ok(Some(Run { bytes: bytes.slice(..end), next, place }));
         }
     }
 
@@ -96,6 +106,24 @@ impl Segment {
         if position < self.dropped.load(Ordering::Relaxed) {
             file.advise(position, Some(2 * length), Advice::WillNeed);
         }
+    }
+
+    /// Has the page cache let go of what a reader of cold bytes has behind it, in steps, and a step later
+    /// than it could: others may be on the same way.
+    pub(crate) fn let_go_behind(&self, read: &Range<u64>) {
+        let from = (read.start / STEP).saturating_sub(1) * STEP;
+        let ended = !self.is_live() && read.end >= self.size();
+        let upto = if ended { read.end } else { (read.end / STEP).saturating_sub(1) * STEP };
+        if let Ok(file) = self.file()
+            && upto > from
+        {
+            file.advise(from, Some(upto - from), Advice::DontNeed);
+        }
+    }
+
+    /// Whether a read passed into another step, or ended the segment.
+    pub(crate) fn ends_step(&self, read: &Range<u64>) -> bool {
+        read.start / STEP != read.end / STEP || (!read.is_empty() && read.end >= self.size())
     }
 
     /// The end of the last batch that is whole and before the limit, and the offset behind it.
@@ -183,5 +211,7 @@ impl Segment {
     }
 }
 
+/// A call for the page cache is worth so many bytes.
+const STEP: u64 = 8 << 20;
 /// Enough for the batches between two entries of the index.
 const HOP: usize = 8 << 10;

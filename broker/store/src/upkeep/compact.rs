@@ -41,7 +41,9 @@ impl Partition {
             return Ok(None);
         }
         let segments = self.facts()?;
-        self.survey(settled(&segments), &config, now).map(Some)
+        let dirt = self.survey(settled(&segments), &config, now)?;
+        self.cleaning.surveyed(&dirt);
+        Ok(Some(dirt))
     }
 
     /// One pass if it is due; says whether there was one.
@@ -57,11 +59,12 @@ impl Partition {
         let segments = self.facts()?;
         let segments = settled(&segments);
         let dirt = self.survey(segments, &config, now)?;
+        self.cleaning.surveyed(&dirt);
         if !dirt.due(&config) {
             return Ok(false);
         }
         let sealed = &segments[..segments.len() - 1];
-        match self.pass(sealed, dirt, &config, now) {
+        match self.counted_pass(&dirt, || self.pass(sealed, dirt, &config, now)) {
             Err(CompactError::Stopped) => Ok(false),
             Err(error) => {
                 self.condemn_compacted(sealed, &error)?;
@@ -176,6 +179,11 @@ impl Partition {
     /// Before the next batch. A pass takes long: whoever stops the store or deletes the topic does not wait for
     /// its end. And it may have to be slow.
     fn go_on(&self, next: &Batch) -> Result<(), CompactError> {
+        self.cleaning.read(next.bytes().len());
+        self.pace(next)
+    }
+
+    fn pace(&self, next: &Batch) -> Result<(), CompactError> {
         let stopped = || self.shared.stopping.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed);
         self.shared.throttle.pass(next.bytes().len(), &stopped);
         if stopped() { Err(CompactError::Stopped) } else { Ok(()) }
@@ -206,7 +214,7 @@ impl Partition {
     }
 
     fn write_cleaned(&self, cleaned: &mut Cleaned, batch: &Batch) -> Result<(), CompactError> {
-        self.go_on(batch)?;
+        self.pace(batch)?;
         Ok(cleaned.push(batch)?)
     }
 

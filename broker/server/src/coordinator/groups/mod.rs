@@ -4,6 +4,7 @@
 //! the commits that it found.
 
 mod consumer_protocol;
+mod share_protocol;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +14,19 @@ use flumen_groups::group::{self, Join, Joined, Leaving, Reply, Sync, Synced};
 use flumen_groups::txn::Producer;
 use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard, place};
 use flumen_protocol::ErrorCode;
-use flumen_types::{LeaderEpoch, Millis, Offset, PartitionId, Timestamp, TopicPartition};
+use flumen_types::{LeaderEpoch, Millis, Offset, PartitionId, Timestamp, TopicId, TopicPartition};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::group_cell::GroupCell;
 use super::journal::{Journal, ReplayError};
+use super::share::ShareCoordinator;
 use super::time::Clock;
 use super::timer::Alarm;
 use super::topic_images::TopicImages;
 use crate::broker::StartError;
+use crate::group_configs::GroupConfigs;
 use crate::handlers::append_code;
 use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::options::Options;
@@ -31,6 +34,7 @@ use crate::partition_log::AppendError;
 use crate::topics::Topics;
 
 pub use consumer_protocol::HeartbeatRefused;
+pub(crate) use share_protocol::Starts;
 
 /// offsets.retention.check.interval.ms
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
@@ -43,6 +47,8 @@ struct Inner {
     topics: Arc<Topics>,
     images: TopicImages,
     options: group::Options,
+    configs: Arc<GroupConfigs>,
+    share: ShareCoordinator,
     cells: OnceCell<Vec<Arc<GroupCell>>>,
     clock: Clock,
     alarm: Alarm,
@@ -87,7 +93,12 @@ fn unwritten(error: &AppendError) -> ErrorCode {
 }
 
 impl GroupCoordinator {
-    pub(crate) async fn start(topics: Arc<Topics>, options: Arc<Options>) -> Result<Self, StartError> {
+    pub(crate) async fn start(
+        topics: Arc<Topics>,
+        options: Arc<Options>,
+        configs: Arc<GroupConfigs>,
+        share: ShareCoordinator,
+    ) -> Result<Self, StartError> {
         let options = group::Options {
             session_timeout_min: Millis::from(options.group_session_timeout_min),
             session_timeout_max: Millis::from(options.group_session_timeout_max),
@@ -101,12 +112,15 @@ impl GroupCoordinator {
                 assignment_interval: Millis::from(options.consumer_assignment_interval),
                 migration: options.consumer_migration,
             },
+            share: configs.settings("").options.clone(),
             ..group::Options::default()
         };
         let inner = Inner {
             images: TopicImages::new(topics.clone()),
             topics,
             options,
+            configs,
+            share,
             cells: OnceCell::new(),
             clock: Clock::start(),
             alarm: Alarm::default(),
@@ -341,6 +355,7 @@ impl GroupCoordinator {
 
     /// Deletes a group without members, its offsets included.
     pub async fn delete(&self, group: &str) -> Result<(), ErrorCode> {
+        self.share_delete(group).await?;
         self.remove(group, |shard| Ok((shard.delete(group)?, ()))).await
     }
 
@@ -367,7 +382,8 @@ impl GroupCoordinator {
     }
 
     /// Forgets all offsets of a topic that was deleted.
-    pub async fn forget_topic(&self, topic: &str) -> Result<(), ErrorCode> {
+    pub async fn forget_topic(&self, topic: &str, id: TopicId) -> Result<(), ErrorCode> {
+        self.share_forget_topic(id).await?;
         for cell in self.0.cells.get().into_iter().flatten() {
             let gone = cell.change(None, self.0.clock.now(), |shard| {
                 Ok::<_, AppendError>((shard.delete_topic(topic), ()))

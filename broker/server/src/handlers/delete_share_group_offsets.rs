@@ -1,0 +1,63 @@
+//! DeleteShareGroupOffsets (92): forgets what a share group without members has done of topics.
+
+use std::sync::Arc;
+
+use flumen_auth::Operation;
+use flumen_protocol::messages::delete_share_group_offsets_response::DeleteShareGroupOffsetsResponseTopic;
+use flumen_protocol::messages::{
+    DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse, StrBytes, wire_id,
+};
+use flumen_protocol::{ErrorCode, message};
+
+use crate::access::Resource;
+use crate::coordinator::HeartbeatRefused;
+use crate::ctx::Ctx;
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: DeleteShareGroupOffsetsRequest,
+    _: i16,
+) -> DeleteShareGroupOffsetsResponse {
+    if let Err(error) = ctx.may(Operation::Delete, Resource::Group(&request.group_id)) {
+        return refusal(error.into());
+    }
+    if request.group_id.is_empty() {
+        return refusal(ErrorCode::InvalidGroupId.into());
+    }
+    let (mut names, mut responses) = (Vec::<Arc<str>>::new(), Vec::new());
+    for topic in &request.topics {
+        match ctx.may(Operation::Read, Resource::Topic(&topic.topic_name)) {
+            Ok(()) => names.push((&*topic.topic_name).into()),
+            Err(error) => responses.push(told(&topic.topic_name, error, None)),
+        }
+    }
+    let deleted = match ctx.broker.groups().share_delete_offsets(&request.group_id, &names).await {
+        Ok(deleted) => deleted,
+        Err(refused) => return refusal(refused),
+    };
+    for (topic, named) in &deleted.partitions {
+        let mut told = told(&named.name, ErrorCode::None, None);
+        told.topic_id = wire_id(*topic);
+        responses.push(told);
+    }
+    let missing = ErrorCode::UnknownTopicOrPartition;
+    let words = Some("There is no offset information to delete.");
+    responses.extend(deleted.nothing.iter().map(|name| told(name, missing, words)));
+    responses.extend(deleted.unknown.iter().map(|name| told(name, missing, None)));
+    message!(DeleteShareGroupOffsetsResponse { error_message: None, responses })
+}
+
+fn told(name: &str, error: ErrorCode, words: Option<&str>) -> DeleteShareGroupOffsetsResponseTopic {
+    message!(DeleteShareGroupOffsetsResponseTopic {
+        topic_name: name.into(),
+        error_code: error.code(),
+        error_message: words.map(StrBytes::from),
+    })
+}
+
+fn refusal(refused: HeartbeatRefused) -> DeleteShareGroupOffsetsResponse {
+    message!(DeleteShareGroupOffsetsResponse {
+        error_code: refused.error.code(),
+        error_message: refused.text.map(StrBytes::from),
+    })
+}

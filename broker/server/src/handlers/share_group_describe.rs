@@ -1,0 +1,108 @@
+//! ShareGroupDescribe (77): epochs, members, and what each works on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flumen_auth::Operation;
+use flumen_groups::AnyGroup;
+use flumen_groups::consumer::{Assignment, TopicImage};
+use flumen_groups::share::{ASSIGNOR, Group, Member};
+use flumen_protocol::messages::share_group_describe_response::{
+    Assignment as Told, DescribedGroup, Member as Described, TopicPartitions,
+};
+use flumen_protocol::messages::{ShareGroupDescribeRequest, ShareGroupDescribeResponse, StrBytes, wire_id};
+use flumen_protocol::{ErrorCode, message};
+use flumen_types::TopicId;
+
+use super::refusal::Refusal;
+use crate::access::Resource;
+use crate::ctx::Ctx;
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: ShareGroupDescribeRequest,
+    _: i16,
+) -> ShareGroupDescribeResponse {
+    let mut groups = Vec::with_capacity(request.group_ids.len());
+    for id in request.group_ids {
+        let mut told = find(ctx, &id).await.unwrap_or_else(|refusal| {
+            message!(DescribedGroup { error_code: refusal.error.code(), error_message: refusal.words() })
+        });
+        if told.error_code == 0 && request.include_authorized_operations {
+            told.authorized_operations = ctx.operations(Resource::Group(&id));
+        }
+        told.group_id = id;
+        groups.push(told);
+    }
+    // As Kafka orders them: what nobody can have is told first.
+    groups.sort_by_key(|group| group.error_code != ErrorCode::InvalidGroupId.code());
+    message!(ShareGroupDescribeResponse { groups })
+}
+
+async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
+    ctx.may(Operation::Describe, Resource::Group(id))?;
+    if id.is_empty() {
+        return Err(ErrorCode::InvalidGroupId.into());
+    }
+    let missing = |words| Err(Refusal::new(ErrorCode::GroupIdNotFound, words));
+    match ctx.broker.groups().describe(id).await? {
+        Some(AnyGroup::Share(group)) => {
+            let told = describe(ctx, &group);
+            may_describe(ctx, &told)?;
+            Ok(told)
+        }
+        Some(_) => missing(format!("Group {id} is not a share group.")),
+        None => missing(format!("Group {id} not found.")),
+    }
+}
+
+/// Who may not describe a topic does not learn that a group works on it.
+fn may_describe(ctx: &Ctx, group: &DescribedGroup) -> Result<(), Refusal> {
+    let topics = group.members.iter().flat_map(|member| &member.assignment.topic_partitions);
+    let topics: BTreeSet<&str> = topics.map(|topic| &*topic.topic_name).collect();
+    let hidden = |topic: &&str| ctx.may(Operation::Describe, Resource::Topic(topic)).is_err();
+    match topics.iter().any(hidden) {
+        false => Ok(()),
+        true => {
+            let words = "The group has described topic(s) that the client is not authorized to describe.";
+            Err(Refusal::new(ErrorCode::TopicAuthorizationFailed, words))
+        }
+    }
+}
+
+fn describe(ctx: &Ctx, group: &Group) -> DescribedGroup {
+    let topics = ctx.broker.groups().topics();
+    message!(DescribedGroup {
+        error_message: None,
+        group_state: group.state_name().into(),
+        group_epoch: group.epoch(),
+        assignment_epoch: group.assignment_epoch(),
+        assignor_name: ASSIGNOR.into(),
+        members: group.members().map(|member| described(member, &topics)).collect(),
+    })
+}
+
+fn described(member: &Member, topics: &TopicImage) -> Described {
+    let profile = &member.profile;
+    message!(Described {
+        member_id: (&*member.id).into(),
+        rack_id: profile.rack_id.as_deref().map(StrBytes::from),
+        member_epoch: member.current.epoch,
+        client_id: profile.client_id.as_str().into(),
+        client_host: profile.client_host.as_str().into(),
+        subscribed_topic_names: profile.topics.iter().map(|name| (&**name).into()).collect(),
+        assignment: assignment(&member.current.assigned, topics),
+    })
+}
+
+/// Partitions of a topic that is gone have no name and are left out.
+fn assignment(assigned: &Assignment, topics: &TopicImage) -> Told {
+    let mut by_topic: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in assigned {
+        by_topic.entry(*topic).or_default().push(partition.0);
+    }
+    let told = by_topic.into_iter().filter_map(|(topic, partitions)| {
+        let topic_name = (&**topics.name(topic)?).into();
+        Some(message!(TopicPartitions { topic_id: wire_id(topic), topic_name, partitions }))
+    });
+    message!(Told { topic_partitions: told.collect() })
+}
