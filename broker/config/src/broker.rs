@@ -114,10 +114,16 @@ section! {
 
         /// Compact topics whose `cleanup.policy` asks for it.
         pub log_cleaner_enable: bool = ["log.cleaner.enable", true],
-        /// How often compaction looks for work.
+        /// Threads that compact, each a partition at a time.
+        pub log_cleaner_threads: NonZeroU32 = ["log.cleaner.threads", 1],
+        /// How often compaction looks for work. A partition whose compaction fails waits as long, and doubly each further time, up to an hour.
         pub log_cleaner_backoff: Millis = ["log.cleaner.backoff.ms", "15s"; min 1],
-        /// Memory for the map of keys while compacting.
+        /// Memory for the maps of keys while compacting, over all threads: 24 bytes a key, whatever its length. A pass reads as much of the log as fits.
         pub log_cleaner_dedupe_buffer: ByteSize = ["log.cleaner.dedupe.buffer.size", "128MiB"; min 1_048_576],
+        /// Memory for reading and writing while compacting, over all threads.
+        pub log_cleaner_io_buffer: ByteSize = ["log.cleaner.io.buffer.size", "512KiB"; min 8192],
+        /// The most bytes a second that compaction reads and writes, over all threads. Unset: as fast as the disk.
+        pub log_cleaner_io_rate: Option<ByteSize> = ["log.cleaner.io.max.bytes.per.second", null; min 1024],
         /// Default of a topic's `delete.retention.ms`.
         pub log_cleaner_delete_retention: Millis = ["log.cleaner.delete.retention.ms", "1d"; min 0],
         /// Default of a topic's `min.compaction.lag.ms`.

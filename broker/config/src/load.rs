@@ -102,7 +102,8 @@ fn read(tree: &Table, ctx: &mut Ctx<'_>) -> Draft {
         }),
         sinks: named("sinks", tree, ctx, |path, name, node, table, ctx| {
             let (links, settings) = plugin::<SinkLinks>(path, node, table, ctx)?;
-            Some(assemble(Kind::Sink, name, Some(links.from), None, settings))
+            let sink = assemble(Kind::Sink, name, Some(links.from), None, settings);
+            Some(Plugin { tombstones_hold: links.tombstones_hold, ..sink })
         }),
     }
 }
@@ -135,7 +136,7 @@ fn assemble(
     };
     let topic = || settings.errors_topic.as_ref().map_or_else(|| format!("{name}-dlq"), ToString::to_string);
     let dead_letters = settings.policy.parks().then(topic);
-    Plugin { kind, inputs: texts(from), outputs: texts(to), dead_letters, settings }
+    Plugin { kind, inputs: texts(from), outputs: texts(to), dead_letters, tombstones_hold: None, settings }
 }
 
 fn table<'a>(path: &str, node: &'a Node, ctx: &mut Ctx<'_>) -> Option<&'a Table> {

@@ -62,6 +62,8 @@ pub struct Plugin {
     pub outputs: Vec<String>,
     /// Where rejected records go, if they go anywhere: `errors.topic`, or the name with `-dlq`.
     pub dead_letters: Option<String>,
+    /// How long a tombstone waits for this sink, if it says.
+    pub tombstones_hold: Option<Millis>,
     pub settings: Settings,
 }
 
@@ -88,6 +90,8 @@ section! {
     pub(crate) struct SinkLinks {
         /// The topic or topics that it reads.
         pub(crate) from: TopicNames = ["from"],
+        /// How long past the topic's `delete.retention.ms` a tombstone stays in a compacted topic until this sink has read it. Unset: 7d for a sink that acts on deletes (`db-sink` with `mode` `upsert` or `update`, `http-sink` with `tombstones` `null`, every plugin that is not shipped), else 0.
+        pub(crate) tombstones_hold: Option<Millis> = ["tombstones.hold", null; min 0],
     }
 }
 
@@ -141,6 +145,10 @@ impl Plugin {
             Kind::Transform => vec![entry("from", &self.inputs), entry("to", &self.outputs)],
             Kind::Sink => vec![entry("from", &self.inputs)],
         };
+        if self.kind == Kind::Sink {
+            let value = serde_json::to_value(self.tombstones_hold).unwrap_or_default();
+            entries.push(Entry { key: "tombstones.hold", value, kafka: None });
+        }
         entries.extend(self.settings.entries());
         entries
     }

@@ -31,5 +31,6 @@ pub use admin::{Admin, Refusal};
 pub use metrics::{Family, Kind, Sample, Snapshot};
 pub use server::{BindError, Options, Server};
 pub use status::{
-    Cleaning, Configuration, Lost, Opening, Partition, Plugin, Refused, State, Status, Storage, Topic,
+    Cleaning, Configuration, HeldTombstones, Lost, Opening, Partition, Plugin, Refused, State, Status,
+    Storage, Topic,
 };

@@ -196,6 +196,20 @@ pub struct Topic {
     pub lost_offsets: u64,
     /// Partitions with segments whose batches do not fit their names.
     pub misfits: Vec<i32>,
+    /// Deletes that stay in the log past their time for a sink that has not read them, by sink.
+    pub held_tombstones: Vec<HeldTombstones>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeldTombstones {
+    /// The sink.
+    pub by: String,
+    pub count: u64,
+    /// When the oldest of them was to go, and where it is.
+    pub since_ms: i64,
+    pub partition: i32,
+    pub offset: i64,
 }
 
 #[cfg(test)]

@@ -18,5 +18,6 @@ pub mod keys;
 pub mod producers;
 pub mod retention;
 mod snapshot;
+pub mod throttle;
 
 pub use snapshot::SnapshotError;

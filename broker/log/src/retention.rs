@@ -47,7 +47,9 @@ pub fn plan(
             break;
         }
         let below_start = segment.next <= start && !active;
-        let old = config.cleanup_policy.delete && expired(segment, config, now);
+        // What compaction has emptied is as young as its file, and nothing in it waits for its time.
+        let emptied = segment.size == 0 && !active;
+        let old = config.cleanup_policy.delete && (emptied || expired(segment, config, now));
         let too_much = excess > 0 && excess >= segment.size;
         if !(below_start || old || too_much) {
             break;
@@ -116,6 +118,15 @@ mod tests {
         let compact = [("cleanup.policy", "compact"), ("retention.ms", "10"), ("retention.bytes", "0")];
         assert_eq!(planned(&compact, 25, 40), (2, false));
         assert_eq!(planned(&compact, 0, 40), (0, false));
+    }
+
+    #[test]
+    fn what_compaction_has_emptied_does_not_hold_up_what_lies_behind_it() {
+        let mut log = log();
+        log[0] = SegmentFacts { size: 0, largest_timestamp: None, modified: NOW, ..log[0] };
+        let texts: Texts = [("retention.ms".into(), "2500".into())].into();
+        let config = TopicConfig::resolve(&texts, &Texts::new()).unwrap();
+        assert_eq!(plan(&log, &config, Offset(0), Offset(40), NOW).drop, 2);
     }
 
     #[test]

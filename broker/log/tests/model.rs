@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
-use flumen_log::cleaner::{Aborted, Cleaner, OffsetMap, Outcome, Transactions};
+use flumen_log::cleaner::{Aborted, Cleaner, Holds, OffsetMap, Outcome, Transactions};
 use flumen_log::config::TopicConfig;
 use flumen_log::producers::{ProducerStates, Verdict};
 use flumen_records::{
@@ -125,19 +125,22 @@ impl Log {
 
     /// One pass over a log that is clean up to an offset, and up to where it is clean then.
     fn clean_from(&self, from: Offset, now: Timestamp, map_bytes: usize) -> (Log, Offset) {
-        let mut map = OffsetMap::new(map_bytes);
+        let mut map = OffsetMap::new(map_bytes, 7);
         let mut transactions = Transactions::new(self.aborted.clone(), from);
         for batch in self.batches.iter().filter(|batch| batch.header().last_offset() >= from) {
             if transactions.discards(batch).unwrap() || batch.header().is_control() {
                 map.passed(batch.header().next_offset());
-            } else if !map.read(batch).unwrap() {
+            } else if !map.read(batch, from).unwrap() {
                 break;
             }
         }
         let config = TopicConfig::default();
         let producers = self.states.last_records();
         let transactions = Transactions::new(self.aborted.clone(), Offset::ZERO);
-        let mut cleaner = Cleaner { map: &map, transactions, producers: &producers, config: &config, now };
+        let upto = self.batches.last().map_or(Offset::ZERO, |batch| batch.header().next_offset());
+        let holds = Holds::default();
+        let mut cleaner =
+            Cleaner { map: &map, transactions, producers: &producers, config: &config, now, upto, holds };
         let mut out = Vec::new();
         for batch in &self.batches {
             match cleaner.clean(batch).unwrap() {

@@ -234,9 +234,8 @@ fn open(options: &Options, watches: Arc<Watches>) -> Result<Store, OpenError> {
     store.recovery_threads = options.recovery_threads;
     store.retention_interval = options.retention_interval;
     store.checkpoint_interval = options.checkpoint_interval;
-    store.compaction = options.compaction;
-    store.compaction_interval = options.compaction_interval;
-    store.compaction_buffer = options.compaction_buffer;
+    store.cleaner = options.cleaner.clone();
+    store.tombstones = options.tombstones.clone();
     store.producer_expiration = options.producer_expiration;
     store.progress = options.recovery.clone();
     Store::open(store, watches)

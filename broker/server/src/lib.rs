@@ -41,7 +41,9 @@ pub use broker::{Broker, StartError};
 pub use endpoint::{Endpoint, SecurityProtocol};
 pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
 pub use flumen_groups::share::{Bounded, Defaults as ShareDefaults};
-pub use flumen_store::{Counts, Dirty, Opening, Progress, SYNC_SECONDS};
+pub use flumen_store::{
+    CleanerOptions, Counts, Dirty, Opening, Progress, SYNC_SECONDS, TombstoneHold, TombstoneReaders,
+};
 pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, SHARE_GROUP_STATE, TRANSACTION_STATE};
 pub use options::{Advertised, Options, ShareOptions};
 pub use partition_log::{

@@ -8,8 +8,8 @@ use std::time::Duration;
 use flumen_groups::consumer::{Assignor, MigrationPolicy};
 use flumen_groups::share::Defaults;
 use flumen_protocol::FRAME_BYTES_MAX;
-use flumen_store::Progress;
-use flumen_types::{ByteSize, Millis};
+use flumen_store::{CleanerOptions, Progress, TombstoneReaders};
+use flumen_types::Millis;
 
 use crate::security::SecurityOptions;
 
@@ -98,12 +98,9 @@ pub struct Options {
     pub retention_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`
     pub checkpoint_interval: Duration,
-    /// `log.cleaner.enable`
-    pub compaction: bool,
-    /// `log.cleaner.backoff.ms`
-    pub compaction_interval: Duration,
-    /// `log.cleaner.dedupe.buffer.size`
-    pub compaction_buffer: ByteSize,
+    pub cleaner: CleanerOptions,
+    /// Who has not read which tombstones.
+    pub tombstones: Arc<dyn TombstoneReaders>,
     /// `producer.id.expiration.ms`
     pub producer_expiration: Millis,
     /// All broker keys as they were written, for the log's defaults (`log.retention.ms`) and for
@@ -145,9 +142,8 @@ impl Options {
             recovery: Arc::default(),
             retention_interval: Duration::from_secs(300),
             checkpoint_interval: Duration::from_secs(60),
-            compaction: true,
-            compaction_interval: Duration::from_secs(15),
-            compaction_buffer: ByteSize(128 << 20),
+            cleaner: CleanerOptions::default(),
+            tombstones: Arc::new(()),
             producer_expiration: Millis(86_400_000),
             broker_configs: BTreeMap::new(),
             security: SecurityOptions::default(),

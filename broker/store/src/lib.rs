@@ -47,7 +47,7 @@ pub use files::durable_file;
 pub use files::file_system::{Advice, File, FileSystem, Open, Scope, Stat};
 pub use files::os::OsFiles;
 pub use files::site::Site;
-pub use options::{Options, Threads, Work};
+pub use options::{CleanerOptions, Options, Threads, Work};
 pub use partition::aborted::AbortedTxn;
 pub use partition::append::Appended;
 pub use partition::health::{Dirty, Health};
@@ -58,6 +58,8 @@ pub use partition::{Bound, Partition};
 pub use repair::Repair;
 pub use survey::{Finding, Question, Remedy, SegmentRange, Surveyed, is_in_use, survey};
 pub use topic_name::is_name as is_topic_name;
+pub use upkeep::cleaners::CleaningFailure;
+pub use upkeep::tombstones::{HeldTombstones, TombstoneHold, TombstoneReaders};
 pub use vitals::{Cleaned, Counts, Opening, Progress, SYNC_SECONDS, SyncTimes, Vitals};
 
 #[cfg(test)]

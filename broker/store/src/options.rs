@@ -10,6 +10,7 @@ use flumen_types::{ByteSize, Millis};
 use crate::clock::{Clock, OsClock};
 use crate::files::file_system::FileSystem;
 use crate::files::os::OsFiles;
+use crate::upkeep::tombstones::TombstoneReaders;
 use crate::vitals::Progress;
 
 /// Everything but the directory has a default.
@@ -35,14 +36,11 @@ pub struct Options {
     pub cache_hot_window: Option<ByteSize>,
     /// `log.retention.check.interval.ms`
     pub retention_interval: Duration,
-    /// `log.cleaner.backoff.ms`
-    pub compaction_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`
     pub checkpoint_interval: Duration,
-    /// `log.cleaner.enable`
-    pub compaction: bool,
-    /// `log.cleaner.dedupe.buffer.size`: bounds the map from key to offset.
-    pub compaction_buffer: ByteSize,
+    pub cleaner: CleanerOptions,
+    /// Who has not read which tombstones.
+    pub tombstones: Arc<dyn TombstoneReaders>,
     /// `producer.id.expiration.ms`
     pub producer_expiration: Millis,
     pub files: Arc<dyn FileSystem>,
@@ -91,15 +89,56 @@ impl Options {
             open_files_max: 4096,
             cache_hot_window: Some(ByteSize(512 << 20)),
             retention_interval: Duration::from_secs(300),
-            compaction_interval: Duration::from_secs(15),
             checkpoint_interval: Duration::from_secs(60),
-            compaction: true,
-            compaction_buffer: ByteSize(128 << 20),
+            cleaner: CleanerOptions::default(),
+            tombstones: Arc::new(()),
             producer_expiration: Millis(86_400_000),
             files: Arc::new(OsFiles),
             clock: Arc::new(OsClock),
             threads: Threads::Own,
             progress: Arc::default(),
         }
+    }
+}
+
+/// How compaction is done; buffers and rates are of all threads together.
+#[derive(Clone, Debug)]
+pub struct CleanerOptions {
+    /// `log.cleaner.enable`
+    pub enabled: bool,
+    /// `log.cleaner.threads`
+    pub threads: usize,
+    /// `log.cleaner.backoff.ms`
+    pub backoff: Duration,
+    /// `log.cleaner.dedupe.buffer.size`: the maps from key to offset.
+    pub dedupe_buffer: ByteSize,
+    /// `log.cleaner.io.buffer.size`
+    pub io_buffer: ByteSize,
+    /// `log.cleaner.io.max.bytes.per.second`, read and written; `None`: as fast as the disk.
+    pub io_rate: Option<ByteSize>,
+}
+
+impl Default for CleanerOptions {
+    fn default() -> Self {
+        CleanerOptions {
+            enabled: true,
+            threads: 1,
+            backoff: Duration::from_secs(15),
+            dedupe_buffer: ByteSize(128 << 20),
+            io_buffer: ByteSize(512 << 10),
+            io_rate: None,
+        }
+    }
+}
+
+impl CleanerOptions {
+    /// Of one thread.
+    pub(crate) fn map_bytes(&self) -> usize {
+        self.dedupe_buffer.as_usize() / self.threads.max(1)
+    }
+
+    /// What one thread reads, or writes, at once.
+    pub(crate) fn chunk(&self) -> usize {
+        (self.io_buffer.as_usize() / self.threads.max(1) / 2).max(4096)
     }
 }

@@ -37,7 +37,7 @@ impl Flumen {
         let mut options = Options::new(dir.path());
         options.group_rebalance_delay = Duration::ZERO;
         options.retention_interval = Duration::from_secs(86_400);
-        options.compaction_interval = Duration::from_secs(86_400);
+        options.cleaner.backoff = Duration::from_secs(86_400);
         options.offsets_partitions = 1;
         options.transactions_partitions = 1;
         options.share.state_partitions = 1;

@@ -1,10 +1,11 @@
-//! A data directory that Apache Kafka wrote, after a clean stop and after a kill: Flumen serves its topics
+//! A data directory that Apache Kafka 4.3 or 3.9 wrote, after a clean stop and after a kill: Flumen serves its topics
 //! with their settings, its offsets, its groups and its transactions. And the way back.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use flumen_harness::clients::{java, kcat, python};
+use flumen_harness::kafka::Release;
 use flumen_harness::process::stdout;
 use flumen_harness::{Flumen, Kafka};
 
@@ -65,9 +66,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn served(end: impl FnOnce(&mut Kafka)) {
+fn served(release: Release, end: impl FnOnce(&mut Kafka)) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut kafka = Kafka::start(folder.path());
+    let mut kafka = Kafka::start_release(release, folder.path(), "");
     let ends_there = fill(&kafka.bootstrap());
     end(&mut kafka);
 
@@ -105,12 +106,22 @@ fn served(end: impl FnOnce(&mut Kafka)) {
 
 #[test]
 fn what_kafka_closed_is_served() {
-    served(Kafka::stop);
+    served(Release::V4_3, Kafka::stop);
 }
 
 #[test]
 fn what_kafka_left_when_it_was_killed_is_served() {
-    served(Kafka::kill);
+    served(Release::V4_3, Kafka::kill);
+}
+
+#[test]
+fn what_kafka_3_9_closed_is_served() {
+    served(Release::V3_9, Kafka::stop);
+}
+
+#[test]
+fn what_kafka_3_9_left_when_it_was_killed_is_served() {
+    served(Release::V3_9, Kafka::kill);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub fn java_client(release: &str, class: &str, args: &[&str]) -> Command {
     jvm(&tools::java_class_path(release), class, args)
 }
 
-fn jvm(class_path: &str, class: &str, args: &[&str]) -> Command {
+pub(crate) fn jvm(class_path: &str, class: &str, args: &[&str]) -> Command {
     let mut command = Command::new("java");
     command.args([
         "-Xmx256m",

@@ -141,6 +141,11 @@ impl Flumen {
             .map_err(|e| e.to_string())
     }
 
+    pub fn metrics(&self) -> Result<String, String> {
+        let answer = ureq::get(&self.http_url("/metrics")).call().map_err(|e| e.to_string())?;
+        answer.into_body().read_to_string().map_err(|e| e.to_string())
+    }
+
     /// One plugin's entry in the status.
     pub fn plugin(&self, name: &str) -> Result<serde_json::Value, String> {
         let status = self.status()?;

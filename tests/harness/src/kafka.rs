@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::process::{self, Process};
-use crate::{clients, wait};
+use crate::{clients, tools, wait};
 
 pub struct Kafka {
     process: Option<Process>,
@@ -36,7 +36,24 @@ fn properties(dir: &Path, data: &Path, extra: &str) -> (PathBuf, u16) {
     (file, port)
 }
 
-fn launch(dir: &Path, properties: &str, port: u16) -> Process {
+/// Which Apache Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The reference, and the tools that tests use.
+    V4_3,
+    V3_9,
+}
+
+impl Release {
+    fn class_path(self) -> String {
+        match self {
+            Release::V4_3 => tools::kafka_class_path(),
+            Release::V3_9 => tools::kafka_3_9_class_path(),
+        }
+    }
+}
+
+fn launch(release: Release, dir: &Path, properties: &str, port: u16) -> Process {
     let mut command = Command::new("java");
     command.args([
         "-Xmx1g",
@@ -45,7 +62,7 @@ fn launch(dir: &Path, properties: &str, port: u16) -> Process {
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-cp",
     ]);
-    command.arg(crate::tools::kafka_class_path()).args(["kafka.Kafka", properties]);
+    command.arg(release.class_path()).args(["kafka.Kafka", properties]);
     let mut process = Process::start("Apache Kafka", command, &dir.join("server.log"));
     wait::until("Apache Kafka to listen", || {
         if let Some(status) = process.exited() {
@@ -64,15 +81,20 @@ impl Kafka {
 
     /// The same with more lines of `server.properties`; the last line of a key counts.
     pub fn start_with(parent: &Path, extra: &str) -> Kafka {
+        Kafka::start_release(Release::V4_3, parent, extra)
+    }
+
+    /// The same of another release.
+    pub fn start_release(release: Release, parent: &Path, extra: &str) -> Kafka {
         let dir = tempfile::tempdir_in(parent).expect("a temporary folder");
         let data = dir.path().join("data");
         let (file, port) = properties(dir.path(), &data, extra);
         let path = file.display().to_string();
-        let id =
-            process::stdout("a cluster id", &mut clients::java("kafka.tools.StorageTool", &["random-uuid"]));
+        let storage = |args: &[&str]| clients::jvm(&release.class_path(), "kafka.tools.StorageTool", args);
+        let id = process::stdout("a cluster id", &mut storage(&["random-uuid"]));
         let format = ["format", "-t", id.trim(), "-c", &path];
-        process::run("formatting", &mut clients::java("kafka.tools.StorageTool", &format));
-        let process = launch(dir.path(), &path, port);
+        process::run("formatting", &mut storage(&format));
+        let process = launch(release, dir.path(), &path, port);
         Kafka { dir, data, port, process: Some(process) }
     }
 
@@ -80,7 +102,7 @@ impl Kafka {
     pub fn start_on(data: &Path) -> Kafka {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let (file, port) = properties(dir.path(), data, "");
-        let process = launch(dir.path(), &file.display().to_string(), port);
+        let process = launch(Release::V4_3, dir.path(), &file.display().to_string(), port);
         Kafka { dir, data: data.into(), port, process: Some(process) }
     }
 

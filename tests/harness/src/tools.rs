@@ -54,7 +54,16 @@ pub fn python() -> PathBuf {
 
 /// The class path of Apache Kafka's tools and broker.
 pub fn kafka_class_path() -> String {
-    format!("{}/*", must_exist(env_dir().join("kafka/lib"), "tests/setup").display())
+    class_path("kafka")
+}
+
+/// The same of the last release before 4.0.
+pub fn kafka_3_9_class_path() -> String {
+    class_path("kafka-3.9")
+}
+
+fn class_path(release: &str) -> String {
+    format!("{}/*", must_exist(env_dir().join(release).join("lib"), "tests/setup").display())
 }
 
 /// The release of Apache Kafka that is the reference.

@@ -55,13 +55,13 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
     }
     if !status.topics.is_empty() {
         out.line("")?;
-        topics(&status.topics, out)?;
+        topics(&status.topics, now, out)?;
         storage(&status.storage, out)?;
     }
     Ok(())
 }
 
-fn topics(topics: &[Topic], out: &Out) -> Outcome {
+fn topics(topics: &[Topic], now: i64, out: &Out) -> Outcome {
     let rows = topics.iter().map(|topic| {
         [
             Value::name(&topic.name),
@@ -78,6 +78,17 @@ fn topics(topics: &[Topic], out: &Out) -> Outcome {
         for lost in &topic.lost {
             let Lost { partition, from, upto, why } = lost;
             out.warn(format!("{}-{partition}: offsets {from} to {} are {why}", topic.name, upto - 1));
+        }
+        for held in &topic.held_tombstones {
+            out.warn(format!(
+                "{}: tombstones held by {} for {} past their time: {}, from offset {} of partition {} on",
+                topic.name,
+                held.by,
+                ago(now, held.since_ms),
+                held.count,
+                held.offset,
+                held.partition,
+            ));
         }
         for partition in &topic.misfits {
             out.warn(format!("{}-{partition}: segments do not fit their names", topic.name));

@@ -8,7 +8,7 @@ use flumen_http::{Admin, Configuration, Partition, Plugin, Refusal, Refused, Sna
 
 use super::log_status::Logs;
 use super::pipelines::Pipelines;
-use super::{log_metrics, log_status};
+use super::{log_metrics, log_status, tombstones};
 
 pub(super) struct Office {
     pub(super) pipelines: Arc<Pipelines>,
@@ -69,6 +69,7 @@ impl Admin for Office {
             failed.sample(&[("topic", &topic.name)], topic.failed.len() as f64);
         }
         log_metrics::add(&mut snapshot, &logs, &self.pipelines.broker().topics().counts());
+        tombstones::measure(&mut snapshot, &topics);
         snapshot
     }
 

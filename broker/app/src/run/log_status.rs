@@ -69,6 +69,7 @@ pub(super) fn topic(name: &str, logs: &[Log]) -> Topic {
         lost: lost().take(LOST_MAX).collect(),
         lost_offsets: lost().map(|lost| (lost.upto - lost.from).max(0) as u64).sum(),
         misfits: those(|log| !log.health.misfits.is_empty()),
+        held_tombstones: super::tombstones::shown(numbered().map(|(n, log)| (n, &log.health))),
     }
 }
 

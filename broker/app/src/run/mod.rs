@@ -25,6 +25,7 @@ mod pipelines;
 mod security;
 mod settings;
 mod sources;
+mod tombstones;
 mod until_done;
 mod waits;
 mod watch;
@@ -37,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flumen_config::{Config, HttpAddress, Listener, Loaded};
 use flumen_host::Host;
 use flumen_http::{Server, Token};
-use flumen_server::Broker;
+use flumen_server::{Broker, Options};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::SetOnce;
@@ -50,6 +51,7 @@ use admin::Office;
 use broker_log::BrokerLog;
 use front::Front;
 use pipelines::Pipelines;
+use tombstones::SinkTombstones;
 
 pub(crate) use examine::{examine, host_without_broker};
 
@@ -137,7 +139,8 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
 
 async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Result<Parts, Failure> {
     let config = loaded.config.clone();
-    let options = settings::broker(&loaded);
+    let tombstones = Arc::new(SinkTombstones::default());
+    let options = Options { tombstones: tombstones.clone(), ..settings::broker(&loaded) };
     let (tasks, admin) = (TaskTracker::new(), CancellationToken::new());
     let front = Arc::new(Front {
         office: SetOnce::new(),
@@ -161,7 +164,8 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
     let log = Arc::new(BrokerLog::new(broker.clone()));
     let options = flumen_host::Options { cache_dir: settings::plugin_cache(&config) };
     let host = Host::new(options, log.clone(), settings::databases(&config));
-    let pipelines = Arc::new(Pipelines::new(path.clone(), loaded, broker.clone(), log, host, until_done));
+    let pipelines =
+        Arc::new(Pipelines::new(path.clone(), loaded, broker.clone(), log, host, tombstones, until_done));
     if let Err(problems) = waits::compiling(out, pipelines.host(), pipelines.start()).await {
         let mut failure = Failure::new(format!("{} is not valid", path.display())).exit(Exit::Config);
         failure.causes = problems;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::broker_log::{BrokerLog, Declared};
 use super::clock::now_ms;
 use super::sources::{self, Sources};
+use super::tombstones::SinkTombstones;
 use super::{declared_topics, security, settings};
 
 pub(super) struct Pipelines {
@@ -24,6 +25,7 @@ pub(super) struct Pipelines {
     broker: Broker,
     log: Arc<BrokerLog>,
     host: Host,
+    tombstones: Arc<SinkTombstones>,
     /// Sources are to end when they have read what exists.
     finish: bool,
     drain: Duration,
@@ -70,6 +72,7 @@ impl Pipelines {
         broker: Broker,
         log: Arc<BrokerLog>,
         host: Host,
+        tombstones: Arc<SinkTombstones>,
         finish: bool,
     ) -> Pipelines {
         let drain = loaded.config.broker.shutdown_drain.duration();
@@ -85,6 +88,7 @@ impl Pipelines {
             broker,
             log,
             host,
+            tombstones,
             finish,
             drain,
             running: tokio::sync::Mutex::new(running),
@@ -124,6 +128,7 @@ impl Pipelines {
         self.check(&running.loaded, specs.values()).await?;
         let left_alone = self.topics(&running.loaded).await?;
         self.log.declare(declared(&running.loaded.config));
+        self.tombstones.declare(&self.broker, &running.loaded.config);
         for (name, spec) in specs {
             running.hashes.insert(name.clone(), spec.wasm.hash);
             self.host.start(spec).await.map_err(|error| vec![error.to_string()])?;
@@ -183,6 +188,7 @@ impl Pipelines {
     /// a reload that is at work.
     pub(super) async fn stop(&self, deadline: Instant) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.tombstones.end();
         let stopped = async {
             let _running = self.running.lock().await;
             self.host.stop_all(deadline.saturating_duration_since(Instant::now())).await;
@@ -222,6 +228,7 @@ impl Pipelines {
         let Next { loaded, mut specs, changes, rebuilt } = next;
         let mut left_alone = self.topics(&loaded).await?;
         self.log.declare(declared(&loaded.config));
+        self.tombstones.declare(&self.broker, &loaded.config);
         self.host.set_databases(settings::databases(&loaded.config));
         left_alone.extend(self.left_alone(running, &loaded.config));
         let (mut done, mut problems) = (Vec::new(), Vec::new());

@@ -12,7 +12,9 @@ use flumen_config::{
 use flumen_host::{
     Access, BatchSize, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
 };
-use flumen_server::{Assignor, Bounded, MigrationPolicy, Options, ShareDefaults, ShareOptions};
+use flumen_server::{
+    Assignor, Bounded, CleanerOptions, MigrationPolicy, Options, ShareDefaults, ShareOptions,
+};
 use flumen_types::Millis;
 
 pub(super) fn broker(loaded: &Loaded) -> Options {
@@ -45,9 +47,14 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         recovery_threads: broker.num_recovery_threads.get() as usize,
         retention_interval: broker.log_retention_check_interval.duration(),
         checkpoint_interval: broker.log_flush_checkpoint_interval.duration(),
-        compaction: broker.log_cleaner_enable,
-        compaction_interval: broker.log_cleaner_backoff.duration(),
-        compaction_buffer: broker.log_cleaner_dedupe_buffer,
+        cleaner: CleanerOptions {
+            enabled: broker.log_cleaner_enable,
+            threads: broker.log_cleaner_threads.get() as usize,
+            backoff: broker.log_cleaner_backoff.duration(),
+            dedupe_buffer: broker.log_cleaner_dedupe_buffer,
+            io_buffer: broker.log_cleaner_io_buffer,
+            io_rate: broker.log_cleaner_io_rate,
+        },
         producer_expiration: broker.producer_id_expiration,
         broker_configs: broker.configs(),
         security: super::security::options(loaded),

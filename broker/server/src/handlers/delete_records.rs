@@ -1,4 +1,4 @@
-//! DeleteRecords (21): moves the start of partitions forward.
+//! DeleteRecords (21): moves the start of partitions forward, of many at once.
 
 use flumen_auth::Operation;
 use flumen_protocol::messages::delete_records_response::{
@@ -7,31 +7,41 @@ use flumen_protocol::messages::delete_records_response::{
 use flumen_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use flumen_protocol::{ErrorCode, message};
 use flumen_types::{Offset, PartitionId};
+use futures::{StreamExt, stream};
 
 use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 use crate::partition_log::TrimError;
 
+/// Trims at once share the writes of the checkpoint of starts, and each holds a thread while it waits.
+const AT_ONCE: usize = 64;
+
 pub(crate) async fn handle(ctx: &Ctx, request: DeleteRecordsRequest, _: i16) -> DeleteRecordsResponse {
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for wanted in topic.partitions {
-            let (error, start) =
-                match delete(ctx, &topic.name, wanted.partition_index, Offset(wanted.offset)).await {
-                    Ok(start) => (ErrorCode::None, start),
-                    Err(error) => (error, Offset::UNKNOWN),
-                };
-            partitions.push(message!(DeleteRecordsPartitionResult {
-                partition_index: wanted.partition_index,
-                low_watermark: start.0,
-                error_code: error.code(),
-            }));
-        }
-        topics.push(message!(DeleteRecordsTopicResult { name: topic.name, partitions }));
-    }
-    message!(DeleteRecordsResponse { topics })
+    let counts: Vec<usize> = request.topics.iter().map(|topic| topic.partitions.len()).collect();
+    let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    let wanted = request.topics.into_iter().flat_map(|topic| {
+        let name = topic.name;
+        topic.partitions.into_iter().map(move |wanted| (name.clone(), wanted))
+    });
+    let trims = stream::iter(wanted).map(|(topic, wanted)| async move {
+        let trimmed = delete(ctx, &topic, wanted.partition_index, Offset(wanted.offset)).await;
+        let (error, start) = match trimmed {
+            Ok(start) => (ErrorCode::None, start),
+            Err(error) => (error, Offset::UNKNOWN),
+        };
+        message!(DeleteRecordsPartitionResult {
+            partition_index: wanted.partition_index,
+            low_watermark: start.0,
+            error_code: error.code(),
+        })
+    });
+    let mut trimmed = trims.buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter();
+    let topics = names.into_iter().zip(counts).map(|(name, count)| {
+        let partitions = trimmed.by_ref().take(count).collect();
+        message!(DeleteRecordsTopicResult { name, partitions })
+    });
+    message!(DeleteRecordsResponse { topics: topics.collect() })
 }
 
 async fn delete(ctx: &Ctx, topic: &str, partition: i32, to: Offset) -> Result<Offset, ErrorCode> {

@@ -128,7 +128,7 @@ fn broker(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, R
                 set.get(name).map_or(key.default.to_string(), |value| topic_settings::plain(key, value));
             Some(broker_key(name, value, topic_settings::kind(key.kind), set.contains_key(name)))
         })
-        .chain(own_keys(ctx).map(|(name, value, kind)| {
+        .chain(own_keys(ctx).chain(cleaner_keys(ctx)).map(|(name, value, kind)| {
             broker_key(name, value, topic_settings::kind(kind), set.contains_key(name))
         }))
         .collect();
@@ -183,6 +183,22 @@ fn own_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {
 fn share_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {
     let defaults = ctx.broker.group_configs().defaults();
     KEYS_OF_GROUPS.iter().filter_map(|key| Some((key.broker?, key.default(defaults), Kind::Int)))
+}
+
+fn cleaner_keys(ctx: &Ctx) -> impl Iterator<Item = (&'static str, String, Kind)> {
+    let options = &ctx.broker.options().cleaner;
+    // What Kafka shows where there is no limit.
+    let unlimited = "1.7976931348623157E308".to_owned();
+    let io_rate = options.io_rate.map_or(unlimited, |rate| rate.0.to_string());
+    [
+        ("log.cleaner.backoff.ms", options.backoff.as_millis().to_string(), Kind::Long),
+        ("log.cleaner.dedupe.buffer.size", options.dedupe_buffer.0.to_string(), Kind::Long),
+        ("log.cleaner.enable", options.enabled.to_string(), Kind::Boolean),
+        ("log.cleaner.io.buffer.size", options.io_buffer.0.to_string(), Kind::Int),
+        ("log.cleaner.io.max.bytes.per.second", io_rate, Kind::Double),
+        ("log.cleaner.threads", options.threads.to_string(), Kind::Int),
+    ]
+    .into_iter()
 }
 
 fn broker_key(name: &str, value: String, config_type: i8, set: bool) -> DescribeConfigsResourceResult {

@@ -34,6 +34,7 @@ use crate::partition::known::Known;
 use crate::partition::{Partition, Shared};
 use crate::recovery::load;
 use crate::upkeep::maintenance::{self, Maintenance, Partitions, Upkeep};
+use crate::upkeep::throttle::Throttle;
 use crate::vitals::Vitals;
 
 /// From so many partitions on, one sync of the file system is cheaper than some for each. It waits
@@ -73,6 +74,7 @@ impl Store {
         let queue = FlushQueue::new(clock.clone(), options.syncfs_over);
         let flush_threads = if options.threads == Threads::Own { options.flush_threads.max(1) } else { 0 };
         let spawn_failed = |doing| FileError::at(doing, &dir);
+        let throttle = Throttle::new(clock.clone(), options.cleaner.io_rate);
         let reaper = Reaper::new(files.clone(), clock);
         if options.threads == Threads::Own {
             reaper.start().map_err(spawn_failed("start a thread for"))?;
@@ -86,6 +88,7 @@ impl Store {
             open_files,
             reaper,
             starts,
+            throttle,
             buffers: Arc::default(),
             vitals: Arc::default(),
             chance: RandomState::new(),
@@ -269,6 +272,7 @@ impl Store {
     /// another when the store is dropped.
     pub fn close(&self) -> Result<(), FileError> {
         self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.throttle.wake();
         *lock(&self.maintenance) = None;
         let partitions = self.partitions_now();
         for partition in &partitions {

@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use flumen_log::cleaner::HeldTombstones;
 use flumen_log::compaction::Dirt;
 use flumen_types::Offset;
 
@@ -28,6 +29,8 @@ pub struct Health {
     pub dirt: Option<Dirty>,
     /// The pass that runs now: bytes read, and to be read in all.
     pub cleaning: Option<(u64, u64)>,
+    /// Tombstones past their time that the last pass left for somebody who has not read them.
+    pub held_tombstones: Vec<HeldTombstones>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +100,7 @@ impl Partition {
             misfits: lock(&self.misfits).clone(),
             dirt: read(&self.config).cleanup_policy.compact.then(dirt),
             cleaning: self.cleaning.now(),
+            held_tombstones: self.held_tombstones(),
         }
     }
 

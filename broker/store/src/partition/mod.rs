@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use flumen_log::cleaner::HeldTombstones;
 use flumen_log::config::TopicConfig;
 use flumen_log::epochs::LeaderEpochs;
 use flumen_log::flush::{Due, Flush};
@@ -50,6 +51,8 @@ use crate::partition::health::Cleaning;
 use crate::partition::known::Known;
 use crate::partition::published::Published;
 use crate::segment::Segment;
+use crate::upkeep::cleaners::CleaningFailure;
+use crate::upkeep::throttle::Throttle;
 use crate::vitals::Vitals;
 
 pub struct Partition {
@@ -68,6 +71,9 @@ pub struct Partition {
     pub(crate) synced: Condvar,
     /// Below: compacted.
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
+    pub(crate) held_tombstones: Mutex<Vec<HeldTombstones>>,
+    /// Compactions that failed in a row.
+    pub(crate) uncleanable: Mutex<Option<CleaningFailure>>,
     /// Offsets that are missing, as far as was found out.
     pub(crate) gaps: Mutex<Vec<Range<Offset>>>,
     /// Bases of segments whose batches do not belong where they are.
@@ -94,6 +100,8 @@ pub(crate) struct Shared {
     pub(crate) open_files: Arc<OpenFiles>,
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
+    /// Of all cleaners together.
+    pub(crate) throttle: Throttle,
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) chance: RandomState,
@@ -177,6 +185,8 @@ impl Partition {
             published: Mutex::new(published),
             synced: Condvar::new(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
+            held_tombstones: Mutex::default(),
+            uncleanable: Mutex::default(),
             gaps: Mutex::default(),
             misfits: Mutex::default(),
             cleaning: Cleaning::default(),

@@ -176,6 +176,34 @@ impl Segment {
         Ok(largest)
     }
 
+    /// The time of its first batch; `None` if it has none, or that is damaged.
+    pub(crate) fn first_timestamp(&self) -> Result<Option<Timestamp>, FileError> {
+        if let Some(known) = self.first.get() {
+            return Ok(Some(*known));
+        }
+        if self.size() < HEADER_LEN as u64 || self.damage().at(0).is_some() {
+            return Ok(None);
+        }
+        let mut bytes = [0; HEADER_LEN];
+        self.file()?.read_exact_at(&mut bytes, 0).map_err(FileError::at("read", &self.path(Part::Log)))?;
+        let header = BatchHeader::parse(&bytes).ok().filter(is_possible);
+        Ok(header.map(|header| *self.first.get_or_init(|| header.max_timestamp)))
+    }
+
+    /// Bytes of a sealed segment's `.index` and `.timeindex`.
+    pub(crate) fn index_lengths(&self) -> Result<(u64, u64), FileError> {
+        let length = |part| {
+            let path = self.path(part);
+            match self.files().stat(&path) {
+                Ok(stat) => Ok(stat.length),
+                // It is rebuilt when somebody needs it.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+                Err(error) => Err(FileError::at("look at", &path)(error)),
+            }
+        };
+        Ok((length(Part::Index)?, length(Part::TimeIndex)?))
+    }
+
     /// What the `.timeindex` of a sealed segment ends with, without loading the rest.
     fn last_time_entry(&self) -> Result<Option<Timestamp>, FileError> {
         const ENTRY_BYTES: u64 = 12;

@@ -21,7 +21,7 @@ pub(crate) mod verified;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use flumen_types::{Offset, Timestamp};
 
@@ -53,6 +53,7 @@ pub(crate) struct Segment {
     open: Mutex<Open>,
     /// Small and asked for by every retention check, so kept when the index is not.
     pub(crate) largest: Mutex<Option<Timestamp>>,
+    pub(crate) first: OnceLock<Timestamp>,
     recent: Mutex<RecentReads>,
     damage: RwLock<Damage>,
     /// Bytes that were found at the start, and those of them whose CRCs were checked.
@@ -144,6 +145,7 @@ impl Segment {
             dropped: AtomicU64::new(0),
             open: Mutex::default(),
             largest: Mutex::default(),
+            first: OnceLock::new(),
             recent: Mutex::default(),
             damage: RwLock::default(),
             found: size,

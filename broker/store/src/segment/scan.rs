@@ -33,17 +33,25 @@ pub(crate) struct Scan<'a> {
     end: u64,
     ahead: Bytes,
     damage: Damage,
+    chunk: usize,
 }
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(file: &'a dyn File, position: u64, end: u64) -> Scan<'a> {
-        Scan { file, position, end, ahead: Bytes::new(), damage: Damage::default() }
+        Scan { file, position, end, ahead: Bytes::new(), damage: Damage::default(), chunk: CHUNK }
     }
 
     /// Passes over these ranges.
     #[must_use]
     pub(crate) fn around(mut self, damage: Damage) -> Scan<'a> {
         self.damage = damage;
+        self
+    }
+
+    /// Reads so many bytes at once, or a batch that is larger.
+    #[must_use]
+    pub(crate) fn in_chunks(mut self, bytes: usize) -> Scan<'a> {
+        self.chunk = bytes;
         self
     }
 
@@ -88,7 +96,7 @@ impl<'a> Scan<'a> {
     fn fill(&mut self, wanted: usize) -> Result<(), ScanError> {
         let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         let position = self.position;
-        let read = self.file.read_upto_at(wanted.max(CHUNK).min(left), position);
+        let read = self.file.read_upto_at(wanted.max(self.chunk).min(left), position);
         let buffer = read.map_err(|source| ScanError::Io { position, source })?;
         if buffer.len() < wanted {
             return Err(ScanError::Broken { position, source: None });

@@ -46,7 +46,7 @@ fn build(mut builder: BatchBuilder, records: &[(&str, Option<&str>)], at: Timest
 }
 
 /// A folder in memory where there is one: what is tested here is not how long a disk takes.
-fn memory_dir() -> TempDir {
+pub(crate) fn memory_dir() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 

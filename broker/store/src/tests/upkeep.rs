@@ -87,6 +87,39 @@ fn a_changed_setting_is_in_force_within_a_second() {
     assert!(began.elapsed() < std::time::Duration::from_secs(1));
 }
 
+#[test]
+fn a_compacted_log_that_also_forgets_drops_what_is_old_whatever_its_keys() {
+    let configs = [SMALL, ("cleanup.policy", "compact,delete"), ("retention.ms", "1000"), COMPACT[1]];
+    let fixture = Fixture::new(&configs);
+    let t = fixture.t();
+    for n in 0..20 {
+        let key = format!("key-{}", n % 4);
+        t.append(keyed(&[(key.as_str(), Some("x"))], NOW.plus(Millis(n * 100))), Origin::Client, NOW)
+            .unwrap();
+    }
+    wait_durable(&t);
+    fixture.store().maintain_at(NOW.plus(Millis(1900)));
+    let left = offsets(&fixture);
+    assert!(left.len() < 10, "compacted: {left:?}");
+    fixture.store().maintain_at(NOW.plus(Millis(2600)));
+    let left = offsets(&fixture);
+    assert!(!left.is_empty() && left.iter().all(|offset| *offset >= 16), "{left:?}");
+    fixture.store().maintain_at(NOW.plus(Millis(2950)));
+    assert!(offsets(&fixture).is_empty());
+}
+
+#[test]
+fn an_append_that_makes_a_log_too_large_does_not_wait_for_what_it_pushes_out() {
+    let fixture = Fixture::new(&[SMALL, ("retention.bytes", "300"), ("file.delete.delay.ms", "3600000")]);
+    fill(&fixture, 30);
+    assert_eq!(fixture.t().marks().start, Offset(0), "appends drop nothing");
+    fixture.store().maintain_at(NOW);
+    assert!(fixture.t().marks().start > Offset(0));
+    // They have other names, and are unlinked by the reaper's thread when their time has come.
+    assert!(!fixture.files(".deleted").is_empty());
+    assert_eq!(fixture.files(".log").len(), fixture.t().segments_now().len());
+}
+
 const COMPACT: [(&str, &str); 4] = [
     ("cleanup.policy", "compact"),
     ("min.cleanable.dirty.ratio", "0"),

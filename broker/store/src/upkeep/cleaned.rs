@@ -25,6 +25,8 @@ pub(crate) struct Cleaned {
     file: Arc<dyn File>,
     /// What was not written yet; with that, and in the file.
     buffer: Vec<u8>,
+    /// Bytes that are written at once.
+    chunk: usize,
     size: u64,
     index: SegmentIndex,
     index_interval_bytes: u64,
@@ -39,20 +41,20 @@ pub(crate) struct Swap {
     kept: bool,
 }
 
-const BUFFER: usize = 1 << 20;
-
 impl Cleaned {
     pub(crate) fn create(
         files: &Arc<dyn FileSystem>,
         dir: &Arc<Path>,
         base: Offset,
         index_interval_bytes: u64,
+        chunk: usize,
     ) -> Result<Cleaned, FileError> {
         let path = Part::Log.path(dir, base, CLEANED);
         let file = files.open(&path, Open::Emptied).map_err(FileError::at("create", &path))?;
         let index = SegmentIndex::new(base);
         let (files, dir) = (files.clone(), dir.clone());
-        Ok(Cleaned { files, dir, file, buffer: Vec::new(), size: 0, index, index_interval_bytes })
+        let buffer = Vec::new();
+        Ok(Cleaned { files, dir, file, buffer, chunk, size: 0, index, index_interval_bytes })
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -63,7 +65,7 @@ impl Cleaned {
         self.index.note(self.size, batch.header(), self.index_interval_bytes);
         self.size += batch.bytes().len() as u64;
         self.buffer.extend_from_slice(batch.bytes());
-        if self.buffer.len() >= BUFFER { self.drain() } else { Ok(()) }
+        if self.buffer.len() >= self.chunk { self.drain() } else { Ok(()) }
     }
 
     fn drain(&mut self) -> Result<(), FileError> {

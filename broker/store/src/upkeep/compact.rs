@@ -14,33 +14,41 @@
 //!
 //! Invariants: offsets never change; nothing at or above the last stable offset, and nothing of the
 //! active segment, is touched. A reader that holds an old segment keeps its file open and reads on in
-//! it. One pass at a time on a partition (`upkeep`).
+//! it. One pass at a time on a partition (`upkeep`). A damaged segment is left as it is, and does not stop what
+//! lies behind it from being compacted: the keys that are lost in it only keep older records longer.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use flumen_log::cleaner::{Aborted, Cleaner, OffsetMap, Outcome, Transactions};
-use flumen_log::compaction::{self, Dirt};
+use flumen_log::cleaner::{Aborted, Cleaner, Holds, OffsetMap, Outcome, Transactions};
+use flumen_log::compaction::{self, Dirt, Group, Piece, Reached};
 use flumen_log::config::TopicConfig;
 use flumen_log::retention::SegmentFacts;
-use flumen_records::{Batch, BatchError, BatchHeader};
+use flumen_records::{Batch, BatchError, Check};
 use flumen_types::{Offset, Timestamp};
 
 use crate::error::{CompactError, FileError, ReadError};
-use crate::files::durable_file::{self, sync_dir};
-use crate::files::file_system::FileSystem;
-use crate::files::site::Site;
-use crate::locks::{lock, read, write};
+use crate::locks::{lock, read};
 use crate::partition::Partition;
 use crate::partition::lookup::broken;
-use crate::recovery::folder::SWAP;
-use crate::segment::{DELETED, Part, Segment};
+use crate::segment::{Part, Segment};
 use crate::upkeep::cleaned::Cleaned;
 
-type Sealed = (Arc<Segment>, SegmentFacts);
+type Known = (Arc<Segment>, SegmentFacts);
 
 impl Partition {
+    /// How dirty it is; `None` if its topic is not compacted.
+    pub(crate) fn dirt(&self, now: Timestamp) -> Result<Option<Dirt>, FileError> {
+        let config = self.config();
+        if !config.cleanup_policy.compact || self.is_closed() {
+            return Ok(None);
+        }
+        let segments = self.facts()?;
+        let dirt = self.survey(settled(&segments), &config, now)?;
+        self.cleaning.surveyed(&dirt);
+        Ok(Some(dirt))
+    }
+
     /// One pass if it is due; says whether there was one.
     pub(crate) fn compact(&self, now: Timestamp) -> Result<bool, CompactError> {
         let config = self.config();
@@ -51,22 +59,18 @@ impl Partition {
         if self.is_closed() {
             return Ok(false);
         }
-        let mut segments = self.facts()?;
-        // Until the flusher has saved a sealed segment, it counts as the active one. So does a damaged
-        // one: rewritten without what is lost, it would look whole.
-        let movable = |segment: &Segment| !segment.is_live() && segment.damage().is_empty();
-        let sealed = segments.iter().take_while(|(segment, _)| movable(segment)).count();
-        segments.truncate(sealed + 1);
-        let dirt = self.dirt(&segments, &config, now)?;
+        let segments = self.facts()?;
+        let segments = settled(&segments);
+        let dirt = self.survey(segments, &config, now)?;
         self.cleaning.surveyed(&dirt);
         if !dirt.due(&config) {
             return Ok(false);
         }
-        segments.truncate(sealed);
-        match self.counted_pass(&dirt, || self.pass(&segments, dirt, &config, now)) {
+        let sealed = &segments[..segments.len() - 1];
+        match self.counted_pass(&dirt, || self.pass(sealed, dirt, &config, now)) {
             Err(CompactError::Stopped) => Ok(false),
             Err(error) => {
-                self.condemn_compacted(&segments, &error)?;
+                self.condemn_compacted(sealed, &error)?;
                 Err(error)
             }
             passed => passed.map(|()| true),
@@ -74,7 +78,7 @@ impl Partition {
     }
 
     /// A batch that a pass could not read is not met by the next.
-    fn condemn_compacted(&self, segments: &[Sealed], error: &CompactError) -> Result<(), FileError> {
+    fn condemn_compacted(&self, segments: &[Known], error: &CompactError) -> Result<(), FileError> {
         let (CompactError::Batch { path, position, .. }
         | CompactError::Read(ReadError::Corrupt { path, position, .. })) = error
         else {
@@ -88,44 +92,63 @@ impl Partition {
         }
     }
 
-    fn dirt(&self, segments: &[Sealed], config: &TopicConfig, now: Timestamp) -> Result<Dirt, CompactError> {
+    fn survey(&self, segments: &[Known], config: &TopicConfig, now: Timestamp) -> Result<Dirt, FileError> {
         let marks = self.marks();
-        let first_dirty = self.cleaned_upto().unwrap_or(marks.start).max(marks.start);
-        let first_time = match self.segment_of(first_dirty) {
-            Some((segment, _)) if config.max_compaction_lag.0 < i64::MAX => {
-                first_header(&segment, first_dirty)?
-            }
-            _ => None,
-        };
+        let reached =
+            Reached { start: marks.start, cleaned: self.cleaned_upto(), last_stable: marks.last_stable };
         let facts: Vec<SegmentFacts> = segments.iter().map(|(_, facts)| *facts).collect();
-        let first_time = first_time.map(|header| header.max_timestamp);
-        Ok(compaction::survey(&facts, first_dirty, first_time, marks.last_stable, config, now))
+        let mut first = None;
+        if let (Some((active, sealed)), true) =
+            (segments.split_last(), config.max_compaction_lag.0 < i64::MAX)
+        {
+            let from = compaction::first_dirty(reached.start, reached.cleaned, active.1.next);
+            for (segment, _) in sealed.iter().filter(|(_, facts)| facts.next > from) {
+                let began = segment.first_timestamp()?.filter(|timestamp| timestamp.0 > 0);
+                first = first.into_iter().chain(began).min();
+            }
+        }
+        Ok(compaction::survey(&facts, reached, first, config, now))
     }
 
     fn pass(
         &self,
-        segments: &[Sealed],
+        segments: &[Known],
         dirt: Dirt,
         config: &TopicConfig,
         now: Timestamp,
     ) -> Result<(), CompactError> {
+        let marks = self.marks();
+        // Of what lies before the start nobody sees which was aborted, and Kafka does not ask.
         let aborted = read(&self.aborted).entries().to_vec();
+        let holds = Holds::new(self.shared.options.tombstones.holds(&self.tp));
         let map = self.map_keys(segments, dirt, &aborted)?;
         let reached = segments.partition_point(|(segment, _)| segment.base() < map.end());
         let segments = &segments[..reached];
         let producers = self.writer().producers.last_records();
-        let transactions = Transactions::new(aborted, Offset::ZERO);
-        let mut cleaner = Cleaner { map: &map, transactions, producers: &producers, config, now };
-        let facts: Vec<SegmentFacts> = segments.iter().map(|(_, facts)| *facts).collect();
-        let before: u64 = facts.iter().map(|facts| facts.size).sum();
+        let transactions = Transactions::new(aborted, marks.start);
+        let upto = dirt.to;
+        let mut cleaner =
+            Cleaner { map: &map, transactions, producers: &producers, config, now, upto, holds };
+        let pieces: Vec<Piece> = segments.iter().map(piece).collect::<Result<_, _>>()?;
+        let before: u64 = pieces.iter().map(|piece| piece.size).sum();
         let mut after = 0;
-        for group in compaction::groups(&facts, config) {
-            let old: Vec<Arc<Segment>> = segments[group].iter().map(|(segment, _)| segment.clone()).collect();
-            let cleaned = self.clean_group(&old, &mut cleaner)?;
-            after += cleaned.size();
-            self.swap(&old, cleaned, cleaner.transactions.take_met(), config)?;
+        for group in compaction::groups(&pieces, config) {
+            match group {
+                Group::Rewrite(range) => {
+                    let old: Vec<Arc<Segment>> =
+                        segments[range].iter().map(|(segment, _)| segment.clone()).collect();
+                    let cleaned = self.clean_group(&old, &mut cleaner)?;
+                    after += cleaned.size();
+                    self.swap(&old, cleaned, cleaner.transactions.take_met(), config)?;
+                }
+                Group::Leave(at) => {
+                    self.pass_over(&segments[at].0, &mut cleaner)?;
+                    after += pieces[at].size;
+                }
+            }
         }
         *lock(&self.cleaned_upto) = Some(map.end());
+        *lock(&self.held_tombstones) = cleaner.holds.held();
         tracing::info!(partition = %self.tp, upto = %map.end(), keys = map.len(), before, after, "compacted");
         Ok(())
     }
@@ -133,59 +156,58 @@ impl Partition {
     /// The last offset of each key in the dirty part, or in as much of it as fits.
     fn map_keys(
         &self,
-        segments: &[Sealed],
+        segments: &[Known],
         dirt: Dirt,
         aborted: &[Aborted],
     ) -> Result<OffsetMap, CompactError> {
-        let mut map = OffsetMap::new(self.shared.options.compaction_buffer.as_usize());
+        let mut map = OffsetMap::new(self.shared.options.cleaner.map_bytes(), secret());
         let mut transactions = Transactions::new(aborted.to_vec(), dirt.from);
-        for (segment, _) in segments.iter().filter(|(_, facts)| facts.next > dirt.from) {
+        let dirty = |(_, facts): &&Known| facts.next > dirt.from && facts.base < dirt.to;
+        for (segment, facts) in segments.iter().filter(dirty) {
             let file = segment.file()?;
-            let size = segment.size();
-            let Some(position) = segment.locate(&*file, size, dirt.from)? else { continue };
-            let mut scan = segment.scan(&*file, position);
+            let position = segment.begin_at(&*file, dirt.from)?;
+            let mut scan = segment.scan(&*file, position).in_chunks(self.shared.options.cleaner.chunk());
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
                 self.go_on(&batch)?;
-                let header = batch.header();
-                if header.base_offset >= dirt.to {
-                    return Ok(map);
-                }
-                let discarded = transactions.discards(&batch).map_err(|e| damaged(segment, position, e))?;
-                if discarded || header.is_control() {
-                    map.passed(header.next_offset());
-                } else if !map.read(&batch).map_err(|e| damaged(segment, position, e))? {
+                let read = map_batch(&mut map, &mut transactions, &batch, dirt.from);
+                if !read.map_err(|e| damaged(segment, position, e))? {
                     return Ok(map);
                 }
             }
+            map.passed(facts.next);
         }
         Ok(map)
     }
 
-    /// A pass takes long; whoever stops the store or deletes the topic does not wait for its end.
-    fn go_on(&self, read: &Batch) -> Result<(), CompactError> {
-        self.cleaning.read(read.bytes().len());
-        let stopped = self.shared.stopping.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed);
-        if stopped { Err(CompactError::Stopped) } else { Ok(()) }
+    /// Before the next batch. A pass takes long: whoever stops the store or deletes the topic does not wait for
+    /// its end. And it may have to be slow.
+    fn go_on(&self, next: &Batch) -> Result<(), CompactError> {
+        self.cleaning.read(next.bytes().len());
+        self.pace(next)
+    }
+
+    fn pace(&self, next: &Batch) -> Result<(), CompactError> {
+        let stopped = || self.shared.stopping.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed);
+        self.shared.throttle.pass(next.bytes().len(), &stopped);
+        if stopped() { Err(CompactError::Stopped) } else { Ok(()) }
     }
 
     /// Step 1.
     fn clean_group(&self, old: &[Arc<Segment>], cleaner: &mut Cleaner<'_>) -> Result<Cleaned, CompactError> {
-        let mut cleaned = Cleaned::create(
-            &self.shared.options.files,
-            &self.dir,
-            old[0].base(),
-            cleaner.config.index_interval_bytes,
-        )?;
+        let chunk = self.shared.options.cleaner.chunk();
+        let interval = cleaner.config.index_interval_bytes;
+        let mut cleaned =
+            Cleaned::create(&self.shared.options.files, &self.dir, old[0].base(), interval, chunk)?;
         for segment in old {
             let file = segment.file()?;
-            let mut scan = segment.scan(&*file, 0);
+            let mut scan = segment.scan(&*file, 0).in_chunks(chunk);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
                 self.go_on(&batch)?;
                 match cleaner.clean(&batch).map_err(|e| damaged(segment, position, e))? {
-                    Outcome::Keep => cleaned.push(&batch)?,
+                    Outcome::Keep => self.write_cleaned(&mut cleaned, &batch)?,
                     Outcome::Rewrite(bytes) => {
                         let batch = Batch::parse(bytes).map_err(|e| damaged(segment, position, e))?;
-                        cleaned.push(&batch)?;
+                        self.write_cleaned(&mut cleaned, &batch)?;
                     }
                     Outcome::Drop => {}
                 }
@@ -194,108 +216,69 @@ impl Partition {
         Ok(cleaned)
     }
 
-    /// Steps 2 to 4, and the list of segments.
-    fn swap(
-        &self,
-        old: &[Arc<Segment>],
-        cleaned: Cleaned,
-        mut met: Vec<Aborted>,
-        config: &TopicConfig,
-    ) -> Result<(), CompactError> {
-        let base = old[0].base();
-        let next =
-            self.segments_now().into_iter().map(|s| s.base()).find(|next| *next > old[old.len() - 1].base());
-        met.sort_unstable_by_key(|txn| txn.last_offset);
-        let swap = cleaned.finish(&met)?;
-        for segment in old {
-            segment.pin()?;
-        }
-        let mut renames = Renames { files: self.shared.files(), made: Vec::new() };
-        if let Err(error) = self.install(old, base, &mut renames) {
-            if renames.undo() {
-                old.iter().for_each(|segment| segment.unpin());
-            } else {
-                // Half-way: the old ones are read on by those who hold them, the next open finishes it.
-                swap.keep();
-            }
-            return Err(error.into());
-        }
-        let size = swap.size;
-        let new = Segment::existing(&self.dir, base, size, &self.shared.open_files);
-        new.note_verified(0, size);
-        swap.keep();
-        {
-            let mut segments = write(&self.segments);
-            segments.retain(|base, _| !old.iter().any(|segment| segment.base() == *base));
-            segments.insert(base, new);
-        }
-        self.count_replaced(old, size);
-        write(&self.aborted).replace(base, next, met);
-        sync_dir(self.shared.files(), &self.dir, Site::InstalledNames)?;
-        let doomed = renames.made.into_iter().map(|(_, to)| to);
-        let doomed = doomed.filter(|path| path.as_os_str().as_encoded_bytes().ends_with(DELETED.as_bytes()));
-        self.shared.reaper.doom(doomed, config.file_delete_delay.duration());
-        Ok(())
+    fn write_cleaned(&self, cleaned: &mut Cleaned, batch: &Batch) -> Result<(), CompactError> {
+        self.pace(batch)?;
+        Ok(cleaned.push(batch)?)
     }
 
-    /// Steps 3 and 4.
-    fn install(
-        &self,
-        old: &[Arc<Segment>],
-        base: Offset,
-        renames: &mut Renames<'_>,
-    ) -> Result<(), FileError> {
-        for segment in old {
-            for part in Part::LOG_LAST {
-                renames.rename(segment.path(part), part.path(&self.dir, segment.base(), DELETED))?;
-            }
+    /// A segment that stays as it is: transactions that begin or end in it are followed all the same.
+    fn pass_over(&self, segment: &Segment, cleaner: &mut Cleaner<'_>) -> Result<(), CompactError> {
+        let file = segment.file()?;
+        let mut scan = segment.scan(&*file, 0).in_chunks(self.shared.options.cleaner.chunk());
+        while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+            self.go_on(&batch)?;
+            let followed =
+                Check::CleanedBatch.verify(&batch).and_then(|()| cleaner.transactions.discards(&batch));
+            followed.map_err(|e| damaged(segment, position, e))?;
         }
-        // Once the swap has its last name, nothing tells any more that these were to go.
-        sync_dir(self.shared.files(), &self.dir, Site::ReplacedSegments)?;
-        for part in Part::LOG_LAST {
-            renames.rename(part.path(&self.dir, base, SWAP), part.path(&self.dir, base, ""))?;
-        }
+        cleaner.transactions.take_met();
+        tracing::warn!(
+            partition = %self.tp, segment = %segment.path(Part::Log).display(),
+            "a damaged segment is not compacted; those before and behind it are"
+        );
         Ok(())
     }
 }
 
-/// Renames that are made as one, or taken back.
-struct Renames<'a> {
-    files: &'a dyn FileSystem,
-    made: Vec<(PathBuf, PathBuf)>,
+/// Those that will not change any more, and one behind them. Until the flusher has saved a sealed segment, it
+/// counts as the active one.
+fn settled(segments: &[Known]) -> &[Known] {
+    let sealed = segments.iter().take_while(|(segment, _)| !segment.is_live()).count();
+    &segments[..segments.len().min(sealed + 1)]
 }
 
-impl Renames<'_> {
-    /// A file that is not there needs no other name.
-    fn rename(&mut self, from: PathBuf, to: PathBuf) -> Result<(), FileError> {
-        if durable_file::rename(self.files, &from, &to)? {
-            self.made.push((from, to));
-        }
-        Ok(())
+/// False if the map has no room for all of it.
+fn map_batch(
+    map: &mut OffsetMap,
+    transactions: &mut Transactions,
+    batch: &Batch,
+    from: Offset,
+) -> Result<bool, BatchError> {
+    // A rotten key would hide a record that is whole.
+    Check::CleanedBatch.verify(batch)?;
+    let discarded = transactions.discards(batch)?;
+    if discarded || batch.header().is_control() {
+        map.passed(batch.header().next_offset());
+        return Ok(true);
     }
-
-    /// False if that is not possible either.
-    fn undo(&mut self) -> bool {
-        while let Some((from, to)) = self.made.pop() {
-            if let Err(error) = self.files.rename(&to, &from) {
-                tracing::error!(file = %to.display(), %error, "a compaction that failed cannot be taken back; the next start carries it through");
-                return false;
-            }
-        }
-        true
-    }
+    map.read(batch, from)
 }
 
-/// That of the batch that holds an offset, or the next behind it.
-fn first_header(segment: &Segment, offset: Offset) -> Result<Option<BatchHeader>, CompactError> {
-    let file = segment.file()?;
-    let mut scan = segment.scan(&*file, segment.begin_at(&*file, offset)?);
-    while let Some((_, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
-        if batch.header().last_offset() >= offset {
-            return Ok(Some(batch.header().clone()));
-        }
-    }
-    Ok(None)
+fn piece((segment, facts): &Known) -> Result<Piece, FileError> {
+    let (index_bytes, time_index_bytes) = segment.index_lengths()?;
+    Ok(Piece {
+        base: facts.base,
+        next: facts.next,
+        size: facts.size,
+        index_bytes,
+        time_index_bytes,
+        damaged: !segment.damage().is_empty(),
+    })
+}
+
+/// What keys are hashed under, another one for each pass.
+fn secret() -> u128 {
+    uuid::Uuid::new_v4().as_u128()
 }
 
 fn damaged(segment: &Segment, position: u64, source: BatchError) -> CompactError {

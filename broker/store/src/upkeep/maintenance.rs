@@ -1,10 +1,11 @@
 //! The threads that retention and checkpoints run on, and compaction.
 //!
 //! A trouble with one partition is told and does not keep the others waiting; it is tried again the
-//! next time round. A compaction takes long, so it has a thread of its own; retention passes over the
-//! partition that it is at, and is caught up with behind it.
+//! next time round. A compaction takes long, so it has threads of its own (`cleaners` says what each is at);
+//! retention passes over the partition that one is at, and is caught up with behind it.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::error::{FileError, chain};
 use crate::files::checkpoints;
 use crate::locks::{lock, read};
 use crate::partition::{Partition, Shared};
+use crate::upkeep::cleaners::Cleaners;
 
 pub(crate) type Partitions = RwLock<HashMap<TopicPartition, Arc<Partition>>>;
 
@@ -34,7 +36,7 @@ pub(crate) fn in_order(partitions: &Partitions) -> Vec<Arc<Partition>> {
 }
 
 impl Upkeep {
-    fn partitions_now(&self) -> Vec<Arc<Partition>> {
+    pub(crate) fn partitions_now(&self) -> Vec<Arc<Partition>> {
         in_order(&self.partitions)
     }
 
@@ -45,23 +47,21 @@ impl Upkeep {
         }
     }
 
-    fn retain_one(&self, partition: &Partition, now: Timestamp) {
+    pub(crate) fn retain_one(&self, partition: &Partition, now: Timestamp) {
         if let Err(error) = partition.retain(now) {
             tracing::warn!(partition = %partition.id(), error = %chain(&error), "retention failed; it is tried again");
         }
     }
 
-    /// Compacts what is due, everywhere.
+    /// Compacts what is due, everywhere, one after another.
     pub(crate) fn compact(&self, now: Timestamp) {
-        for partition in self.partitions_now() {
-            match partition.compact(now) {
-                Ok(false) => {}
-                Ok(true) => self.retain_one(&partition, now),
-                Err(error) => {
-                    tracing::warn!(partition = %partition.id(), error = %chain(&error), "compaction failed; it is tried again");
-                }
-            }
+        for partition in self.due(now, |_| true) {
+            self.compact_one(&partition, now);
         }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Relaxed)
     }
 
     /// Looks once for what nobody would miss before they read there.
@@ -77,15 +77,25 @@ impl Upkeep {
     /// what is written last is what was asked last, and knows no partition that is gone.
     pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
         let _one = lock(&self.shared.checkpointing);
-        let (mut points, mut cleaned) = (Offsets::new(), Offsets::new());
-        for partition in self.partitions_now() {
-            points.insert(partition.id().clone(), partition.recovery_point());
-            cleaned.extend(partition.cleaned_upto().map(|upto| (partition.id().clone(), upto)));
-        }
+        let points: Offsets =
+            self.partitions_now().iter().map(|p| (p.id().clone(), p.recovery_point())).collect();
         let dir = &self.shared.options.dir;
         self.shared.starts.save()?;
-        checkpoints::save(self.shared.files(), dir, checkpoints::CLEANED, &cleaned)?;
+        self.save_cleaned()?;
         checkpoints::save(self.shared.files(), dir, checkpoints::RECOVERY_POINTS, &points)
+    }
+
+    /// Notes how far everything is compacted, so that nothing is compacted twice.
+    pub(crate) fn checkpoint_cleaned(&self) -> Result<(), FileError> {
+        // The threads that compact come here side by side; what is read first must not be written last.
+        let _one = lock(&self.shared.checkpointing);
+        self.save_cleaned()
+    }
+
+    fn save_cleaned(&self) -> Result<(), FileError> {
+        let cleaned = |p: &Arc<Partition>| p.cleaned_upto().map(|upto| (p.id().clone(), upto));
+        let cleaned: Offsets = self.partitions_now().iter().filter_map(cleaned).collect();
+        checkpoints::save(self.shared.files(), &self.shared.options.dir, checkpoints::CLEANED, &cleaned)
     }
 }
 
@@ -96,9 +106,14 @@ pub(crate) struct Maintenance {
 
 impl Maintenance {
     pub(crate) fn start(upkeep: &Arc<Upkeep>) -> std::io::Result<Maintenance> {
-        let mut workers = vec![Worker::start("log-upkeep", upkeep, keep_up)?];
-        if upkeep.shared.options.compaction {
-            workers.push(Worker::start("log-cleaner", upkeep, clean)?);
+        let mut workers = vec![Worker::start("log-upkeep".into(), upkeep, keep_up)?];
+        let options = &upkeep.shared.options.cleaner;
+        let cleaners = if options.enabled { options.threads.max(1) } else { 0 };
+        let shared: Arc<Cleaners> = Arc::default();
+        for n in 0..cleaners {
+            let shared = shared.clone();
+            let run = move |upkeep: &Upkeep, wake: &Wake| clean(upkeep, wake, &shared);
+            workers.push(Worker::start(format!("log-cleaner-{n}"), upkeep, run)?);
         }
         Ok(Maintenance { workers })
     }
@@ -118,10 +133,14 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(name: &str, upkeep: &Arc<Upkeep>, run: fn(&Upkeep, &Wake)) -> std::io::Result<Worker> {
+    fn start(
+        name: String,
+        upkeep: &Arc<Upkeep>,
+        run: impl FnOnce(&Upkeep, &Wake) + Send + 'static,
+    ) -> std::io::Result<Worker> {
         let wake: Arc<Wake> = Arc::default();
         let (upkeep, shared) = (upkeep.clone(), wake.clone());
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&upkeep, &shared))?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(&upkeep, &shared))?;
         Ok(Worker { wake, thread: Some(thread) })
     }
 }
@@ -168,12 +187,12 @@ fn keep_up(upkeep: &Upkeep, wake: &Wake) {
     }
 }
 
-fn clean(upkeep: &Upkeep, wake: &Wake) {
+fn clean(upkeep: &Upkeep, wake: &Wake, cleaners: &Cleaners) {
     let clock = &*upkeep.shared.options.clock;
-    let mut compaction = Rounds::new(clock, upkeep.shared.options.compaction_interval);
+    let mut compaction = Rounds::new(clock, upkeep.shared.options.cleaner.backoff);
     while let Some(all) = wake.wait_until(clock, compaction.next) {
         if compaction.due(all) {
-            upkeep.compact(clock.now());
+            cleaners.work(upkeep);
         }
     }
 }

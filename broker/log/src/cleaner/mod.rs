@@ -6,174 +6,31 @@
 //!   `delete.retention.ms`, kept as the batch's base timestamp under attribute bit 6.
 //! - Data of an aborted transaction goes at once. A marker stays until a pass met no data of its
 //!   transaction, and then for a delete horizon of its own.
-//! - The batch with an active producer's last sequence, and the one at the end of what is compacted, stay
-//!   as headers when all of their records have gone.
+//! - The batch with an active producer's last sequence, and the one at the end of what may be compacted,
+//!   stay as headers when all of their records have gone.
 //! - Offsets never change.
+//!
+//! And one of our own: a tombstone stays past its horizon while somebody [holds](TombstoneHold) it.
 
-use std::collections::{HashMap, HashSet};
+mod hold;
+mod offset_map;
+mod rewrite;
+mod transactions;
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
-use flumen_records::{
-    Batch, BatchError, BatchHeader, Check, Compression, ControlRecord, HEADER_LEN, NewRecord, RecordIter,
-    TimestampType, compress, seal, write_record,
-};
+use flumen_records::{Batch, BatchError, BatchHeader, Check};
 use flumen_types::{Offset, ProducerId, Timestamp};
 
+use crate::cleaner::rewrite::{Survivors, rewrite};
 use crate::config::TopicConfig;
 pub use crate::producers::LastOfProducer;
+pub use hold::{HeldTombstones, Holds, TombstoneHold};
+pub use offset_map::{ENTRY_BYTES, OffsetMap};
+pub use transactions::{Aborted, Transactions};
 
 const DECOMPRESSED_MAX: usize = 1 << 30;
-
-/// A transaction that was aborted, as `.txnindex` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Aborted {
-    pub producer_id: ProducerId,
-    pub first_offset: Offset,
-    pub last_offset: Offset,
-    pub last_stable: Offset,
-}
-
-/// The last offset of each key, in bounded memory.
-#[derive(Debug)]
-pub struct OffsetMap {
-    latest: HashMap<Box<[u8]>, Offset>,
-    bytes: usize,
-    bytes_max: usize,
-    end: Offset,
-}
-
-/// What an entry costs beside its key.
-const ENTRY_BYTES: usize = 48;
-
-impl OffsetMap {
-    pub fn new(bytes_max: usize) -> Self {
-        OffsetMap { latest: HashMap::new(), bytes: 0, bytes_max, end: Offset::ZERO }
-    }
-
-    /// Takes in a batch's keys, all of them or none: `false` when there is no room left. The first batch is
-    /// always taken, so that a pass gets on.
-    pub fn read(&mut self, batch: &Batch) -> Result<bool, BatchError> {
-        let records = batch.records(DECOMPRESSED_MAX)?;
-        let fresh: usize =
-            records.iter().flatten().filter_map(|r| r.key).map(|key| key.len() + ENTRY_BYTES).sum();
-        if self.bytes > 0 && self.bytes + fresh > self.bytes_max {
-            return Ok(false);
-        }
-        for record in &records {
-            let record = record?;
-            if let Some(key) = record.key {
-                self.put(key, batch.header().base_offset.plus(record.offset_delta.into()));
-            }
-        }
-        self.passed(batch.header().next_offset());
-        Ok(true)
-    }
-
-    fn put(&mut self, key: &[u8], offset: Offset) {
-        match self.latest.get_mut(key) {
-            Some(known) => *known = offset,
-            None => {
-                self.bytes += key.len() + ENTRY_BYTES;
-                self.latest.insert(key.into(), offset);
-            }
-        }
-    }
-
-    /// Everything before `end` has been seen.
-    pub fn passed(&mut self, end: Offset) {
-        self.end = self.end.max(end);
-    }
-
-    /// The offset behind the last record that was taken in.
-    pub fn end(&self) -> Offset {
-        self.end
-    }
-
-    pub fn len(&self) -> usize {
-        self.latest.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.latest.is_empty()
-    }
-
-    fn is_latest(&self, key: &[u8], offset: Offset) -> bool {
-        self.latest.get(key).is_none_or(|latest| offset >= *latest)
-    }
-}
-
-/// Follows transactions through a log that is read from front to end.
-#[derive(Clone, Debug)]
-pub struct Transactions {
-    /// Not begun yet, the earliest last.
-    ahead: Vec<Aborted>,
-    /// Aborted ones that are open here, and whether data of them was met.
-    aborted: HashMap<ProducerId, (Aborted, bool)>,
-    /// Committed ones of which data was met.
-    committed: HashSet<ProducerId>,
-    /// Aborted ones of which data was met: what the rewritten index keeps.
-    met: Vec<Aborted>,
-}
-
-impl Transactions {
-    /// For a log that is read from `from` on. Those whose markers lie before it are over: nobody would
-    /// end them here, and all that their producers write later would pass for aborted.
-    pub fn new(mut aborted: Vec<Aborted>, from: Offset) -> Self {
-        aborted.retain(|txn| txn.last_offset >= from);
-        aborted.sort_unstable_by_key(|txn| std::cmp::Reverse(txn.first_offset));
-        Transactions { ahead: aborted, aborted: HashMap::new(), committed: HashSet::new(), met: Vec::new() }
-    }
-
-    /// Whether the batch can go: data of an aborted transaction, or a marker with nothing left to mark.
-    pub fn discards(&mut self, batch: &Batch) -> Result<bool, BatchError> {
-        let header = batch.header();
-        while self.ahead.last().is_some_and(|txn| txn.first_offset <= header.last_offset()) {
-            let Some(txn) = self.ahead.pop() else { break };
-            self.aborted.entry(txn.producer_id).or_insert((txn, false));
-        }
-        let id = header.producer_id;
-        if header.is_control() {
-            return self.marker(batch);
-        }
-        if !header.is_transactional() {
-            return Ok(false);
-        }
-        Ok(match self.aborted.get_mut(&id) {
-            Some((_, met)) => {
-                *met = true;
-                true
-            }
-            None => {
-                self.committed.insert(id);
-                false
-            }
-        })
-    }
-
-    fn marker(&mut self, batch: &Batch) -> Result<bool, BatchError> {
-        let id = batch.header().producer_id;
-        // A marker that lost its record on an earlier pass has nothing to say.
-        if batch.header().records_count == 0 {
-            return Ok(true);
-        }
-        Ok(match batch.control()? {
-            ControlRecord::Abort { .. } => match self.aborted.remove(&id) {
-                Some((txn, true)) => {
-                    self.met.push(txn);
-                    false
-                }
-                _ => true,
-            },
-            ControlRecord::Commit { .. } => !self.committed.remove(&id),
-            ControlRecord::Other(_) => false,
-        })
-    }
-
-    /// Aborted transactions of which data was met since the last call.
-    pub fn take_met(&mut self) -> Vec<Aborted> {
-        std::mem::take(&mut self.met)
-    }
-}
 
 /// What becomes of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +47,9 @@ pub struct Cleaner<'a> {
     pub producers: &'a HashMap<ProducerId, LastOfProducer>,
     pub config: &'a TopicConfig,
     pub now: Timestamp,
+    /// Where that ends which may be compacted.
+    pub upto: Offset,
+    pub holds: Holds,
 }
 
 impl Cleaner<'_> {
@@ -201,11 +61,11 @@ impl Cleaner<'_> {
         let discardable = self.transactions.discards(batch)?;
         let horizon = header.attributes.has_delete_horizon().then_some(header.base_timestamp);
         let horizon_past = horizon.is_some_and(|horizon| horizon <= self.now);
-        let discard = if header.is_control() { discardable && horizon_past } else { discardable };
-        let survivors = if discard { Survivors::default() } else { self.survivors(batch, horizon_past)? };
+        let discard = discardable && (horizon_past || !header.is_control());
+        let survivors = if discard { Survivors::default() } else { self.survivors(batch, horizon)? };
 
         if survivors.kept.is_empty() {
-            let stays = self.is_last_of_producer(header) || header.next_offset() == self.map.end();
+            let stays = self.is_last_of_producer(header) || header.next_offset() == self.upto;
             return Ok(match (stays, header.records_count) {
                 (false, _) => Outcome::Drop,
                 (true, 0) => Outcome::Keep,
@@ -223,21 +83,23 @@ impl Cleaner<'_> {
         rewrite(batch, &survivors, set_horizon).map(Outcome::Rewrite)
     }
 
-    fn survivors(&self, batch: &Batch, horizon_past: bool) -> Result<Survivors, BatchError> {
+    fn survivors(&mut self, batch: &Batch, horizon: Option<Timestamp>) -> Result<Survivors, BatchError> {
         let header = batch.header();
+        let past = horizon.filter(|horizon| *horizon <= self.now);
         let records = batch.records(DECOMPRESSED_MAX)?;
         let mut survivors = Survivors { payload: records.payload().clone(), ..Survivors::default() };
         for (i, record) in records.iter().enumerate() {
             let record = record?;
             let offset = header.base_offset.plus(record.offset_delta.into());
-            let keep = header.is_control()
-                || offset >= self.map.end()
-                || record.key.is_some_and(|key| {
-                    self.map.is_latest(key, offset) && (record.value.is_some() || !horizon_past)
-                });
-            if keep {
+            let beyond = header.is_control() || offset >= self.map.end();
+            if !beyond && !record.key.is_some_and(|key| self.map.is_latest(key, offset)) {
+                continue;
+            }
+            let tombstone = record.value.is_none() && !header.is_control();
+            let expired = past.filter(|_| tombstone && !beyond);
+            if expired.is_none_or(|horizon| self.holds.keep(offset, horizon, self.now)) {
                 survivors.kept.push(i as u32);
-                survivors.tombstones |= record.value.is_none() && !header.is_control();
+                survivors.tombstones |= tombstone;
             }
         }
         Ok(survivors)
@@ -252,65 +114,10 @@ impl Cleaner<'_> {
     }
 }
 
-#[derive(Default)]
-struct Survivors {
-    payload: Bytes,
-    /// Positions in the batch, ascending.
-    kept: Vec<u32>,
-    tombstones: bool,
-}
-
-/// The batch with only the survivors in it: same offsets, same producer, same sequences.
-fn rewrite(batch: &Batch, survivors: &Survivors, horizon: Option<Timestamp>) -> Result<Bytes, BatchError> {
-    let old = batch.header();
-    if survivors.kept.is_empty() {
-        return Ok(emptied(old));
-    }
-    let base_timestamp = horizon.unwrap_or(old.base_timestamp);
-    let mut section = Vec::with_capacity(survivors.payload.len());
-    let mut max_timestamp = Timestamp::NONE;
-    let mut kept = survivors.kept.iter().copied().peekable();
-    let count = u32::try_from(old.records_count).unwrap_or_default();
-    for (i, record) in RecordIter::new(&survivors.payload, count).enumerate() {
-        if kept.next_if_eq(&(i as u32)).is_none() {
-            continue;
-        }
-        let record = record?;
-        let timestamp = Timestamp(old.base_timestamp.0.saturating_add(record.timestamp_delta));
-        let headers: Vec<_> = record.headers().collect();
-        let copy = NewRecord { timestamp, key: record.key, value: record.value, headers: &headers };
-        write_record(&mut section, record.offset_delta, timestamp.since(base_timestamp), &copy);
-        max_timestamp = max_timestamp.max(timestamp);
-    }
-    let stamped = old.attributes.timestamp_type() == TimestampType::LogAppendTime;
-    let header = BatchHeader {
-        attributes: if horizon.is_some() { old.attributes.with_delete_horizon() } else { old.attributes },
-        base_timestamp,
-        max_timestamp: if stamped { old.max_timestamp } else { max_timestamp },
-        records_count: survivors.kept.len() as i32,
-        ..old.clone()
-    };
-    let mut out = Vec::with_capacity(HEADER_LEN + section.len());
-    header.write(&mut out);
-    compress(old.attributes.compression()?, &section, &mut out)?;
-    seal(&mut out);
-    Ok(out.into())
-}
-
-/// The header alone, with nothing to decompress and nothing to expire.
-fn emptied(old: &BatchHeader) -> Bytes {
-    let attributes = old.attributes.with_compression(Compression::None).without_delete_horizon();
-    let header = BatchHeader { attributes, base_timestamp: Timestamp::NONE, records_count: 0, ..old.clone() };
-    let mut out = Vec::with_capacity(HEADER_LEN);
-    header.write(&mut out);
-    seal(&mut out);
-    out.into()
-}
-
 #[cfg(test)]
 mod tests {
-    use flumen_records::{BatchBuilder, assign, control_batch};
-    use flumen_types::{LeaderEpoch, ProducerEpoch, Sequence};
+    use flumen_records::{BatchBuilder, Compression, ControlRecord, NewRecord, assign, control_batch};
+    use flumen_types::{LeaderEpoch, Millis, ProducerEpoch, Sequence};
 
     use super::*;
     use crate::config::Texts;
@@ -370,18 +177,30 @@ mod tests {
             producers: &HashMap<ProducerId, LastOfProducer>,
             now: Timestamp,
         ) -> Log {
-            let mut map = OffsetMap::new(1 << 20);
+            self.clean_held(aborted, producers, now, Holds::default()).0
+        }
+
+        fn clean_held(
+            &self,
+            aborted: &[Aborted],
+            producers: &HashMap<ProducerId, LastOfProducer>,
+            now: Timestamp,
+            holds: Holds,
+        ) -> (Log, Vec<HeldTombstones>) {
+            let mut map = OffsetMap::new(1 << 20, 7);
             let mut transactions = Transactions::new(aborted.to_vec(), Offset::ZERO);
             for batch in &self.0 {
                 if transactions.discards(batch).unwrap() || batch.header().is_control() {
                     map.passed(batch.header().next_offset());
                 } else {
-                    assert!(map.read(batch).unwrap());
+                    assert!(map.read(batch, Offset::ZERO).unwrap());
                 }
             }
             let config = TopicConfig::resolve(&Texts::new(), &Texts::new()).unwrap();
             let transactions = Transactions::new(aborted.to_vec(), Offset::ZERO);
-            let mut cleaner = Cleaner { map: &map, transactions, producers, config: &config, now };
+            let upto = self.end();
+            let mut cleaner =
+                Cleaner { map: &map, transactions, producers, config: &config, now, upto, holds };
             let mut out = Vec::new();
             for batch in &self.0 {
                 match cleaner.clean(batch).unwrap() {
@@ -395,7 +214,7 @@ mod tests {
                     Outcome::Drop => {}
                 }
             }
-            Log(out)
+            (Log(out), cleaner.holds.held())
         }
 
         fn cleaned(&self) -> Log {
@@ -442,10 +261,11 @@ mod tests {
         bytes[at] ^= 1;
         let damaged = Batch::parse(bytes.into()).unwrap();
         let (map, config) =
-            (OffsetMap::new(1 << 20), TopicConfig::resolve(&Texts::new(), &Texts::new()).unwrap());
+            (OffsetMap::new(1 << 20, 7), TopicConfig::resolve(&Texts::new(), &Texts::new()).unwrap());
         let (transactions, producers) = (Transactions::new(Vec::new(), Offset::ZERO), HashMap::new());
-        let mut cleaner =
-            Cleaner { map: &map, transactions, producers: &producers, config: &config, now: NOW };
+        let (now, upto) = (NOW, log.end());
+        let (producers, config, holds) = (&producers, &config, Holds::default());
+        let mut cleaner = Cleaner { map: &map, transactions, producers, config, now, upto, holds };
         assert!(matches!(cleaner.clean(&damaged), Err(BatchError::Crc { .. })));
     }
 
@@ -536,11 +356,40 @@ mod tests {
     }
 
     #[test]
-    fn a_full_map_takes_no_more_but_always_the_first_batch() {
+    fn a_tombstone_that_somebody_holds_stays_behind_its_horizon_and_nothing_else_does() {
+        let log =
+            Log::new().plain(&[("a", None), ("b", Some("1")), ("b", Some("2"))]).plain(&[("z", Some("1"))]);
+        let once = log.cleaned();
+        let hold = |from, longest| {
+            let hold = TombstoneHold { holder: "db".into(), from: Offset(from), longest: Millis(longest) };
+            let later = Timestamp(NOW.0 + RETENTION);
+            let (kept, held) = once.clean_held(&[], &HashMap::new(), later, Holds::new(vec![hold]));
+            (kept.rows().len(), held.len())
+        };
+        assert_eq!(hold(0, 1), (3, 1));
+        assert_eq!(hold(1, 1), (2, 0));
+        assert_eq!(hold(0, 0), (2, 0));
+    }
+
+    #[test]
+    fn a_full_map_takes_no_more_and_says_how_far_it_came() {
         let log = Log::new().plain(&[("a", Some("1")), ("b", Some("1"))]).plain(&[("c", Some("1"))]);
-        let mut map = OffsetMap::new(1);
-        assert!(map.read(&log.0[0]).unwrap());
-        assert!(!map.read(&log.0[1]).unwrap());
+        let mut map = OffsetMap::new(2 * ENTRY_BYTES, 7);
+        assert!(!map.read(&log.0[0], Offset::ZERO).unwrap());
+        assert_eq!((map.end(), map.len()), (Offset(1), 1));
+        let mut map = OffsetMap::new(3 * ENTRY_BYTES, 7);
+        assert!(map.read(&log.0[0], Offset::ZERO).unwrap() && !map.read(&log.0[1], Offset::ZERO).unwrap());
         assert_eq!((map.end(), map.len()), (Offset(2), 2));
+    }
+
+    #[test]
+    fn what_follows_a_lost_abort_marker_is_not_aborted() {
+        let log = Log::new()
+            .push(Compression::None, Some(9), &[("a", Some("aborted"))])
+            .marker(9, ControlRecord::Abort { coordinator_epoch: 0 })
+            .push(Compression::None, Some(9), &[("b", Some("committed"))]);
+        let mut transactions = Transactions::new(vec![aborted(0, 1)], Offset::ZERO);
+        assert!(transactions.discards(&log.0[0]).unwrap());
+        assert!(!transactions.discards(&log.0[2]).unwrap());
     }
 }
