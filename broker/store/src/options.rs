@@ -28,9 +28,9 @@ pub struct Options {
     pub recovery_threads: usize,
     /// Segment files held open beyond the active ones that are being written.
     pub open_files_max: usize,
-    /// How much of the end of each partition stays in the page cache once it is synced; what is
-    /// older is dropped, so that a steady stream does not push everything else out. `None`: the
-    /// kernel decides.
+    /// How much of what was written last, to all partitions together, stays in the page cache once it
+    /// is synced; what is older is dropped, so that a steady stream does not push everything else out.
+    /// `None`: the kernel decides.
     pub cache_hot_window: Option<ByteSize>,
     /// `log.retention.check.interval.ms`
     pub retention_interval: Duration,

@@ -23,6 +23,7 @@ use crate::files::dir_lock::DirLock;
 use crate::files::durable_file::{self, sync_dir};
 use crate::files::flusher::{FlushQueue, Flusher};
 use crate::files::open_files::OpenFiles;
+use crate::files::page_cache::PageCache;
 use crate::files::reaper::Reaper;
 use crate::files::site::Site;
 use crate::files::starts::Starts;
@@ -74,12 +75,14 @@ impl Store {
             reaper.start().map_err(spawn_failed("start a thread for"))?;
         }
         let open_files = OpenFiles::new(files.clone(), open_files_max(&options));
+        let page_cache = PageCache::new(options.cache_hot_window);
         let starts = Starts::load(&files, &dir)?;
         let shared = Arc::new(Shared {
             options,
             events,
             queue: queue.clone(),
             open_files,
+            page_cache,
             reaper,
             starts,
             buffers: Arc::default(),

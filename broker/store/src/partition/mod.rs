@@ -40,6 +40,7 @@ use crate::files::buffers::Buffers;
 use crate::files::file_system::FileSystem;
 use crate::files::flusher::{FlushQueue, Flushable, Turn};
 use crate::files::open_files::OpenFiles;
+use crate::files::page_cache::PageCache;
 use crate::files::reaper::Reaper;
 use crate::files::starts::Starts;
 use crate::locks::{lock, read, write};
@@ -74,9 +75,9 @@ pub struct Partition {
     pub(crate) starved: AtomicBool,
     /// In all segments.
     pub(crate) bytes: AtomicU64,
-    /// Bytes appended since the open, and how many there were when the page cache was last told.
+    /// Bytes appended since the open, and how many of them a sync has covered.
     pub(crate) written: AtomicU64,
-    pub(crate) dropped_at: AtomicU64,
+    pub(crate) synced_bytes: AtomicU64,
     pub(crate) me: Weak<Partition>,
 }
 
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<dyn Events>,
     pub(crate) queue: Arc<FlushQueue<Partition>>,
     pub(crate) open_files: Arc<OpenFiles>,
+    pub(crate) page_cache: PageCache,
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
     pub(crate) buffers: Arc<Buffers>,
@@ -174,7 +176,7 @@ impl Partition {
             starved: AtomicBool::new(false),
             bytes: AtomicU64::new(bytes),
             written: AtomicU64::new(0),
-            dropped_at: AtomicU64::new(0),
+            synced_bytes: AtomicU64::new(0),
             me: me.clone(),
         })
     }
@@ -330,8 +332,12 @@ impl Partition {
             let end = if published.marks().failed { published.durable() } else { published.marks().end };
             end.since(published.durable())
         };
+        let bytes = self.written.load(Ordering::Relaxed) - self.synced_bytes.load(Ordering::Relaxed);
         match flush.due(unsynced) {
             _ if unsynced == 0 => {}
+            // Nobody waits for it, but a disk that is given its work late is the slower one, and so much
+            // less is to be recovered after a kill.
+            _ if bytes >= SYNC_BEHIND_BYTES => self.mark_dirty(),
             Due::Now => self.mark_dirty(),
             Due::Within(span) => {
                 self.shared.queue.dirty_later(&self.turn, span.duration(), || self.me.upgrade());
@@ -340,6 +346,9 @@ impl Partition {
         }
     }
 }
+
+/// Where a topic leaves it open when to sync.
+const SYNC_BEHIND_BYTES: u64 = 32 << 20;
 
 impl std::fmt::Debug for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

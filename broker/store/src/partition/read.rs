@@ -59,12 +59,17 @@ impl Partition {
         }
     }
 
+    /// Whether what is there can be expected in the page cache.
+    pub fn is_hot(&self, from: Offset) -> bool {
+        self.segment_of(from).is_none_or(|(segment, _)| segment.is_hot(from))
+    }
+
     /// `None` if the segments changed under the read and it should begin anew.
     fn run(&self, wanted: Wanted) -> Result<Option<Run>, ReadError> {
         let mut from = wanted.from;
         while from < wanted.limit {
             let Some((segment, next)) = self.segment_of(from) else { return Ok(None) };
-            match segment.read(Wanted { from, ..wanted }, &self.shared.buffers) {
+            match segment.read(Wanted { from, ..wanted }, &self.shared.buffers, &self.shared.page_cache) {
                 Ok(Some(run)) => return Ok(Some(run)),
                 // Nothing there at or behind `from`: compaction has left a gap up to the next segment.
                 Ok(None) => match next {

@@ -12,7 +12,6 @@ use flumen_types::Offset;
 
 use crate::error::{FileError, chain};
 use crate::files::durable_file::{self, sync_all, sync_dir, sync_if_there};
-use crate::files::file_system::Advice;
 use crate::files::flusher::{Flushable, Flushed, Turn};
 use crate::files::site::Site;
 use crate::locks::read;
@@ -26,6 +25,8 @@ struct Job {
     active: Arc<Segment>,
     /// Of the active segment.
     size: u64,
+    /// To the partition, since its open.
+    written: u64,
     sealed: Vec<Sealed>,
     /// Their records are synced; what only speeds up the next open waits for room.
     unsaved: Vec<Sealed>,
@@ -40,6 +41,7 @@ impl Partition {
             upto: writer.end,
             active: writer.active.clone(),
             size: writer.active.size(),
+            written: self.written.load(Ordering::Relaxed),
             sealed: std::mem::take(&mut writer.sealed),
             unsaved: Vec::new(),
             names: std::mem::take(&mut writer.names),
@@ -140,7 +142,8 @@ impl Partition {
                     self.shared.open_files.released();
                 }
                 self.publish(|published| published.synced(job.upto));
-                self.drop_behind(&job);
+                self.synced_bytes.fetch_max(job.written, Ordering::Relaxed);
+                self.note_cached(&job);
                 self.put_back(job.unsaved, false);
                 self.starved.store(false, Ordering::Relaxed);
             }
@@ -179,24 +182,15 @@ impl Partition {
         self.publish(|published| published.poisoned());
     }
 
-    /// Keeps only the hot end of what is synced in the page cache.
-    fn drop_behind(&self, job: &Job) {
-        let Some(window) = self.shared.options.cache_hot_window else { return };
-        let window = window.0.max(0) as u64;
-        let written = self.written.load(Ordering::Relaxed);
-        if written < self.dropped_at.load(Ordering::Relaxed) + DROP_STEP {
-            return;
-        }
-        self.dropped_at.store(written, Ordering::Relaxed);
-        let warm: Vec<Arc<Segment>> = {
-            let segments = read(&self.segments);
-            let synced = segments.range(..=job.active.base()).map(|(_, segment)| segment);
-            synced.rev().take_while(|segment| !segment.is_cold()).cloned().collect()
-        };
-        let mut hot = 0;
-        for segment in warm {
-            hot += segment.size();
-            drop_cold(&segment, hot.saturating_sub(window));
+    /// What is synced need not stay in the page cache for ever.
+    fn note_cached(&self, job: &Job) {
+        let sealed =
+            job.sealed.iter().chain(&job.unsaved).map(|sealed| (&sealed.segment, sealed.segment.size()));
+        for (segment, upto) in sealed.chain([(&job.active, job.size)]) {
+            let more = segment.note_cached(upto);
+            if more > 0 {
+                self.shared.page_cache.wrote(segment, more, upto);
+            }
         }
     }
 }
@@ -272,21 +266,4 @@ fn save_each(job: &mut Job, save: impl Fn(&Sealed) -> Result<(), FileError>) -> 
 
 fn sync_log(segment: &Segment, site: Site) -> Result<(), FileError> {
     durable_file::sync(&*segment.file()?, &segment.path(Part::Log), site)
-}
-
-/// The page cache is told in steps that are worth a call.
-const DROP_STEP: u64 = 8 << 20;
-
-/// Drops the first `upto` bytes from the page cache.
-fn drop_cold(segment: &Segment, upto: u64) {
-    let (from, size) = (segment.dropped.load(Ordering::Relaxed), segment.size());
-    let upto = upto.min(size);
-    let all = upto == size && !segment.is_live();
-    if upto <= from || (upto < from + DROP_STEP && !all) {
-        return;
-    }
-    if let Ok(file) = segment.file() {
-        file.advise(from, Some(upto - from), Advice::DontNeed);
-        segment.dropped.store(upto, Ordering::Relaxed);
-    }
 }

@@ -153,11 +153,6 @@ impl Segment {
         self.lock().index = None;
     }
 
-    /// Whether the page cache was told to drop all of it.
-    pub(crate) fn is_cold(&self) -> bool {
-        !self.is_live() && self.dropped.load(Ordering::Relaxed) >= self.size()
-    }
-
     /// The largest timestamp of its records.
     pub(crate) fn largest_timestamp(&self) -> Result<Timestamp, FileError> {
         // Looked at first: what is read of a live segment may be outdated when it is sealed.

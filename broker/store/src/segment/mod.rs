@@ -9,6 +9,7 @@
 //! It lacks all knowledge of offsets' meaning (marks, producers): that is `partition`.
 
 pub(crate) mod breakage;
+pub(crate) mod cached;
 pub(crate) mod damage;
 pub(crate) mod index;
 pub(crate) mod index_file;
@@ -48,8 +49,9 @@ pub(crate) struct Segment {
     /// they differ the file stays open: the kernel tells of a failed write to who has it open.
     claimed: AtomicU64,
     synced: AtomicU64,
-    /// Bytes from the front that the page cache was told to drop.
-    pub(crate) dropped: AtomicU64,
+    /// Bytes from the front that the page cache was told of, and of them those it was told to drop.
+    cached: AtomicU64,
+    dropped: AtomicU64,
     open: Mutex<Open>,
     /// Small and asked for by every retention check, so kept when the index is not.
     pub(crate) largest: Mutex<Option<Timestamp>>,
@@ -125,10 +127,8 @@ impl Segment {
         size: u64,
         open_files: &Arc<OpenFiles>,
     ) -> Arc<Segment> {
-        let segment = Segment::build(dir, base, size, open_files);
         // What is in the page cache of it was not put there by this process.
-        segment.dropped.store(size, Ordering::Relaxed);
-        segment
+        Segment::build(dir, base, size, open_files)
     }
 
     fn build(dir: &Arc<Path>, base: Offset, size: u64, open_files: &Arc<OpenFiles>) -> Arc<Segment> {
@@ -141,7 +141,8 @@ impl Segment {
             used: AtomicBool::new(true),
             claimed: AtomicU64::new(size),
             synced: AtomicU64::new(size),
-            dropped: AtomicU64::new(0),
+            cached: AtomicU64::new(size),
+            dropped: AtomicU64::new(size),
             open: Mutex::default(),
             largest: Mutex::default(),
             recent: Mutex::default(),

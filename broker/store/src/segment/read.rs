@@ -6,7 +6,6 @@
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use flumen_records::{BatchHeader, HEADER_LEN, batches};
@@ -14,7 +13,8 @@ use flumen_types::Offset;
 
 use crate::error::{FileError, ReadError};
 use crate::files::buffers::Buffers;
-use crate::files::file_system::{Advice, File};
+use crate::files::file_system::File;
+use crate::files::page_cache::PageCache;
 use crate::segment::damage::Damaged;
 use crate::segment::scan::is_possible;
 use crate::segment::{Part, Segment};
@@ -41,7 +41,12 @@ pub(crate) struct Run {
 impl Segment {
     /// `None` if the segment has nothing at or behind `from` and before `limit`; an empty run if the
     /// first batch is too large.
-    pub(crate) fn read(&self, wanted: Wanted, buffers: &Arc<Buffers>) -> Result<Option<Run>, ReadError> {
+    pub(crate) fn read(
+        &self,
+        wanted: Wanted,
+        buffers: &Arc<Buffers>,
+        page_cache: &PageCache,
+    ) -> Result<Option<Run>, ReadError> {
         let file = self.file()?;
         let size = self.size();
         let Some(position) = self.locate(&*file, size, wanted.from)? else { return Ok(None) };
@@ -68,7 +73,7 @@ impl Segment {
             let (end, next) = self.last_whole(&bytes, position, &first, wanted.limit)?;
             let (end, next) = self.verify(&bytes.slice(..end), position, next)?;
             self.remember(next, position + end as u64);
-            self.read_ahead(&*file, position + end as u64, end as u64);
+            self.read_on(&*file, position, end as u64, page_cache);
             return Ok(Some(Run { bytes: bytes.slice(..end), next }));
         }
     }
@@ -89,13 +94,6 @@ impl Segment {
         let Some(good) = good else { return Err(self.corrupt(position)) };
         self.note_verified(position, position + end as u64);
         Ok((end, good))
-    }
-
-    /// Has the disk fetch what a reader of cold bytes will want next, while it is busy with these.
-    fn read_ahead(&self, file: &dyn File, position: u64, length: u64) {
-        if position < self.dropped.load(Ordering::Relaxed) {
-            file.advise(position, Some(2 * length), Advice::WillNeed);
-        }
     }
 
     /// The end of the last batch that is whole and before the limit, and the offset behind it.
