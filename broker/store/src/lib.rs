@@ -32,6 +32,7 @@ mod recovery;
 mod segment;
 mod topic_name;
 mod upkeep;
+mod wake;
 
 pub use clock::{Clock, OsClock};
 pub use directory::catalogue::TopicRecord;

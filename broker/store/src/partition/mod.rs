@@ -5,10 +5,11 @@
 //! the middle, `recovery` brings it all back at open.
 //!
 //! Invariants: one mutex over assign-and-write, so offsets on the disk ascend without gaps. Locks
-//! are taken in the order upkeep, writer, segments, published; no lock is held over a sync.
+//! are taken in the order upkeep, moment, writer, segments, published; no lock is held over a sync.
 
 pub(crate) mod aborted;
 pub(crate) mod append;
+pub(crate) mod checkpoint;
 pub(crate) mod condemn;
 pub(crate) mod folder;
 pub(crate) mod gaps;
@@ -46,9 +47,11 @@ use crate::files::starts::Starts;
 use crate::locks::{lock, read, write};
 use crate::options::{Options, Threads};
 use crate::partition::aborted::AbortedIndex;
+use crate::partition::checkpoint::Moment;
 use crate::partition::known::Known;
 use crate::partition::published::Published;
 use crate::segment::Segment;
+use crate::wake::Wake;
 
 pub struct Partition {
     pub(crate) tp: TopicPartition,
@@ -64,6 +67,10 @@ pub struct Partition {
     pub(crate) published: Mutex<Published>,
     /// A sync has ended; with `published`.
     pub(crate) synced: Condvar,
+    /// Below: durable, with all that is beside the records.
+    pub(crate) checkpointed: Mutex<Offset>,
+    /// What moves it next. Held by whoever writes what is beside the records.
+    pub(crate) moment: Mutex<Option<Moment>>,
     /// Below: compacted.
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
     /// Offsets that are missing, as far as was found out.
@@ -88,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<FlushQueue<Partition>>,
     pub(crate) open_files: Arc<OpenFiles>,
     pub(crate) page_cache: PageCache,
+    /// To the thread that makes checkpoints.
+    pub(crate) upkeep: Arc<Wake>,
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
     pub(crate) buffers: Arc<Buffers>,
@@ -169,6 +178,8 @@ impl Partition {
             aborted: RwLock::new(aborted),
             published: Mutex::new(published),
             synced: Condvar::new(),
+            checkpointed: Mutex::new(known.recovery_point.unwrap_or(Offset::ZERO)),
+            moment: Mutex::default(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
             gaps: Mutex::default(),
             turn: Turn::default(),

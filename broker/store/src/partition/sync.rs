@@ -14,7 +14,7 @@ use crate::error::{FileError, chain};
 use crate::files::durable_file::{self, sync_all, sync_dir, sync_if_there};
 use crate::files::flusher::{Flushable, Flushed, Turn};
 use crate::files::site::Site;
-use crate::locks::read;
+use crate::locks::{lock, read};
 use crate::partition::folder::snapshot_path;
 use crate::partition::{Partition, Phase, Sealed};
 use crate::segment::{Part, Segment};
@@ -71,6 +71,7 @@ impl Partition {
         if !sealed.segment.is_live() {
             return Ok(());
         }
+        let _no_checkpoint = lock(&self.moment);
         self.write_aborted(&sealed.segment, Some(sealed.end))?;
         if let Some(snapshot) = &sealed.snapshot {
             let path = snapshot_path(&self.dir, sealed.end);
@@ -88,24 +89,13 @@ impl Partition {
         sealed.segment.sync_index(Site::SealedIndex)
     }
 
-    /// From where on a recovery has to look: what was synced, but for segments of which something
-    /// beside the records could not be written yet.
-    pub(crate) fn recovery_point(&self) -> Offset {
-        let durable = self.durable();
-        let mut segments = self.segments_now();
-        segments.pop();
-        let unsaved = segments.iter().find(|segment| segment.is_live());
-        unsaved.map_or(durable, |segment| segment.base().min(durable))
-    }
-
     /// Writes the aborted transactions whose markers are in this segment.
     fn write_aborted(&self, segment: &Segment, end: Option<Offset>) -> Result<(), FileError> {
         let content = read(&self.aborted).encode(segment.base(), end);
         if content.is_empty() {
             return Ok(());
         }
-        let path = segment.path(Part::TxnIndex);
-        durable_file::write(self.shared.files(), &path, &content)
+        durable_file::put(self.shared.files(), &segment.path(Part::TxnIndex), 0, &content)
     }
 
     /// At a clean stop, after the last sync: what a load would otherwise have to rebuild; synced if
@@ -128,6 +118,7 @@ impl Partition {
             sync_if_there(files, &path, Site::CleanStop)?;
             sync_dir(files, &self.dir, Site::CleanStop)?;
         }
+        self.note_checkpoint(writer.end);
         Ok(true)
     }
 
@@ -142,7 +133,8 @@ impl Partition {
                     self.shared.open_files.released();
                 }
                 self.publish(|published| published.synced(job.upto));
-                self.synced_bytes.fetch_max(job.written, Ordering::Relaxed);
+                let synced = self.synced_bytes.swap(job.written, Ordering::Relaxed);
+                self.shared.upkeep.synced(job.written.saturating_sub(synced));
                 self.note_cached(&job);
                 self.put_back(job.unsaved, false);
                 self.starved.store(false, Ordering::Relaxed);

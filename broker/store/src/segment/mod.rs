@@ -2,7 +2,7 @@
 //!
 //! Invariants: `size` bytes of the file hold whole batches and never change; what lies behind is an
 //! append in progress or the rest of a failed one, and nobody reads it. The last segment of a
-//! partition is live: its index is in memory only. Of a sealed one nothing is: it opens its file when
+//! partition is live: its index is in memory, and in its files only what a recovery goes by (`partition::checkpoint`). Of a sealed one nothing is: it opens its file when
 //! asked, and may be closed again at any time (`files::open_files`); its index is looked into where it lies
 //! (`index_file`).
 //!

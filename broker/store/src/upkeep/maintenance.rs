@@ -5,7 +5,7 @@
 //! partition that it is at, and is caught up with behind it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,11 @@ use flumen_types::{Timestamp, TopicPartition};
 use crate::clock::Clock;
 use crate::error::{FileError, chain};
 use crate::files::checkpoints;
-use crate::locks::{lock, read};
+use crate::files::durable_file::{self, SYNC_ALL_OVER};
+use crate::files::site::Site;
+use crate::locks::read;
 use crate::partition::{Partition, Shared};
+use crate::wake::Wake;
 
 pub(crate) type Partitions = RwLock<HashMap<TopicPartition, Arc<Partition>>>;
 
@@ -75,6 +78,45 @@ impl Upkeep {
 
     /// Notes how far everything is durable, so that a recovery need not look before that.
     pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
+        let partitions = self.partitions_now();
+        self.advance(&partitions)?;
+        for partition in &partitions {
+            if let Err(error) = partition.take_moment() {
+                tracing::warn!(partition = %partition.id(), error = %chain(&error), "its recovery point stays where it was");
+            }
+        }
+        // Of those that are idle it is durable already; the others' turn is the next checkpoint.
+        self.advance(&partitions)?;
+        self.save_checkpoints()
+    }
+
+    /// Moves the recovery points of those whose last moment is durable.
+    fn advance(&self, partitions: &[Arc<Partition>]) -> Result<(), FileError> {
+        let stays = |partition: &Partition, error: &FileError| {
+            tracing::warn!(partition = %partition.id(), error = %chain(error), "its recovery point stays where it was");
+        };
+        let mut written = Vec::new();
+        for partition in partitions {
+            match partition.write_moment() {
+                Ok(moment) => written.extend(moment.map(|moment| (partition, moment))),
+                Err(error) => stays(partition, &error),
+            }
+        }
+        let many = written.len() > SYNC_ALL_OVER;
+        if many {
+            durable_file::sync_all(self.shared.files(), &self.shared.options.dir, Site::CheckpointTogether)?;
+        }
+        for (partition, moment) in &written {
+            let synced = if many { Ok(()) } else { partition.sync_moment(moment) };
+            if let Err(error) = synced.and_then(|()| partition.pass_moment(moment)) {
+                stays(partition, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that say so, of all partitions.
+    pub(crate) fn save_checkpoints(&self) -> Result<(), FileError> {
         let (mut points, mut cleaned) = (Offsets::new(), Offsets::new());
         for partition in self.partitions_now() {
             points.insert(partition.id().clone(), partition.recovery_point());
@@ -94,9 +136,9 @@ pub(crate) struct Maintenance {
 
 impl Maintenance {
     pub(crate) fn start(upkeep: &Arc<Upkeep>) -> std::io::Result<Maintenance> {
-        let mut workers = vec![Worker::start("log-upkeep", upkeep, keep_up)?];
+        let mut workers = vec![Worker::start("log-upkeep", upkeep, upkeep.shared.upkeep.clone(), keep_up)?];
         if upkeep.shared.options.compaction {
-            workers.push(Worker::start("log-cleaner", upkeep, clean)?);
+            workers.push(Worker::start("log-cleaner", upkeep, Arc::default(), clean)?);
         }
         Ok(Maintenance { workers })
     }
@@ -104,8 +146,7 @@ impl Maintenance {
     /// Has everything looked at soon.
     pub(crate) fn wake(&self) {
         for worker in &self.workers {
-            lock(&worker.wake.state).now = true;
-            worker.wake.changed.notify_one();
+            worker.wake.look_at_all();
         }
     }
 }
@@ -116,8 +157,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(name: &str, upkeep: &Arc<Upkeep>, run: fn(&Upkeep, &Wake)) -> std::io::Result<Worker> {
-        let wake: Arc<Wake> = Arc::default();
+    fn start(
+        name: &str,
+        upkeep: &Arc<Upkeep>,
+        wake: Arc<Wake>,
+        run: fn(&Upkeep, &Wake),
+    ) -> std::io::Result<Worker> {
         let (upkeep, shared) = (upkeep.clone(), wake.clone());
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&upkeep, &shared))?;
         Ok(Worker { wake, thread: Some(thread) })
@@ -126,26 +171,12 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        lock(&self.wake.state).stopping = true;
-        self.wake.changed.notify_one();
+        self.wake.stop();
         if let Some(thread) = self.thread.take() {
             // A panic in there has been printed; nothing it was at counts before it is whole.
             let _ = thread.join();
         }
     }
-}
-
-#[derive(Default)]
-struct Wake {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    stopping: bool,
-    /// Settings changed: look at everything now.
-    now: bool,
 }
 
 fn keep_up(upkeep: &Upkeep, wake: &Wake) {
@@ -154,41 +185,33 @@ fn keep_up(upkeep: &Upkeep, wake: &Wake) {
     let clock = &*options.clock;
     let mut retention = Rounds::new(clock, options.retention_interval);
     let mut checkpoint = Rounds::new(clock, options.checkpoint_interval);
-    while let Some(all) = wake.wait_until(clock, retention.next.min(checkpoint.next)) {
-        if retention.due(all) {
+    let mut quiet = clock.instant();
+    while let Some(asked) = wake.wait_until(clock, retention.next.min(checkpoint.next)) {
+        if retention.due(asked.all) {
             upkeep.retain(clock.now());
         }
-        if checkpoint.due(false)
-            && let Err(error) = upkeep.checkpoint()
-        {
+        // Where there are many partitions one takes long: it is not to be all that is done.
+        let began = clock.instant();
+        if !checkpoint.due(asked.checkpoint && began >= quiet) {
+            continue;
+        }
+        if let Err(error) = upkeep.checkpoint() {
             tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
         }
+        let ended = clock.instant();
+        quiet = ended + (ended - began) * QUIET_TIMES;
     }
 }
+
+/// After a checkpoint none is made before so many times what it took, unless its time has come.
+const QUIET_TIMES: u32 = 10;
 
 fn clean(upkeep: &Upkeep, wake: &Wake) {
     let clock = &*upkeep.shared.options.clock;
     let mut compaction = Rounds::new(clock, upkeep.shared.options.compaction_interval);
-    while let Some(all) = wake.wait_until(clock, compaction.next) {
-        if compaction.due(all) {
+    while let Some(asked) = wake.wait_until(clock, compaction.next) {
+        if compaction.due(asked.all) {
             upkeep.compact(clock.now());
-        }
-    }
-}
-
-impl Wake {
-    /// `None` when stopping, else whether everything is to be looked at.
-    fn wait_until(&self, clock: &dyn Clock, next: Instant) -> Option<bool> {
-        let mut state = lock(&self.state);
-        loop {
-            if state.stopping {
-                return None;
-            }
-            let left = next.saturating_duration_since(clock.instant());
-            if state.now || left.is_zero() {
-                return Some(std::mem::take(&mut state.now));
-            }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
