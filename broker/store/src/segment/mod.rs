@@ -291,7 +291,7 @@ impl Segment {
 
     /// Goes through its batches from a position on, around what is damaged.
     pub(crate) fn scan<'a>(&self, file: &'a dyn File, position: u64) -> Scan<'a> {
-        Scan::new(file, position, self.size()).around(self.damage())
+        Scan::new(file, position, self.size()).around(self.damage()).without_trace(self.dropped())
     }
 
     /// Renames its files so that the next open does not take them for the log's.
