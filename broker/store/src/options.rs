@@ -85,7 +85,7 @@ impl Options {
             flush_threads: 4,
             syncfs_over: 32,
             recovery_threads: 2,
-            open_files_max: 4096,
+            open_files_max: 16384,
             cache_hot_window: Some(ByteSize(512 << 20)),
             retention_interval: Duration::from_secs(300),
             compaction_interval: Duration::from_secs(15),

@@ -241,9 +241,13 @@ impl<'a> Loader<'a> {
     fn drop_stray_snapshots(&self) -> Result<(), FileError> {
         let newest = self.folder.snapshots.iter().filter(|offset| **offset <= self.end).max();
         for offset in &self.folder.snapshots {
-            let at_base = self.segments.iter().any(|segment| segment.base() == *offset);
-            if *offset > self.end || !(at_base || Some(offset) == newest) {
-                durable_file::remove(self.shared.files(), &snapshot_path(self.dir, *offset))?;
+            let at_base = self.segments.binary_search_by_key(offset, |segment| segment.base()).is_ok();
+            let path = snapshot_path(self.dir, *offset);
+            if *offset > self.end {
+                durable_file::remove(self.shared.files(), &path)?;
+            } else if !at_base && Some(offset) != newest {
+                // No other of its name will come: it need not be waited for.
+                self.shared.reaper.doom([path], Duration::ZERO);
             }
         }
         Ok(())
