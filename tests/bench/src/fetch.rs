@@ -10,6 +10,8 @@ use crate::peers::{self, Durability, Peer};
 use crate::{Args, proc};
 
 const TOPIC: &str = "fetch";
+/// Less than Flumen keeps in the page cache.
+const HOT_BYTES: u64 = 96 << 20;
 
 fn produce(peer: &Peer, topic: &str, size: usize, bytes: u64) -> Produce {
     Produce {
@@ -26,13 +28,14 @@ fn produce(peer: &Peer, topic: &str, size: usize, bytes: u64) -> Produce {
 }
 
 fn fetch(peer: &Peer, topic: &str, records: u64) -> Fetch {
-    Fetch { bootstrap: peer.bootstrap.clone(), topic: topic.into(), records, partitions: 1, forever: false }
+    let (bootstrap, topic) = (peer.bootstrap.clone(), topic.into());
+    Fetch { bootstrap, topic, records, partitions: 1, passes: 1, forever: false }
 }
 
 /// Hot and cold, for each size of record.
 pub(crate) fn table(args: &Args) -> Result<()> {
-    let note = "MB/s of values until the last record came, one partition, one librdkafka consumer; `hot`: written \
-just before, `cold`: dropped from the page cache before each run.";
+    let note = "MB/s of values until the last record came, one partition, one librdkafka consumer after another; \
+`hot`: 96 MiB written just before, read again and again; `cold`: dropped from the page cache before each run.";
     let columns = [
         "record",
         "bytes are",
@@ -45,28 +48,31 @@ just before, `cold`: dropped from the page cache before each run.";
     let mut table = Table::new("Fetch", note, &columns);
     let peers = peers::start(args)?;
     for size in [100, 1024, 10_240] {
-        for peer in &peers {
-            peer.create(TOPIC, 1, Durability::Synced, &[])?;
-            load::run(produce(peer, TOPIC, size, (args.mib as u64) << 20).command()?)?;
-        }
         for cold in [false, true] {
+            let bytes = if cold { (args.mib as u64) << 20 } else { HOT_BYTES };
+            for peer in &peers {
+                peer.create(TOPIC, 1, Durability::Synced, &[])?;
+                load::run(produce(peer, TOPIC, size, bytes).command()?)?;
+            }
             row(args, &peers, size, cold, &mut table)?;
+            peers.iter().try_for_each(|peer| peer.delete(TOPIC))?;
         }
-        peers.iter().try_for_each(|peer| peer.delete(TOPIC))?;
     }
     table.write(args.out())
 }
 
 fn row(args: &Args, peers: &[Peer], size: usize, cold: bool, table: &mut Table) -> Result<()> {
     let mut speeds: [(Figure, Figure); 2] = Default::default();
-    let records = ((args.mib as u64) << 20) / size as u64;
+    let bytes = (args.mib as u64) << 20;
+    let (records, passes) =
+        if cold { (bytes / size as u64, 1) } else { (HOT_BYTES / size as u64, bytes.div_ceil(HOT_BYTES)) };
     for _ in 0..args.runs {
         for (peer, (speed, cpu)) in peers.iter().zip(&mut speeds) {
             if cold {
                 peer.chill()?;
             }
             let before = proc::cpu_seconds(peer.pid)?;
-            let done = load::run(fetch(peer, TOPIC, records).command()?)?;
+            let done = load::run(Fetch { passes, ..fetch(peer, TOPIC, records) }.command()?)?;
             speed.push(done.gb() * 1e3 / done.seconds);
             cpu.push((proc::cpu_seconds(peer.pid)? - before) / done.gb());
         }

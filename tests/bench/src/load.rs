@@ -57,6 +57,9 @@ pub(crate) struct Fetch {
     pub(crate) records: u64,
     #[arg(long, default_value_t = 1)]
     pub(crate) partitions: i32,
+    /// So often, each time by a consumer of its own.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) passes: u64,
     /// Begins anew at its end, until it is killed.
     #[arg(long)]
     pub(crate) forever: bool,
@@ -219,33 +222,39 @@ fn words(length: usize) -> Vec<u8> {
 
 impl Fetch {
     pub(crate) fn command(&self) -> Result<Command> {
-        let numbers = [("records", self.records.to_string()), ("partitions", self.partitions.to_string())];
+        let numbers = [
+            ("records", self.records.to_string()),
+            ("partitions", self.partitions.to_string()),
+            ("passes", self.passes.to_string()),
+        ];
         command("fetch", &self.bootstrap, &self.topic, &numbers, self.forever)
     }
 
     fn run(&self) -> Result<Done> {
         let library = Library::load()?;
-        loop {
-            let began = Instant::now();
-            let consumer = Consumer::new(library, &self.settings(), &self.topic, self.partitions)?;
-            let (mut records, mut bytes, mut last) = (0, 0, Instant::now());
-            while records < self.records {
-                let got = consumer.poll()?;
-                if got.records > 0 {
-                    last = Instant::now();
-                }
-                ensure!(
-                    last.elapsed() < Duration::from_secs(60),
-                    "{records} of {} records came",
-                    self.records
-                );
-                (records, bytes) = (records + got.records, bytes + got.bytes);
-            }
-            let seconds = began.elapsed().as_secs_f64();
-            if !self.forever {
-                return Ok(Done { seconds, records, bytes });
-            }
+        let began = Instant::now();
+        let mut done = Done { seconds: 0.0, records: 0, bytes: 0 };
+        let mut passes = 0;
+        while passes < self.passes || self.forever {
+            let (records, bytes) = self.pass(library)?;
+            (done.records, done.bytes, passes) = (done.records + records, done.bytes + bytes, passes + 1);
         }
+        done.seconds = began.elapsed().as_secs_f64();
+        Ok(done)
+    }
+
+    fn pass(&self, library: Library) -> Result<(u64, u64)> {
+        let consumer = Consumer::new(library, &self.settings(), &self.topic, self.partitions)?;
+        let (mut records, mut bytes, mut last) = (0, 0, Instant::now());
+        while records < self.records {
+            let got = consumer.poll()?;
+            if got.records > 0 {
+                last = Instant::now();
+            }
+            ensure!(last.elapsed() < Duration::from_secs(60), "{records} of {} records came", self.records);
+            (records, bytes) = (records + got.records, bytes + got.bytes);
+        }
+        Ok((records, bytes))
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
