@@ -86,7 +86,7 @@ impl Options {
             syncfs_over: 32,
             recovery_threads: 2,
             open_files_max: 16384,
-            cache_hot_window: Some(ByteSize(512 << 20)),
+            cache_hot_window: Some(ByteSize(128 << 20)),
             retention_interval: Duration::from_secs(300),
             compaction_interval: Duration::from_secs(15),
             checkpoint_interval: Duration::from_secs(60),

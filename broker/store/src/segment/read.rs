@@ -2,7 +2,7 @@
 //!
 //! Invariants: a batch is never cut and never decoded; of each, only the header is looked at, but for
 //! the first read of what this process did not write: that checks the CRCs (`verified.rs`). One
-//! pread brings the bytes that are handed out: where the wanted batch begins is found before, from
+//! pread brings the bytes that are handed out, no more than a buffer that is used again holds: where the wanted batch begins is found before, from
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use flumen_records::{BatchHeader, HEADER_LEN, batches};
 use flumen_types::Offset;
 
 use crate::error::{FileError, ReadError};
-use crate::files::buffers::Buffers;
+use crate::files::buffers::{Buffers, POOLED_MAX};
 use crate::files::file_system::File;
 use crate::files::page_cache::PageCache;
 use crate::segment::damage::Damaged;
@@ -52,7 +52,7 @@ impl Segment {
         let Some(position) = self.locate(&*file, size, wanted.from)? else { return Ok(None) };
         let whole = self.damage().next_after(position, size);
         let left = usize::try_from(whole - position).unwrap_or(usize::MAX);
-        let mut length = wanted.bytes_max.max(HEADER_LEN).min(left);
+        let mut length = wanted.bytes_max.clamp(HEADER_LEN, POOLED_MAX).min(left);
         loop {
             let bytes = buffers.read(length, |buffer| self.read_exact(&*file, position, buffer))?;
             let first = self.header(&bytes, position)?;
