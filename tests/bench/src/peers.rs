@@ -66,7 +66,9 @@ pub(crate) fn start_with(args: &Args, ours: &str, theirs: &str) -> Result<Vec<Pe
         _broker: Box::new(flumen),
     }];
     if !args.alone {
-        let kafka = Kafka::start_with(&args.dir()?, theirs);
+        // The broker's own setting is what counts when a topic goes.
+        let theirs = format!("log.segment.delete.delay.ms=100\n{theirs}");
+        let kafka = Kafka::start_with(&args.dir()?, &theirs);
         peers.push(Peer {
             name: "Kafka",
             bootstrap: kafka.bootstrap(),

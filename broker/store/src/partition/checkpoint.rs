@@ -50,7 +50,7 @@ impl Partition {
     /// [`Partition::write_moment`] that comes when that is done.
     pub(crate) fn take_moment(&self) -> Result<(), FileError> {
         let mut waiting = lock(&self.moment);
-        if waiting.is_some() {
+        if waiting.is_some() || self.is_closed() {
             return Ok(());
         }
         let writer = self.writer();

@@ -274,11 +274,15 @@ impl Partition {
 
     /// Takes no more appends; what was appended still gets its sync.
     pub(crate) fn close(&self) {
+        // Its folder may soon be another's, which no checkpoint is to write to.
+        let mut moment = lock(&self.moment);
+        *moment = None;
+        self.closed.store(true, Ordering::Relaxed);
+        drop(moment);
         let mut writer = self.writer();
         if writer.phase == Phase::Open {
             writer.phase = Phase::Closed;
         }
-        self.closed.store(true, Ordering::Relaxed);
         let end = writer.end;
         drop(writer);
         if self.durable() < end {
