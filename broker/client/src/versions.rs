@@ -52,6 +52,8 @@ apis! {
     AddOffsetsToTxnRequest = "AddOffsetsToTxn" up to 3,
     TxnOffsetCommitRequest = "TxnOffsetCommit" up to 3,
     EndTxnRequest = "EndTxn" up to 3,
+    DescribeProducersRequest = "DescribeProducers" up to 0,
+    WriteTxnMarkersRequest = "WriteTxnMarkers" up to 1,
 }
 
 /// What a broker said it speaks.

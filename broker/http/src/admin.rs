@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{Snapshot, Status};
+use crate::{Partition, Snapshot, Status};
 
 /// The application, as this API sees it.
 ///
@@ -18,6 +18,9 @@ pub trait Admin: Send + Sync + 'static {
     fn metrics(&self) -> Snapshot;
 
     async fn status(&self) -> Status;
+
+    /// The partitions of a topic; `None` if there is no such topic.
+    async fn partitions(&self, topic: &str) -> Option<Vec<Partition>>;
 
     /// Reads the configuration again and applies what changed; the answer says what that was, a
     /// line each.

@@ -7,6 +7,7 @@
 //! | `GET /metrics` | Prometheus text format 0.0.4 |
 //! | `GET /v1/status` | [`Status`]: configuration, plugins, topics |
 //! | `GET /v1/plugins`, `GET /v1/plugins/{name}` | the plugins of it |
+//! | `GET /v1/topics/{name}` | each [`Partition`] of a topic |
 //! | `GET /v1/plan` | what a reload would do now; 422 with every problem when the file is not valid |
 //! | `POST /v1/reload` | read flumen.toml again; 422 with every problem when it is not valid |
 //!
@@ -29,4 +30,6 @@ pub use access::{Token, WeakToken};
 pub use admin::{Admin, Refusal};
 pub use metrics::{Family, Kind, Sample, Snapshot};
 pub use server::{BindError, Options, Server};
-pub use status::{Configuration, Plugin, Refused, State, Status, Topic};
+pub use status::{
+    Cleaning, Configuration, Lost, Opening, Partition, Plugin, Refused, State, Status, Storage, Topic,
+};

@@ -28,10 +28,14 @@ pub enum Kind {
     /// Only grows; its name ends with `_total`.
     Counter,
     Gauge,
+    /// Buckets, their sum, their count; see [`Family::histogram`].
+    Histogram,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
+    /// Behind the family's name: `_bucket`, `_sum` and `_count` of a histogram.
+    pub suffix: &'static str,
     pub labels: Vec<(String, String)>,
     pub value: f64,
 }
@@ -43,6 +47,10 @@ impl Snapshot {
 
     pub fn gauge(&mut self, name: &str, help: &str) -> &mut Family {
         self.family(name, help, Kind::Gauge)
+    }
+
+    pub fn histogram(&mut self, name: &str, help: &str) -> &mut Family {
+        self.family(name, help, Kind::Histogram)
     }
 
     fn family(&mut self, name: &str, help: &str, kind: Kind) -> &mut Family {
@@ -67,21 +75,40 @@ impl Snapshot {
 impl Family {
     /// Adds a sample.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Into<f64>) -> &mut Family {
-        let labels = labels.iter().map(|(name, value)| (clean(name, false), value.to_string())).collect();
-        self.samples.push(Sample { labels, value: value.into() });
+        self.part("", labels, value.into());
         self
+    }
+
+    /// Adds what was measured: how many were up to each bound, not added up, and one more for those beyond.
+    pub fn histogram(&mut self, bounds: &[f64], counts: &[u64], sum: f64) -> &mut Family {
+        let mut so_far = 0;
+        let uppers = bounds.iter().copied().chain([f64::INFINITY]);
+        for (upper, count) in uppers.zip(counts) {
+            so_far += count;
+            self.part("_bucket", &[("le", &number(upper))], so_far as f64);
+        }
+        self.part("_sum", &[], sum);
+        self.part("_count", &[], so_far as f64);
+        self
+    }
+
+    fn part(&mut self, suffix: &'static str, labels: &[(&str, &str)], value: f64) {
+        let labels = labels.iter().map(|(name, value)| (clean(name, false), value.to_string())).collect();
+        self.samples.push(Sample { suffix, labels, value });
     }
 
     fn render(&self, text: &mut String) {
         let kind = match self.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         let help = escape(&self.help, false);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "# HELP {} {help}\n# TYPE {} {kind}", self.name, self.name);
         for sample in &self.samples {
             text.push_str(&self.name);
+            text.push_str(sample.suffix);
             for (at, (name, value)) in sample.labels.iter().enumerate() {
                 let _ = write!(text, "{}{name}=\"{}\"", if at == 0 { '{' } else { ',' }, escape(value, true));
             }
@@ -136,6 +163,22 @@ flumen_records_total{topic=\"b\",partition=\"0\"} 4
 # HELP flumen_lag Records to read.
 # TYPE flumen_lag gauge
 flumen_lag 0.5
+";
+        assert_eq!(now.render(), expected);
+    }
+
+    #[test]
+    fn the_buckets_of_a_histogram_add_up() {
+        let mut now = Snapshot::default();
+        now.histogram("flumen_sync_seconds", "Syncs.").histogram(&[0.5, 1.0], &[2, 1, 4], 9.5);
+        let expected = "\
+# HELP flumen_sync_seconds Syncs.
+# TYPE flumen_sync_seconds histogram
+flumen_sync_seconds_bucket{le=\"0.5\"} 2
+flumen_sync_seconds_bucket{le=\"1\"} 3
+flumen_sync_seconds_bucket{le=\"+Inf\"} 7
+flumen_sync_seconds_sum 9.5
+flumen_sync_seconds_count 7
 ";
         assert_eq!(now.render(), expected);
     }

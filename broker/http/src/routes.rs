@@ -40,6 +40,7 @@ pub(crate) fn router(admin: Arc<dyn Admin>, options: &Options) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/plugins", get(plugins))
         .route("/v1/plugins/{name}", get(plugin))
+        .route("/v1/topics/{name}", get(topic))
         .route("/v1/plan", get(plan))
         .route("/v1/reload", post(reload))
         .fallback(async |uri: Uri| {
@@ -99,6 +100,13 @@ async fn plugin(Shared(app): Shared<App>, Path(name): Path<String>) -> Response 
         None => {
             refuse(StatusCode::NOT_FOUND, format!("no plugin is named \"{name}\""), "see GET /v1/plugins")
         }
+    }
+}
+
+async fn topic(Shared(app): Shared<App>, Path(name): Path<String>) -> Response {
+    match app.admin.partitions(&name).await {
+        Some(partitions) => Json(partitions).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, format!("no topic is named \"{name}\""), "see GET /v1/status"),
     }
 }
 

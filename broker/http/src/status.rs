@@ -20,6 +20,84 @@ pub struct Status {
     pub configuration: Configuration,
     pub plugins: Vec<Plugin>,
     pub topics: Vec<Topic>,
+    /// While the broker starts, how far it is.
+    pub opening: Option<Opening>,
+    pub storage: Storage,
+}
+
+/// A start that is not at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Opening {
+    pub partitions: u64,
+    pub partitions_done: u64,
+    /// Of logs that are read again after a crash.
+    pub bytes: u64,
+    pub bytes_done: u64,
+    pub elapsed_ms: u64,
+    pub left_ms: Option<u64>,
+}
+
+/// The log on the disk, all topics together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Storage {
+    pub bytes: u64,
+    pub segments: u64,
+    pub syncs: u64,
+    /// None before the first.
+    pub sync_ms_mean: Option<f64>,
+    /// 99 of 100 took no longer; an upper bound, for they are counted in buckets.
+    pub sync_ms_p99: Option<f64>,
+    /// Appends that found the disk full.
+    pub refused_full: u64,
+    pub cleaner_passes: u64,
+    pub cleaner_failures: u64,
+    pub cleaner_bytes_per_second: Option<f64>,
+    /// What is compacted now.
+    pub cleaning: Vec<Cleaning>,
+}
+
+/// A pass of the cleaner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cleaning {
+    pub topic: String,
+    pub partition: i32,
+    pub bytes: u64,
+    pub bytes_done: u64,
+}
+
+/// Offsets that were in a log and cannot be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lost {
+    pub partition: i32,
+    /// The first, and the one behind the last.
+    pub from: i64,
+    pub upto: i64,
+    /// `damaged`: the bytes are there and are not whole. `missing`: they are not there.
+    pub why: String,
+}
+
+/// One partition of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Partition {
+    pub partition: i32,
+    pub start: i64,
+    pub high_watermark: i64,
+    pub last_stable: i64,
+    pub end: i64,
+    pub bytes: u64,
+    pub segments: u64,
+    /// None where nothing is compacted.
+    pub dirty_ratio: Option<f64>,
+    /// It takes no writes until a restart.
+    pub poisoned: bool,
+    pub lost: Vec<Lost>,
+    /// Bases of segments whose batches do not fit their names.
+    pub misfits: Vec<i64>,
 }
 
 /// Which file is in force, and whether the one on disk was refused.
@@ -100,7 +178,7 @@ impl State {
 }
 
 /// One topic, summed over its partitions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Topic {
     pub name: String,
@@ -110,6 +188,14 @@ pub struct Topic {
     pub bytes: u64,
     /// Partitions that take no writes because their disk failed.
     pub failed: Vec<i32>,
+    pub segments: u64,
+    /// Of what the cleaner may look at, the part that it has not; none where nothing is compacted.
+    pub dirty_ratio: Option<f64>,
+    /// At most a hundred ranges; `lost_offsets` counts them all.
+    pub lost: Vec<Lost>,
+    pub lost_offsets: u64,
+    /// Partitions with segments whose batches do not fit their names.
+    pub misfits: Vec<i32>,
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use flumen_http::{Admin, BindError, Options, Plugin, Refusal, Server, Snapshot, State, Status, Token};
+use flumen_http::{
+    Admin, BindError, Options, Partition, Plugin, Refusal, Server, Snapshot, State, Status, Token,
+};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +39,10 @@ impl Admin for Fake {
             ..Plugin::default()
         };
         Status { version: "0.1.0".into(), plugins: vec![plugin], ..Status::default() }
+    }
+
+    async fn partitions(&self, topic: &str) -> Option<Vec<Partition>> {
+        (topic == "orders").then(|| vec![Partition { partition: 0, end: 7, ..Partition::default() }])
     }
 
     async fn reload(&self) -> Result<Vec<String>, Refusal> {

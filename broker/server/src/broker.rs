@@ -64,7 +64,7 @@ impl Broker {
     /// Opens the data directory and brings back what is in it. Nothing listens yet.
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
-        let watches = Arc::new(Watches::new(options.recovery.clone()));
+        let watches = Arc::new(Watches::default());
         let (store, security) = {
             let (options, watches) = (options.clone(), watches.clone());
             let opened = tokio::task::spawn_blocking(move || {
@@ -207,5 +207,6 @@ fn open(options: &Options, watches: Arc<Watches>) -> Result<Store, OpenError> {
     store.compaction_interval = options.compaction_interval;
     store.compaction_buffer = options.compaction_buffer;
     store.producer_expiration = options.producer_expiration;
+    store.progress = options.recovery.clone();
     Store::open(store, watches)
 }

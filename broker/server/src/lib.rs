@@ -38,11 +38,12 @@ mod broker;
 pub use broker::{Broker, StartError};
 pub use endpoint::{Endpoint, SecurityProtocol};
 pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
+pub use flumen_store::{Counts, Dirty, Opening, Progress, SYNC_SECONDS};
 pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, TRANSACTION_STATE};
 pub use options::{Advertised, Options};
 pub use partition_log::{
-    AbortedTxn, AppendError, Appended, Bound, Marks, Origin, PartitionLog, Read, ReadError, TimeQuery,
-    TimedOffset, TrimError, durable,
+    AbortedTxn, AppendError, Appended, Bound, Health, Marks, Origin, PartitionLog, Read, ReadError,
+    TimeQuery, TimedOffset, TrimError, durable,
 };
 pub use security::{
     BearerOptions, ClientAuth, DeclaredAcl, DeclaredUser, Security, SecurityError, SecurityOptions,

@@ -10,13 +10,11 @@ use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, To
 use tokio::sync::watch;
 
 use crate::partition_log::{
-    ActiveProducer, AppendError, Appended, Bound, Marks, Origin, PartitionLog, Read, ReadError, TimeQuery,
-    TimedOffset, TrimError,
+    ActiveProducer, AppendError, Appended, Bound, Health, Marks, Origin, PartitionLog, Read, ReadError,
+    TimeQuery, TimedOffset, TrimError,
 };
 use crate::watches::Watches;
 
-/// Reads up to so much are done at once; a hop to another thread costs more than they do.
-const INLINE_BYTES_MAX: usize = 256 * 1024;
 pub(crate) struct LocalLog {
     partition: Arc<Partition>,
     marks: watch::Receiver<Marks>,
@@ -67,7 +65,9 @@ impl PartitionLog for LocalLog {
         bound: Bound,
         min_one: bool,
     ) -> Result<Read, ReadError> {
-        if bytes_max <= INLINE_BYTES_MAX || self.partition.is_hot(from) {
+        // A hop to another thread costs more than a read of what is in memory; a wait for the disk costs all
+        // who share this one.
+        if self.partition.is_hot(from) {
             return self.partition.read(from, bytes_max, bound, min_one);
         }
         self.off_the_runtime(move |partition| partition.read(from, bytes_max, bound, min_one)).await
@@ -103,6 +103,10 @@ impl PartitionLog for LocalLog {
 
     fn size_bytes(&self) -> u64 {
         self.partition.size_bytes()
+    }
+
+    fn health(&self) -> Health {
+        self.partition.health()
     }
 
     async fn trim(&self, to: Offset) -> Result<Offset, TrimError> {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_groups::consumer::{Assignor, MigrationPolicy};
 use flumen_protocol::FRAME_BYTES_MAX;
+use flumen_store::Progress;
 use flumen_types::{ByteSize, Millis};
-use tokio::sync::watch;
 
 use crate::security::SecurityOptions;
 
@@ -71,8 +72,8 @@ pub struct Options {
     pub flush_threads: usize,
     /// `num.recovery.threads.per.data.dir`
     pub recovery_threads: usize,
-    /// Told during a start: partitions that are loaded, and how many there are.
-    pub recovery: watch::Sender<(usize, usize)>,
+    /// Told during a start how far it is.
+    pub recovery: Arc<Progress>,
     /// `log.retention.check.interval.ms`
     pub retention_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`
@@ -120,7 +121,7 @@ impl Options {
             idle_max: Duration::from_secs(600),
             flush_threads: 4,
             recovery_threads: 2,
-            recovery: watch::Sender::default(),
+            recovery: Arc::default(),
             retention_interval: Duration::from_secs(300),
             checkpoint_interval: Duration::from_secs(60),
             compaction: true,

@@ -10,7 +10,7 @@ use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Tim
 use tokio::sync::watch;
 
 pub use flumen_store::{
-    AbortedTxn, AppendError, Appended, Bound, Marks, Origin, Read, ReadError, TimedOffset, TrimError,
+    AbortedTxn, AppendError, Appended, Bound, Health, Marks, Origin, Read, ReadError, TimedOffset, TrimError,
 };
 
 /// One partition's log.
@@ -63,6 +63,9 @@ pub trait PartitionLog: Send + Sync + 'static {
 
     /// Of its segments on the device; for people, not for decisions.
     fn size_bytes(&self) -> u64;
+
+    /// How it is; for people as well, and asked for seldom.
+    fn health(&self) -> Health;
 
     /// Drops what lies before an offset ([`Offset::UNKNOWN`]: the high watermark); the new start.
     async fn trim(&self, to: Offset) -> Result<Offset, TrimError>;

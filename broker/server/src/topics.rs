@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use flumen_groups::consumer::{TopicImage, TopicShape};
 use flumen_log::config::TopicConfig;
-use flumen_store::Store;
+use flumen_store::{Counts, Store, Vitals};
 use flumen_types::{PartitionId, TopicId, TopicPartition};
 use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -59,6 +59,7 @@ pub struct Topics {
     maps: Arc<RwLock<Maps>>,
     /// `None` once the broker has stopped.
     store: Arc<Mutex<Option<Arc<Store>>>>,
+    vitals: Arc<Vitals>,
     watches: Arc<Watches>,
     options: Arc<Options>,
 }
@@ -82,8 +83,14 @@ impl Topics {
             maps.put(describe(&store, &watches, &options, record)?);
         }
         let maps = Arc::new(RwLock::new(maps));
+        let vitals = store.vitals();
         let store = Arc::new(Mutex::new(Some(Arc::new(store))));
-        Ok(Topics { maps, store, watches, options })
+        Ok(Topics { maps, store, vitals, watches, options })
+    }
+
+    /// What the store has counted over all topics.
+    pub fn counts(&self) -> Counts {
+        self.vitals.counts()
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {

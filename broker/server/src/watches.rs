@@ -13,15 +13,9 @@ use crate::partition_log::Marks;
 #[derive(Default)]
 pub(crate) struct Watches {
     senders: RwLock<HashMap<TopicPartition, watch::Sender<Marks>>>,
-    recovery: watch::Sender<(usize, usize)>,
 }
 
 impl Watches {
-    /// How far a start is goes to `recovery`.
-    pub(crate) fn new(recovery: watch::Sender<(usize, usize)>) -> Watches {
-        Watches { senders: RwLock::default(), recovery }
-    }
-
     /// The watch of a partition, brought up to what the partition says now.
     pub(crate) fn open(&self, tp: &TopicPartition, now: impl Fn() -> Marks) -> watch::Receiver<Marks> {
         let mut senders = self.senders.write().unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +47,6 @@ impl Events for Watches {
     }
 
     fn recovery(&self, done: usize, of: usize) {
-        self.recovery.send_replace((done, of));
         if done == of || done.is_multiple_of(100) {
             tracing::info!(done, of, "partitions loaded");
         }

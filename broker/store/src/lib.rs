@@ -29,9 +29,12 @@ mod locks;
 mod options;
 mod partition;
 mod recovery;
+mod repair;
 mod segment;
+mod survey;
 mod topic_name;
 mod upkeep;
+mod vitals;
 mod wake;
 
 pub use clock::{Clock, OsClock};
@@ -48,11 +51,15 @@ pub use files::site::Site;
 pub use options::{Options, Threads, Work};
 pub use partition::aborted::AbortedTxn;
 pub use partition::append::Appended;
+pub use partition::health::{Dirty, Health};
 pub use partition::incoming::Origin;
 pub use partition::lookup::TimedOffset;
 pub use partition::read::Read;
 pub use partition::{Bound, Partition};
+pub use repair::Repair;
+pub use survey::{Finding, Question, Remedy, SegmentRange, Surveyed, is_in_use, survey};
 pub use topic_name::is_name as is_topic_name;
+pub use vitals::{Cleaned, Counts, Opening, Progress, SYNC_SECONDS, SyncTimes, Vitals};
 
 #[cfg(test)]
 mod tests;

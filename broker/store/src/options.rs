@@ -10,6 +10,7 @@ use flumen_types::{ByteSize, Millis};
 use crate::clock::{Clock, OsClock};
 use crate::files::file_system::FileSystem;
 use crate::files::os::OsFiles;
+use crate::vitals::Progress;
 
 /// Everything but the directory has a default.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub struct Options {
     pub files: Arc<dyn FileSystem>,
     pub clock: Arc<dyn Clock>,
     pub threads: Threads,
+    /// Told how far an open is.
+    pub progress: Arc<Progress>,
 }
 
 /// Who does the work that nobody waits for: syncs, upkeep, unlinking.
@@ -96,6 +99,7 @@ impl Options {
             files: Arc::new(OsFiles),
             clock: Arc::new(OsClock),
             threads: Threads::Own,
+            progress: Arc::default(),
         }
     }
 }

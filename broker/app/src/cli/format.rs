@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use base64::Engine;
 use flumen_client::Received;
 use flumen_types::TopicPartition;
+use indicatif::BinaryBytes;
 use serde_json::{Value, json};
 
 /// A parsed format string.
@@ -165,6 +166,20 @@ pub(crate) fn bytes(bytes: Option<&[u8]>) -> Value {
         Some((_, Ok(text))) => Value::from(text),
         Some((bytes, Err(_))) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
     }
+}
+
+/// How far a start is: `loading partitions: 3 of 7; read again 1 GiB of 4 GiB; about 40 s left`.
+pub(crate) fn opening(now: &flumen_http::Opening) -> String {
+    let mut text =
+        format!("it is starting: {} of {} partitions are loaded", now.partitions_done, now.partitions);
+    if now.bytes > 0 {
+        let (done, of) = (BinaryBytes(now.bytes_done), BinaryBytes(now.bytes));
+        text.push_str(&format!("; after a crash, {done} of {of} are read again"));
+    }
+    if let Some(left) = now.left_ms {
+        text.push_str(&format!("; about {} s left", left.div_ceil(1000)));
+    }
+    text
 }
 
 /// A point in time for a person, in UTC.

@@ -13,7 +13,7 @@ mod config;
 mod consume;
 mod dlq;
 mod failure;
-mod format;
+pub(crate) mod format;
 mod group;
 mod init;
 mod kafka;
@@ -26,6 +26,7 @@ mod produce;
 mod reference;
 mod status;
 mod topic;
+mod txn;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ enum Command {
     Produce(produce::Args),
     Consume(consume::Args),
     Group(group::Args),
+    Txn(txn::Args),
     Dlq(dlq::Args),
     Plugin(plugin::Args),
     Status(status::Args),
@@ -78,6 +80,7 @@ impl Command {
             Command::Produce(args) => produce::run(args, out),
             Command::Consume(args) => consume::run(args, out),
             Command::Group(args) => group::run(args, out),
+            Command::Txn(args) => txn::run(args, out),
             Command::Dlq(args) => dlq::run(args, out),
             Command::Plugin(args) => plugin::run(args, out),
             Command::Status(args) => status::run(args, out),

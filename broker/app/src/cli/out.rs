@@ -33,6 +33,8 @@ pub(crate) struct Style {
 pub(crate) struct Out {
     json: bool,
     quiet: bool,
+    /// Not even warnings.
+    silent: bool,
     /// Standard output is a terminal.
     terminal: bool,
     color: bool,
@@ -58,6 +60,7 @@ impl Out {
         Out {
             json: style.json,
             quiet: style.quiet,
+            silent: false,
             terminal,
             color: terminal && !plain,
             watched,
@@ -68,6 +71,15 @@ impl Out {
     /// For a program, before any flag has been read.
     pub(crate) fn machine() -> Out {
         Out::new(&Style { json: true, no_color: true, quiet: false })
+    }
+
+    /// The same place for work whose words are not wanted.
+    pub(crate) fn silenced(&self) -> Out {
+        Out { silent: true, quiet: true, ..*self }
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// `--json` was given.
@@ -98,7 +110,9 @@ impl Out {
 
     /// Something the reader should look at, though the work goes on.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
-        complain(&format!("{} {}", self.paint("warning:", "33"), text.as_ref()));
+        if !self.silent {
+            complain(&format!("{} {}", self.paint("warning:", "33"), text.as_ref()));
+        }
     }
 
     /// A table of the result; `header` in capitals by convention.
@@ -209,9 +223,20 @@ fn complain(text: &str) {
 impl Out {
     /// Neither a terminal nor JSON.
     pub(crate) fn plain() -> Out {
-        Out { json: false, quiet: true, terminal: false, color: false, watched: false, color_errors: false }
+        Out {
+            json: false,
+            quiet: true,
+            silent: false,
+            terminal: false,
+            color: false,
+            watched: false,
+            color_errors: false,
+        }
     }
 }
+
+/// The longest name that a table shows whole.
+const NAME_MAX: usize = 48;
 
 /// One cell of a table.
 pub(crate) struct Value {
@@ -223,6 +248,18 @@ pub(crate) struct Value {
 impl Value {
     pub(crate) fn text(text: impl ToString) -> Value {
         Value { text: text.to_string(), number: false, tone: Tone::Plain }
+    }
+
+    /// Shortened in its middle, so that one long name does not push every row off the screen; `--json` has it
+    /// whole.
+    pub(crate) fn name(name: &str) -> Value {
+        let letters: Vec<char> = name.chars().collect();
+        if letters.len() <= NAME_MAX {
+            return Value::text(name);
+        }
+        let (head, tail) = (NAME_MAX / 2, NAME_MAX - NAME_MAX / 2 - 1);
+        let cut = letters[..head].iter().chain(&['…']).chain(&letters[letters.len() - tail..]);
+        Value::text(cut.collect::<String>())
     }
 
     /// Aligned to the right.
@@ -255,5 +292,19 @@ impl From<&str> for Value {
 impl From<u64> for Value {
     fn from(number: u64) -> Value {
         Value::number(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_keeps_its_ends() {
+        assert_eq!(Value::name("orders").text, "orders");
+        let long = format!("{}-{}", "a".repeat(200), "b".repeat(40));
+        let shown = Value::name(&long).text;
+        assert_eq!(shown.chars().count(), NAME_MAX);
+        assert!(shown.starts_with("aaa") && shown.ends_with("bbb") && shown.contains('…'), "{shown}");
     }
 }

@@ -2,23 +2,32 @@
 
 use std::time::SystemTime;
 
-use flumen_http::{Plugin, State, Status};
+use flumen_http::{Cleaning, Lost, Partition, Plugin, State, Status, Storage, Topic};
 
 use super::admin::Api;
 use super::out::{Tone, Value};
-use super::{Out, Outcome};
+use super::{Out, Outcome, format};
 
 /// Show the state of a running broker: configuration, plugins, topics
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     api: Api,
+    /// Each partition of this topic instead
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
 }
 
 pub(crate) fn run(args: Args, out: &Out) -> Outcome {
+    if let Some(topic) = &args.topic {
+        return partitions(&args.api.get::<Vec<Partition>>(&format!("/v1/topics/{topic}"))?, out);
+    }
     let status: Status = args.api.get("/v1/status")?;
     if out.json() {
         return Ok(out.document(&status)?);
+    }
+    if let Some(opening) = &status.opening {
+        return Ok(out.line(format::opening(opening))?);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
     let file = status.configuration.file.as_deref().unwrap_or("no file");
@@ -46,22 +55,110 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
     }
     if !status.topics.is_empty() {
         out.line("")?;
-        let rows = status.topics.iter().map(|topic| {
-            let failed = topic.failed.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-            let state = if failed.is_empty() {
-                Value::text("ok")
-            } else {
-                Value::text(format!("failed: {failed}")).tone(Tone::Bad)
-            };
-            [
-                Value::text(&topic.name),
-                Value::number(topic.partitions),
-                Value::number(topic.offsets),
-                Value::number(size(topic.bytes)),
-                state,
-            ]
-        });
-        out.table(["TOPIC", "PARTITIONS", "OFFSETS", "SIZE", "DISK"], rows)?;
+        topics(&status.topics, out)?;
+        storage(&status.storage, out)?;
+    }
+    Ok(())
+}
+
+fn topics(topics: &[Topic], out: &Out) -> Outcome {
+    let rows = topics.iter().map(|topic| {
+        [
+            Value::name(&topic.name),
+            Value::number(topic.partitions),
+            Value::number(topic.offsets),
+            Value::number(size(topic.bytes)),
+            Value::number(topic.segments),
+            percent(topic.dirty_ratio),
+            disk(topic),
+        ]
+    });
+    out.table(["TOPIC", "PARTITIONS", "OFFSETS", "SIZE", "SEGMENTS", "DIRTY", "DISK"], rows)?;
+    for topic in topics {
+        for lost in &topic.lost {
+            let Lost { partition, from, upto, why } = lost;
+            out.warn(format!("{}-{partition}: offsets {from} to {} are {why}", topic.name, upto - 1));
+        }
+        for partition in &topic.misfits {
+            out.warn(format!("{}-{partition}: segments do not fit their names", topic.name));
+        }
+    }
+    if topics.iter().any(|topic| !topic.misfits.is_empty()) {
+        out.note("stop the broker; `flumen log repair` shows what can be done");
+    }
+    Ok(())
+}
+
+fn disk(topic: &Topic) -> Value {
+    let mut said = Vec::new();
+    if !topic.failed.is_empty() {
+        said.push(format!(
+            "failed: {}",
+            topic.failed.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
+        ));
+    }
+    if topic.lost_offsets > 0 {
+        said.push(format!("lost: {}", topic.lost_offsets));
+    }
+    if said.is_empty() { Value::text("ok") } else { Value::text(said.join(" ")).tone(Tone::Bad) }
+}
+
+fn percent(ratio: Option<f64>) -> Value {
+    Value::maybe(ratio.map(|ratio| format!("{:.0}%", ratio * 100.0)))
+}
+
+/// What all topics have in common, a line each.
+fn storage(storage: &Storage, out: &Out) -> Outcome {
+    out.line("")?;
+    let ms = |ms: Option<f64>| ms.map_or_else(|| "-".to_string(), |ms| format!("{ms:.2} ms"));
+    out.line(format!(
+        "log: {} in {} segments; {} syncs, {} on average, 99% within {}",
+        size(storage.bytes),
+        storage.segments,
+        storage.syncs,
+        ms(storage.sync_ms_mean),
+        ms(storage.sync_ms_p99),
+    ))?;
+    if let Some(speed) = storage.cleaner_bytes_per_second {
+        out.line(format!(
+            "cleaner: {} passes, {} failed, {}/s",
+            storage.cleaner_passes,
+            storage.cleaner_failures,
+            size(speed as u64)
+        ))?;
+    }
+    for Cleaning { topic, partition, bytes, bytes_done } in &storage.cleaning {
+        out.line(format!("cleaning {topic}-{partition}: {} of {}", size(*bytes_done), size(*bytes)))?;
+    }
+    if storage.refused_full > 0 {
+        out.warn(format!("the disk was full for {} appends", storage.refused_full));
+    }
+    Ok(())
+}
+
+fn partitions(partitions: &[Partition], out: &Out) -> Outcome {
+    if out.json() {
+        return Ok(out.document(&partitions)?);
+    }
+    let rows = partitions.iter().map(|one| {
+        [
+            Value::number(one.partition),
+            Value::number(one.start),
+            Value::number(one.high_watermark),
+            Value::number(one.last_stable),
+            Value::number(one.end),
+            Value::number(size(one.bytes)),
+            Value::number(one.segments),
+            percent(one.dirty_ratio),
+            if one.poisoned { Value::text("failed").tone(Tone::Bad) } else { Value::text("ok") },
+        ]
+    });
+    let header =
+        ["PARTITION", "START", "HIGH WATERMARK", "STABLE", "END", "SIZE", "SEGMENTS", "DIRTY", "DISK"];
+    out.table(header, rows)?;
+    for lost in partitions.iter().flat_map(|one| &one.lost) {
+        let Lost { partition, from, upto, why } = lost;
+        out.warn(format!("partition {partition}: offsets {from} to {} are {why}", upto - 1));
     }
     Ok(())
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use flumen_host::{PluginStatus, State};
-use flumen_http::{Admin, Configuration, Plugin, Refusal, Refused, Snapshot, Status, Topic};
+use flumen_http::{Admin, Configuration, Partition, Plugin, Refusal, Refused, Snapshot, Status, Topic};
 
+use super::log_status::Logs;
 use super::pipelines::Pipelines;
+use super::{log_metrics, log_status};
 
 pub(super) struct Office {
     pub(super) pipelines: Arc<Pipelines>,
@@ -55,7 +57,8 @@ impl Admin for Office {
             state.sample(&[("plugin", &plugin.name), ("state", self::state(plugin.state).name())], 1.0);
         }
         custom(&mut snapshot, &plugins);
-        let topics = self.topics();
+        let logs = self.logs();
+        let topics = topics(&logs);
         let offsets =
             snapshot.gauge("flumen_topic_offsets", "Offsets between start and end, over all partitions");
         for topic in &topics {
@@ -65,11 +68,13 @@ impl Admin for Office {
         for topic in &topics {
             failed.sample(&[("topic", &topic.name)], topic.failed.len() as f64);
         }
+        log_metrics::add(&mut snapshot, &logs, &self.pipelines.broker().topics().counts());
         snapshot
     }
 
     async fn status(&self) -> Status {
         let broker = self.pipelines.broker();
+        let logs = self.logs();
         let applied = self.pipelines.applied();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -84,8 +89,16 @@ impl Admin for Office {
                 left_alone: applied.left_alone,
             },
             plugins: self.pipelines.plugins().into_iter().map(plugin).collect(),
-            topics: self.topics(),
+            topics: topics(&logs),
+            opening: None,
+            storage: log_status::storage(&logs, &broker.topics().counts()),
         }
+    }
+
+    async fn partitions(&self, topic: &str) -> Option<Vec<Partition>> {
+        let logs = self.logs();
+        let (_, logs) = logs.topics().find(|(name, _)| *name == topic)?;
+        Some((0..).zip(logs).map(|(n, log)| log_status::partition(n, log)).collect())
     }
 
     async fn reload(&self) -> Result<Vec<String>, Refusal> {
@@ -98,21 +111,13 @@ impl Admin for Office {
 }
 
 impl Office {
-    fn topics(&self) -> Vec<Topic> {
-        let topics = self.pipelines.broker().topics().all();
-        let shown = topics.iter().map(|topic| {
-            let marks: Vec<_> = topic.partitions.iter().map(|log| *log.watch().borrow()).collect();
-            let failed = (0..).zip(&marks).filter(|(_, marks)| marks.failed).map(|(n, _)| n);
-            Topic {
-                name: topic.name.to_string(),
-                partitions: topic.partitions.len() as u32,
-                offsets: marks.iter().map(|marks| marks.end.since(marks.start).max(0) as u64).sum(),
-                bytes: topic.partitions.iter().map(|log| log.size_bytes()).sum(),
-                failed: failed.collect(),
-            }
-        });
-        shown.collect()
+    fn logs(&self) -> Logs {
+        Logs::of(self.pipelines.broker().topics())
     }
+}
+
+fn topics(logs: &Logs) -> Vec<Topic> {
+    logs.topics().map(|(name, logs)| log_status::topic(name, logs)).collect()
 }
 
 fn plugin(status: PluginStatus) -> Plugin {

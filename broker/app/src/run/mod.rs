@@ -1,7 +1,8 @@
 //! `flumen run`: the broker, its plugins, its admin API, from start to the last signal.
 //!
 //! ```text
-//! start: file -> broker (store, coordinators) -> host -> topics -> plugins -> listeners -> admin API
+//! start: file -> addresses -> admin API (not ready) -> broker (store, coordinators) -> host -> topics
+//!        -> plugins -> listeners -> ready
 //! stop:  listeners and, at the same time, plugins, each after its transaction -> admin API -> broker
 //!        (clean shutdown)
 //! ```
@@ -16,6 +17,9 @@ mod broker_log;
 mod clock;
 mod declared_topics;
 mod examine;
+mod front;
+mod log_metrics;
+mod log_status;
 mod packing;
 mod pipelines;
 mod security;
@@ -25,9 +29,10 @@ mod until_done;
 mod waits;
 mod watch;
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flumen_config::{Config, HttpAddress, Listener, Loaded};
 use flumen_host::Host;
@@ -35,6 +40,7 @@ use flumen_http::{Server, Token};
 use flumen_server::Broker;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::SetOnce;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,6 +48,7 @@ use tokio_util::task::TaskTracker;
 use crate::cli::{self, Exit, Failure, Out, Outcome};
 use admin::Office;
 use broker_log::BrokerLog;
+use front::Front;
 use pipelines::Pipelines;
 
 pub(crate) use examine::{examine, host_without_broker};
@@ -131,12 +138,26 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
 async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Result<Parts, Failure> {
     let config = loaded.config.clone();
     let options = settings::broker(&loaded);
-    let told = options.recovery.subscribe();
-    let broker = waits::recovering(out, told, Broker::start(options)).await.map_err(|error| {
-        Failure::new(format!("cannot open {}", config.broker.data_dir.path.display())).because(error)
-    })?;
+    let (tasks, admin) = (TaskTracker::new(), CancellationToken::new());
+    let front = Arc::new(Front {
+        office: SetOnce::new(),
+        opened: AtomicBool::new(false),
+        progress: options.recovery.clone(),
+        started_ms: clock::now_ms(),
+        data_dir: options.dir.display().to_string(),
+    });
+    // Whoever waits for a long recovery can ask how far it is.
+    let closes_unless_started = admin.clone().drop_guard();
+    if let Some(web) = bind_http(&config).await? {
+        let (front, admin) = (front.clone(), admin.clone());
+        tasks.spawn(async move { web.serve(front, admin).await });
+    }
+    let progress = options.recovery.clone();
+    let broker = waits::recovering(out, &progress, Broker::start(options))
+        .await
+        .map_err(|error| cannot_open(&config.broker.data_dir.path, error))?;
+    front.opened.store(true, Ordering::Relaxed);
     let sockets = bind_all(&config).await?;
-    let web = bind_http(&config).await?;
     let log = Arc::new(BrokerLog::new(broker.clone()));
     let options = flumen_host::Options { cache_dir: settings::plugin_cache(&config) };
     let host = Host::new(options, log.clone(), settings::databases(&config));
@@ -151,9 +172,9 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
     }
     let parts = Parts {
         listeners: CancellationToken::new(),
-        tasks: TaskTracker::new(),
+        tasks,
         pipelines: pipelines.clone(),
-        admin: CancellationToken::new(),
+        admin: closes_unless_started.disarm(),
         broker: broker.clone(),
     };
     for (socket, listener) in sockets.into_iter().zip(&config.broker.listeners) {
@@ -161,12 +182,9 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
         let endpoint = security::endpoint(&config, listener);
         parts.tasks.spawn(async move { broker.serve_as(socket, endpoint, cancel).await });
     }
-    if let Some(web) = web {
-        let office =
-            Office { pipelines, listeners: texts(&config.broker.listeners), started_ms: clock::now_ms() };
-        let cancel = parts.admin.clone();
-        parts.tasks.spawn(async move { web.serve(Arc::new(office), cancel).await });
-    }
+    let (listeners, started_ms) = (texts(&config.broker.listeners), front.started_ms);
+    // It is set nowhere else.
+    let _ = front.office.set(Office { pipelines, listeners, started_ms });
     Ok(parts)
 }
 
@@ -201,6 +219,27 @@ async fn reloads(pipelines: &Arc<Pipelines>) -> Outcome {
         // log and in the status.
         let pipelines = pipelines.clone();
         tokio::spawn(async move { pipelines.reload().await.ok() }).await.ok();
+    }
+}
+
+/// What is in the way of many who run it the first time, and what they do about it.
+fn cannot_open(dir: &Path, error: flumen_server::StartError) -> Failure {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut kind = None;
+    while let Some(level) = cause {
+        kind = level.downcast_ref::<std::io::Error>().map(std::io::Error::kind).or(kind);
+        cause = level.source();
+    }
+    let failure = Failure::new(format!("cannot open {}", dir.display())).because(error);
+    match kind {
+        Some(ErrorKind::PermissionDenied) => failure.todo(format!(
+            "run the broker as the owner of {0}, or give it to this user: chown -R \"$(id -u)\" {0}",
+            dir.display()
+        )),
+        Some(ErrorKind::ReadOnlyFilesystem) => failure.todo(
+            "a broker writes there when it starts: mount it read-write; `flumen log verify` and `dump` read it as it is",
+        ),
+        _ => failure,
     }
 }
 

@@ -5,31 +5,35 @@ use std::pin::pin;
 use std::time::Duration;
 
 use flumen_host::Host;
-use tokio::sync::watch;
+use flumen_server::Progress;
 
 use crate::cli::Out;
 
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Does the work, and shows how many partitions are loaded meanwhile.
-pub(super) async fn recovering<T>(
-    out: &Out,
-    mut told: watch::Receiver<(usize, usize)>,
-    work: impl Future<Output = T>,
-) -> T {
-    let bar = out.progress("loading partitions", 0);
+/// Does the work, and shows how much is loaded meanwhile, and what is left.
+pub(super) async fn recovering<T>(out: &Out, progress: &Progress, work: impl Future<Output = T>) -> T {
+    let partitions = out.progress("loading partitions", 0);
+    let mut read = None;
+    let mut look = tokio::time::interval(LOOK);
     let mut work = pin!(work);
     let done = loop {
         tokio::select! {
             done = &mut work => break done,
-            Ok(()) = told.changed() => {
-                let (done, of) = *told.borrow_and_update();
-                bar.set_length(of as u64);
-                bar.set_position(done as u64);
+            _ = look.tick() => {
+                let now = progress.now();
+                partitions.set_length(now.partitions);
+                partitions.set_position(now.partitions_done);
+                if now.bytes > 0 {
+                    let bar = read.get_or_insert_with(|| out.progress_bytes("reading again after a crash", 0));
+                    bar.set_length(now.bytes);
+                    bar.set_position(now.bytes_done);
+                }
             }
         }
     };
-    bar.finish_and_clear();
+    partitions.finish_and_clear();
+    drop(read.inspect(|bar: &indicatif::ProgressBar| bar.finish_and_clear()));
     done
 }
 

@@ -22,7 +22,7 @@ use crate::files::durable_file;
 use crate::files::file_system::FileSystem;
 use crate::topic_name::is_name;
 
-const NAME: &str = "flumen-topics.json";
+pub(crate) const NAME: &str = "flumen-topics.json";
 const VERSION: u32 = 1;
 
 /// A topic as it was asked for.

@@ -22,7 +22,7 @@ use crate::files::durable_file;
 use crate::files::file_system::FileSystem;
 use crate::files::os::OsFiles;
 
-const NAME: &str = "meta.properties";
+pub(crate) const NAME: &str = "meta.properties";
 const KAFKA_VERSION: u32 = 1;
 const FLUMEN_VERSION: u32 = 1;
 
@@ -68,6 +68,15 @@ impl Meta {
         let text = |key| lines.get(key).unwrap_or_default().to_string();
         Ok(Meta { cluster_id: text("cluster.id"), directory_id: text("directory.id") })
     }
+}
+
+/// What a directory without one gets in a repair: ids that are new. The node takes it over with its start.
+pub(crate) fn blank() -> String {
+    let ids = [("cluster.id", new_id()), ("directory.id", new_id())];
+    let mut lines = Properties(ids.map(|(key, value)| (key.to_string(), value)).into());
+    lines.set_missing("version", || KAFKA_VERSION.to_string());
+    lines.set_missing("flumen.version", || FLUMEN_VERSION.to_string());
+    lines.to_text()
 }
 
 fn check_version(path: &Path, lines: &Properties, key: &'static str, known: u32) -> Result<(), OpenError> {

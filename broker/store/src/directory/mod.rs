@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod catalogue;
+pub(crate) mod half_copied;
 pub(crate) mod hand_over;
 pub(crate) mod meta;
 pub(crate) mod store;

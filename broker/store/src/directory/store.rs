@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flumen_log::config::TopicConfig;
-use flumen_types::{Timestamp, TopicPartition};
+use flumen_types::{Offset, Timestamp, TopicPartition};
 
 use crate::directory::adopt::adopt;
 use crate::directory::catalogue::{Catalogue, TopicRecord};
+use crate::directory::half_copied;
 use crate::directory::meta::Meta;
 use crate::directory::sweep;
 use crate::error::{FileError, OpenError, chain};
@@ -34,9 +35,10 @@ use crate::partition::known::Known;
 use crate::partition::{Partition, Shared};
 use crate::recovery::load;
 use crate::upkeep::maintenance::{self, Maintenance, Partitions, Upkeep};
+use crate::vitals::Vitals;
 
 /// Kafka's mark of a clean stop.
-const CLEAN: &str = ".kafka_cleanshutdown";
+pub(crate) const CLEAN: &str = ".kafka_cleanshutdown";
 const CLEAN_CONTENT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
 
 /// An open data directory.
@@ -56,11 +58,13 @@ impl Store {
         let (dir, files, clock) = (options.dir.clone(), options.files.clone(), options.clock.clone());
         durable_file::create_dirs(&*files, &dir)?;
         let held = DirLock::take(&*files, &dir)?;
+        half_copied::refuse_without_meta(&*files, &dir)?;
         let meta = Meta::open(&*files, &dir, options.node_id)?;
         let catalogue = match Catalogue::load(&files, &dir)? {
             Some(catalogue) => catalogue,
             None => adopt(&files, &dir)?,
         };
+        half_copied::refuse_without_folders(&*files, &dir, &catalogue)?;
         let clean = durable_file::remove(&*files, &dir.join(CLEAN))?;
         sync_dir(&*files, &dir, Site::CleanMarkGone)?;
         let queue = FlushQueue::new(clock.clone(), options.syncfs_over);
@@ -83,6 +87,7 @@ impl Store {
             reaper,
             starts,
             buffers: Arc::default(),
+            vitals: Arc::default(),
             chance: RandomState::new(),
             large_lookup: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -123,6 +128,11 @@ impl Store {
     /// By name.
     pub fn topics(&self) -> Vec<TopicRecord> {
         lock(&self.catalogue).topics.values().cloned().collect()
+    }
+
+    /// What it has counted since it was opened.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        self.shared.vitals.clone()
     }
 
     pub(crate) fn partitions_now(&self) -> Vec<Arc<Partition>> {
@@ -175,6 +185,7 @@ impl Store {
         if !clean && !few {
             self.sync_all(Site::RecoveredTogether)?;
         }
+        self.expect(&all, clean);
         let loaded = load_parallel(&self.shared, &all)?;
         if !clean && !few {
             self.sync_all(Site::RecoveredTogether)?;
@@ -186,6 +197,15 @@ impl Store {
             self.forget_checkpoints();
         }
         Ok(())
+    }
+
+    /// Tells how much there is to do. What cannot be looked at now is told of by its load.
+    fn expect(&self, all: &[Known], clean: bool) {
+        let progress = &self.shared.options.progress;
+        progress.begin(all.len(), self.shared.options.clock.instant());
+        if !clean {
+            all.iter().for_each(|known| progress.expect(unsynced_bytes(&self.shared.options, known)));
+        }
     }
 
     /// A partition that is gone has no checkpoint, or the next of its name would believe it.
@@ -287,7 +307,7 @@ fn load_parallel(shared: &Arc<Shared>, all: &[Known]) -> Result<Vec<Arc<Partitio
     if shared.options.threads == Threads::Driven {
         return all.iter().map(|known| load_known(shared, known)).collect();
     }
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let next = AtomicUsize::new(0);
     let loaded = Mutex::new(Vec::with_capacity(all.len()));
     let failed: Mutex<Option<OpenError>> = Mutex::default();
     std::thread::scope(|scope| {
@@ -300,8 +320,7 @@ fn load_parallel(shared: &Arc<Shared>, all: &[Known]) -> Result<Vec<Arc<Partitio
                         Ok(partition) => lock(&loaded).push(partition),
                         Err(error) => _ = lock(&failed).get_or_insert(error),
                     }
-                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    shared.events.recovery(done, all.len());
+                    shared.events.recovery(shared.options.progress.loaded_one(), all.len());
                 }
             });
         }
@@ -316,17 +335,27 @@ fn load_known(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, Ope
     load_one(shared, known).map_err(|source| OpenError::Partition { partition: known.tp.clone(), source })
 }
 
-/// A folder that went missing is made anew: its topic is still there.
+/// A folder that is not there is made anew: its topic is, and nothing was in it (`half_copied.rs`).
 fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileError> {
     let (dir, files) = (&shared.options.dir, shared.files());
     if !files.is_dir(&dir.join(known.tp.to_string())) {
-        tracing::error!(partition = %known.tp, "the folder of a partition is missing; beginning an empty one");
+        tracing::warn!(partition = %known.tp, "a partition has no folder and had no records; beginning an empty one");
         folder::create(files, dir, &known.tp, known.topic_id)?;
         sync_dir(files, dir, Site::NewPartitions)?;
         // What was known of the old one's files says nothing of these.
         return load::load(shared, Known { recovery_point: None, cleaned_upto: None, ..known.clone() });
     }
     load::load(shared, known.clone())
+}
+
+/// Of the segments that a recovery reads again.
+fn unsynced_bytes(options: &Options, known: &Known) -> u64 {
+    let point = known.recovery_point.unwrap_or(Offset::ZERO);
+    let Ok(segments) = folder::segments(&*options.files, &options.dir.join(known.tp.to_string())) else {
+        return 0;
+    };
+    let trusted = segments.iter().skip(1).take_while(|(base, _)| *base < point).count();
+    segments.iter().skip(trusted).map(|(_, size)| size).sum()
 }
 
 /// Leaves most of what the process may open to the connections. It may open as many as it is allowed

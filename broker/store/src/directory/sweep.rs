@@ -43,7 +43,14 @@ pub(crate) fn sweep(
         };
         let id = folder::topic_id(files, &path)?;
         let topic = catalogue.topics.get(&*tp.topic).filter(|topic| tp.partition.0 < topic.partitions);
-        if topic.is_some_and(|topic| id.is_none_or(|id| id == topic.id)) {
+        if let Some(topic) = topic.filter(|topic| id.is_none_or(|id| id == topic.id)) {
+            if id.is_none() {
+                tracing::warn!(
+                    folder = name,
+                    "the folder did not say whose it is; by its name it is a topic's"
+                );
+                folder::claim(files, &path, topic.id)?;
+            }
             continue;
         }
         match id.filter(|id| catalogue.deleting.iter().any(|topic| topic.id == *id)) {

@@ -11,6 +11,7 @@ use crate::error::{FileError, OpenError};
 use crate::files::file_system::{File, FileSystem, Open};
 
 const NAME: &str = ".lock";
+const TRIES: u32 = 100;
 
 /// Held while the store is open.
 #[derive(Debug)]
@@ -22,14 +23,30 @@ impl DirLock {
     pub(crate) fn take(files: &dyn FileSystem, dir: &Path) -> Result<DirLock, OpenError> {
         let path = dir.join(NAME);
         let file = files.open(&path, Open::OrCreate).map_err(FileError::at("open", &path))?;
-        if !file.try_lock().map_err(FileError::at("lock", &path))? {
-            return Err(OpenError::InUse { dir: dir.to_path_buf(), holder: holder(&*file) });
+        // Somebody who only looks whether it is held, holds it for a moment.
+        let mut tries = 0;
+        while !file.try_lock().map_err(FileError::at("lock", &path))? {
+            tries += 1;
+            if tries > TRIES {
+                return Err(OpenError::InUse { dir: dir.to_path_buf(), holder: holder(&*file) });
+            }
+            std::thread::yield_now();
         }
         let process = format!("{}\n", std::process::id());
         let written =
             file.set_len(0).and_then(|()| file.write_all_at(&mut [IoSlice::new(process.as_bytes())], 0));
         written.map_err(FileError::at("write", &path))?;
         Ok(DirLock { _file: file })
+    }
+}
+
+/// Whether a process uses the directory. Writes nothing.
+pub(crate) fn is_held(files: &dyn FileSystem, dir: &Path) -> Result<bool, OpenError> {
+    let path = dir.join(NAME);
+    match files.open(&path, Open::Read) {
+        Ok(file) => Ok(!file.try_lock().map_err(FileError::at("lock", &path))?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(FileError::at("open", &path)(source).into()),
     }
 }
 

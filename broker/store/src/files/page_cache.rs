@@ -2,8 +2,7 @@
 //!
 //! Left alone, the kernel gives a steady stream every page there is, at the price of everything else
 //! in memory; and a page that was not used for long costs far more to write to than one that was just let
-//! go of. So what was written and synced stays until so much more was, then it goes, oldest first; what
-//! was read behind that stays for a while, for others who read the same.
+//! go of. So what was written and synced stays until so much more was, then it goes, oldest first.
 //!
 //! Invariants: nothing is dropped that is not synced (the kernel would not); all this is advice, nobody
 //! depends on it. It lacks a view of what the kernel did by itself.
@@ -19,15 +18,12 @@ use crate::locks::lock;
 pub(crate) trait Cached: Send + Sync {
     /// It was written up to a byte, and of that nothing is wanted any more.
     fn drop_written(&self, upto: u64);
-    /// These were read.
-    fn drop_read(&self, from: u64, upto: u64);
 }
 
 pub(crate) struct PageCache {
     /// `None`: the kernel decides.
     window: Option<u64>,
     written: Mutex<Written>,
-    read: Mutex<Reads>,
 }
 
 /// What was written, in steps that are worth a call each.
@@ -47,21 +43,11 @@ struct Step {
     files: HashMap<usize, (Weak<dyn Cached>, u64)>,
 }
 
-/// Oldest first.
-#[derive(Default)]
-struct Reads {
-    ranges: VecDeque<(Weak<dyn Cached>, u64, u64)>,
-    bytes: u64,
-}
-
 const STEP_BYTES: u64 = 8 << 20;
-/// Shorter reads are not worth a call; the kernel sees to them.
-const READ_BYTES_MIN: u64 = 64 << 10;
-
 impl PageCache {
     pub(crate) fn new(window: Option<ByteSize>) -> PageCache {
         let window = window.map(|bytes| bytes.0.max(0) as u64);
-        PageCache { window, written: Mutex::default(), read: Mutex::default() }
+        PageCache { window, written: Mutex::default() }
     }
 
     /// So many more bytes, up to `upto`, were written to a file and are synced.
@@ -71,20 +57,6 @@ impl PageCache {
         for (file, upto) in old.into_iter().flat_map(|step| step.files.into_values()) {
             if let Some(file) = file.upgrade() {
                 file.drop_written(upto);
-            }
-        }
-    }
-
-    /// These bytes were read, of which the window was rid before.
-    pub(crate) fn read<C: Cached + 'static>(&self, file: Weak<C>, from: u64, upto: u64) {
-        let Some(window) = self.window else { return };
-        if upto - from < READ_BYTES_MIN {
-            return;
-        }
-        let old = lock(&self.read).note(file, from, upto, window / 8);
-        for (file, from, upto) in old {
-            if let Some(file) = file.upgrade() {
-                file.drop_read(from, upto);
             }
         }
     }
@@ -118,28 +90,6 @@ impl Written {
     }
 }
 
-impl Reads {
-    /// The ranges that have been read long enough ago.
-    fn note(
-        &mut self,
-        file: Weak<dyn Cached>,
-        from: u64,
-        upto: u64,
-        window: u64,
-    ) -> Vec<(Weak<dyn Cached>, u64, u64)> {
-        self.ranges.push_back((file, from, upto));
-        self.bytes += upto - from;
-        let mut old = Vec::new();
-        while self.bytes > window
-            && let Some(range) = self.ranges.pop_front()
-        {
-            self.bytes -= range.2 - range.1;
-            old.push(range);
-        }
-        old
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -150,16 +100,11 @@ mod tests {
     struct File {
         written: AtomicU64,
         dropped: AtomicU64,
-        reads: Mutex<Vec<(u64, u64)>>,
     }
 
     impl Cached for File {
         fn drop_written(&self, upto: u64) {
             self.dropped.store(upto, Ordering::Relaxed);
-        }
-
-        fn drop_read(&self, from: u64, upto: u64) {
-            lock(&self.reads).push((from, upto));
         }
     }
 
@@ -205,16 +150,5 @@ mod tests {
             write(&none, &file, 8 << 20);
         }
         assert_eq!(kept(&[file]), 32 << 20);
-    }
-
-    #[test]
-    fn the_latest_cold_reads_stay_for_others() {
-        let cache = PageCache::new(Some(ByteSize(8 << 20)));
-        let file = Arc::<File>::default();
-        for n in 0..3_u64 {
-            cache.read(Arc::downgrade(&file), n << 19, (n + 1) << 19);
-            cache.read(Arc::downgrade(&file), 0, 100);
-        }
-        assert_eq!(*lock(&file.reads), [(0, 1 << 19)]);
     }
 }

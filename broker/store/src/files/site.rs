@@ -80,4 +80,6 @@ pub enum Site {
     CreatedTogether,
     /// A directory that was left to Kafka.
     HandedOver,
+    /// What a repair has done.
+    Repaired,
 }

@@ -156,8 +156,10 @@ impl Partition {
 
     /// Cuts off what a failed write left, so that the next append finds the log as it was.
     fn undo(&self, writer: &mut Writer, position: u64, error: FileError) -> AppendError {
-        if error.is_full() {
-            tracing::warn!(partition = %self.tp, "no space left on the device; appends are refused until there is");
+        if error.is_full()
+            && let Some(refused) = self.shared.vitals.refused_full(self.shared.options.clock.instant())
+        {
+            tracing::warn!(partition = %self.tp, refused, "no space left on the device; appends are refused until there is");
         }
         if let Err(uncut) = writer.active.cut(position) {
             tracing::error!(partition = %self.tp, error = %uncut, "a failed append cannot be cut off; the partition takes no more until a restart");

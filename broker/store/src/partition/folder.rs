@@ -19,7 +19,7 @@ use crate::files::durable_file;
 use crate::files::file_system::FileSystem;
 use crate::files::site::Site;
 
-const METADATA: &str = "partition.metadata";
+pub(crate) const METADATA: &str = "partition.metadata";
 pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
 
 /// One broker leads all partitions, so the epoch begins once; a log of Kafka's goes on with its own.
@@ -34,11 +34,20 @@ pub(crate) fn create(
 ) -> Result<(), FileError> {
     let folder = dir.join(tp.to_string());
     durable_file::create_dir(files, &folder)?;
-    let text = format!("version: 0\ntopic_id: {}\n", URL_SAFE_NO_PAD.encode(id.0.as_bytes()));
-    durable_file::write(files, &folder.join(METADATA), text.as_bytes())?;
+    durable_file::write(files, &folder.join(METADATA), metadata(id).as_bytes())?;
     let mut epochs = LeaderEpochs::default();
     epochs.note(LEADER_EPOCH, Offset::ZERO);
     durable_file::write(files, &folder.join(EPOCHS), epochs.to_text().as_bytes())
+}
+
+/// What its file says of a topic's partition.
+pub(crate) fn metadata(id: TopicId) -> String {
+    format!("version: 0\ntopic_id: {}\n", URL_SAFE_NO_PAD.encode(id.0.as_bytes()))
+}
+
+/// Has a folder say whose it is.
+pub(crate) fn claim(files: &dyn FileSystem, folder: &Path, id: TopicId) -> Result<(), FileError> {
+    durable_file::replace(files, &folder.join(METADATA), metadata(id).as_bytes())
 }
 
 /// Makes what is in a new folder durable.
@@ -56,6 +65,21 @@ pub(crate) fn topic_id(files: &dyn FileSystem, folder: &Path) -> Result<Option<T
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
     let bytes = id.and_then(|id| URL_SAFE_NO_PAD.decode(id.trim()).ok());
     Ok(bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok()).map(TopicId))
+}
+
+/// Base offset and bytes of each `.log`, ascending.
+pub(crate) fn segments(files: &dyn FileSystem, folder: &Path) -> Result<Vec<(Offset, u64)>, FileError> {
+    let mut segments = Vec::new();
+    for path in durable_file::list(files, folder)? {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let base = name.and_then(|name| name.strip_suffix(".log")).filter(|stem| stem.len() == 20);
+        if let Some(base) = base.and_then(|stem| stem.parse().ok()) {
+            let stat = files.stat(&path).map_err(FileError::at("look at", &path))?;
+            segments.push((Offset(base), stat.length));
+        }
+    }
+    segments.sort_unstable();
+    Ok(segments)
 }
 
 /// `topic-3` taken apart; `None` if it is no partition's name.

@@ -4,18 +4,22 @@
 //! before the next begins has lost records: its file was cut between two batches, or a file in the
 //! middle is gone. Readers pass over the gap, since there is nothing to give them; a person is told.
 //!
+//! What is found beside: a segment whose batches do not fit between its name and the next one's. Readers are
+//! given what is in order, and of offsets that two segments have, the later one's.
+//!
 //! It takes a look into every segment, so it is not done at open but behind it, by the upkeep thread.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
+use flumen_records::{BatchHeader, HEADER_LEN};
 use flumen_types::Offset;
 
 use crate::error::FileError;
 use crate::locks::lock;
 use crate::partition::Partition;
-use crate::segment::Segment;
 use crate::segment::scan::ScanError;
+use crate::segment::{Part, Segment};
 
 impl Partition {
     /// Offsets that were in the log and cannot be read any more: cut out of it, or in a damaged range.
@@ -30,17 +34,20 @@ impl Partition {
 
     /// Looks for gaps between the segments that are there, once.
     pub(crate) fn look_for_gaps(&self) -> Result<(), FileError> {
-        if self.config().cleanup_policy.compact || self.cleaned_upto().is_some() {
-            return Ok(());
-        }
+        let compacted = self.config().cleanup_policy.compact || self.cleaned_upto().is_some();
         let segments = self.segments_now();
         for pair in segments.windows(2) {
             if self.shared.stopping.load(Ordering::Relaxed) || self.is_closed() {
                 return Ok(());
             }
-            let (end, next) = (end_of(&pair[0])?, pair[1].base());
+            let next = pair[1].base();
+            // Whoever reads there is told.
+            let Some(end) = end_of(&pair[0])? else { continue };
+            if end > next || first_of(&pair[0])?.is_some_and(|first| first < pair[0].base()) {
+                self.note_misfit(&pair[0]);
+            }
             // Retention may have taken them meanwhile.
-            if end < next && next > self.marks().start {
+            if end < next && next > self.marks().start && !compacted {
                 tracing::error!(
                     partition = %self.tp, from = %end, upto = %next,
                     "records are missing in the middle of the log: a segment's file is gone or was cut"
@@ -53,10 +60,27 @@ impl Partition {
         }
         Ok(())
     }
+
+    fn note_misfit(&self, segment: &Segment) {
+        let mut misfits = lock(&self.misfits);
+        if !misfits.contains(&segment.base()) {
+            misfits.push(segment.base());
+            tracing::error!(
+                segment = %segment.path(Part::Log).display(),
+                "a segment's batches do not fit between its name and the next one's: was a file moved or copied here? stop the broker and run `flumen log repair`"
+            );
+        }
+    }
 }
 
-/// The offset behind the last batch.
-fn end_of(segment: &Segment) -> Result<Offset, FileError> {
+/// The first batch's offset.
+fn first_of(segment: &Segment) -> Result<Option<Offset>, FileError> {
+    let head = segment.file()?.read_upto_at(HEADER_LEN, 0).map_err(|source| segment.unreadable(source))?;
+    Ok(BatchHeader::parse(&head).ok().map(|header| header.base_offset))
+}
+
+/// The offset behind the last batch; `None` if a broken one is in the way.
+fn end_of(segment: &Segment) -> Result<Option<Offset>, FileError> {
     let file = segment.file()?;
     let mut end = segment.base();
     let mut scan = segment.scan(&*file, segment.begin_at(&*file, Offset(i64::MAX >> 1))?);
@@ -64,10 +88,9 @@ fn end_of(segment: &Segment) -> Result<Offset, FileError> {
         match scan.next_batch() {
             Ok(Some((_, batch))) => end = batch.header().next_offset(),
             Ok(None) => break,
-            // Whoever reads there is told.
-            Err(ScanError::Broken { .. }) => return Ok(Offset(i64::MAX)),
+            Err(ScanError::Broken { .. }) => return Ok(None),
             Err(ScanError::Io { source, .. }) => return Err(segment.unreadable(source)),
         }
     }
-    Ok(segment.damage().next_offset_at(segment.size()).unwrap_or(end).max(end))
+    Ok(Some(segment.damage().next_offset_at(segment.size()).unwrap_or(end).max(end)))
 }

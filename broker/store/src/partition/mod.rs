@@ -13,6 +13,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod condemn;
 pub(crate) mod folder;
 pub(crate) mod gaps;
+pub(crate) mod health;
 pub(crate) mod incoming;
 pub(crate) mod known;
 pub(crate) mod lookup;
@@ -48,9 +49,11 @@ use crate::locks::{lock, read, write};
 use crate::options::{Options, Threads};
 use crate::partition::aborted::AbortedIndex;
 use crate::partition::checkpoint::Moment;
+use crate::partition::health::Cleaning;
 use crate::partition::known::Known;
 use crate::partition::published::Published;
 use crate::segment::Segment;
+use crate::vitals::Vitals;
 use crate::wake::Wake;
 
 pub struct Partition {
@@ -75,6 +78,9 @@ pub struct Partition {
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
     /// Offsets that are missing, as far as was found out.
     pub(crate) gaps: Mutex<Vec<Range<Offset>>>,
+    /// Bases of segments whose batches do not belong where they are.
+    pub(crate) misfits: Mutex<Vec<Offset>>,
+    pub(crate) cleaning: Cleaning,
     pub(crate) turn: Turn,
     /// As the writer's phase says, for those who ask often.
     pub(crate) closed: AtomicBool,
@@ -100,6 +106,7 @@ pub(crate) struct Shared {
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) chance: RandomState,
     /// Held by who unpacks a large batch to look into it: one at a time.
     pub(crate) large_lookup: Mutex<()>,
@@ -182,6 +189,8 @@ impl Partition {
             moment: Mutex::default(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
             gaps: Mutex::default(),
+            misfits: Mutex::default(),
+            cleaning: Cleaning::default(),
             turn: Turn::default(),
             closed: AtomicBool::new(false),
             starved: AtomicBool::new(false),

@@ -69,13 +69,18 @@ impl Partition {
         let mut from = wanted.from;
         while from < wanted.limit {
             let Some((segment, next)) = self.segment_of(from) else { return Ok(None) };
-            match segment.read(Wanted { from, ..wanted }, &self.shared.buffers, &self.shared.page_cache) {
-                Ok(Some(run)) => return Ok(Some(run)),
-                // Nothing there at or behind `from`: compaction has left a gap up to the next segment.
-                Ok(None) => match next {
-                    Some(next) => from = next,
-                    None => break,
-                },
+            // A segment that reaches into the next does not answer for it.
+            let limit = next.map_or(wanted.limit, |next| wanted.limit.min(next));
+            match segment.read(Wanted { from, limit, ..wanted }, &self.shared.buffers) {
+                Ok(Some(run)) => {
+                    if self.shared.options.cache_hot_window.is_some() {
+                        segment.let_go_behind(&run.place);
+                    }
+                    return Ok(Some(run));
+                }
+                // Nothing there at or behind `from`: compaction has left a gap up to the next segment, or what
+                // was at the end of the log is gone.
+                Ok(None) => from = next.unwrap_or(wanted.limit),
                 Err(error) => {
                     // Deleted or replaced meanwhile: its successor answers.
                     let still = self.segment_of(from).is_some_and(|(now, _)| Arc::ptr_eq(&now, &segment));
@@ -95,7 +100,7 @@ impl Partition {
             }
         }
         // A gap that reaches up to the bound is passed over; before the bound nothing is.
-        Ok(Some(Run { bytes: Bytes::new(), next: from.min(wanted.limit).max(wanted.from) }))
+        Ok(Some(Run::empty(from.min(wanted.limit).max(wanted.from))))
     }
 
     fn aborted_within(&self, from: Offset, next: Offset) -> Vec<AbortedTxn> {

@@ -51,7 +51,7 @@ impl Partition {
     /// Everything of the job but the active segment's content.
     fn sync_sealed(&self, job: &mut Job) -> Result<(), FileError> {
         for sealed in job.sealed.iter().chain(&job.unsaved) {
-            sync_log(&sealed.segment, Site::SealedRecords)?;
+            self.sync_log(&sealed.segment, Site::SealedRecords)?;
         }
         save_each(job, |sealed| {
             self.write_sealed(sealed)?;
@@ -194,7 +194,8 @@ impl Flushable for Partition {
 
     fn flush(&self) -> Flushed {
         let Some(mut job) = self.take_job() else { return Flushed::Done };
-        let result = self.sync_sealed(&mut job).and_then(|()| sync_log(&job.active, Site::ActiveRecords));
+        let synced = self.sync_sealed(&mut job);
+        let result = synced.and_then(|()| self.sync_log(&job.active, Site::ActiveRecords));
         self.finish(job, result)
     }
 
@@ -229,12 +230,20 @@ impl Flushable for Partition {
                 // The file system does not say whose sync it was that failed; the files do.
                 Err(_) => {
                     let sealed = partition.sync_sealed(&mut job);
-                    sealed.and_then(|()| sync_log(&job.active, Site::ActiveRecords))
+                    sealed.and_then(|()| partition.sync_log(&job.active, Site::ActiveRecords))
                 }
             });
             flushed.push(partition.finish(job, result));
         }
         flushed
+    }
+}
+
+impl Partition {
+    fn sync_log(&self, segment: &Segment, site: Site) -> Result<(), FileError> {
+        let file = segment.file()?;
+        let sync = || durable_file::sync(&*file, &segment.path(Part::Log), site);
+        self.shared.vitals.sync(&*self.shared.options.clock, sync)
     }
 }
 
@@ -254,8 +263,4 @@ fn save_each(job: &mut Job, save: impl Fn(&Sealed) -> Result<(), FileError>) -> 
         }
     }
     Ok(())
-}
-
-fn sync_log(segment: &Segment, site: Site) -> Result<(), FileError> {
-    durable_file::sync(&*segment.file()?, &segment.path(Part::Log), site)
 }

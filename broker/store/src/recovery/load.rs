@@ -114,8 +114,16 @@ impl<'a> Loader<'a> {
             }
         }
         self.end = last.damage().next_offset_at(last.size()).unwrap_or(self.end).max(self.end);
-        if known.recovery_point.is_some_and(|point| point > self.end) {
-            return Ok(false);
+        match known.recovery_point {
+            Some(point) if point > self.end => return Ok(false),
+            Some(point) if point < self.end => {
+                tracing::error!(
+                    partition = %known.tp, at_the_stop = %point, now = %self.end,
+                    "the log is longer than at its clean stop: was a file put there since? all behind it is read again"
+                );
+                return Ok(false);
+            }
+            _ => {}
         }
         index.reopen(last.size());
         last.go_live(index);

@@ -196,6 +196,7 @@ impl Loader<'_> {
                     }
                     index.note(position, batch.header(), self.index_interval_bytes);
                     self.end = batch.header().next_offset();
+                    self.shared.options.progress.read(batch.bytes().len() as u64);
                     continue;
                 }
                 Ok(None) => break None,

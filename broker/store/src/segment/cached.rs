@@ -1,11 +1,12 @@
 //! What of a segment is in the page cache, as far as we put it there (`files::page_cache`).
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use flumen_types::Offset;
 
 use crate::files::file_system::{Advice, File};
-use crate::files::page_cache::{Cached, PageCache};
+use crate::files::page_cache::Cached;
 use crate::locks::read;
 use crate::segment::Segment;
 
@@ -27,15 +28,25 @@ impl Segment {
         }
     }
 
-    /// Behind a read of cold bytes: has the disk fetch what the reader will want next, while it is busy
-    /// with these, and these go before they push out what is hot.
-    pub(crate) fn read_on(&self, file: &dyn File, position: u64, length: u64, page_cache: &PageCache) {
-        let (upto, dropped) = (position + length, self.dropped());
-        if upto < dropped {
-            file.advise(upto, Some(2 * length), Advice::WillNeed);
+    /// Has the disk fetch what a reader of cold bytes will want next, while it is busy with these.
+    pub(crate) fn read_ahead(&self, file: &dyn File, position: u64, length: u64) {
+        if position < self.dropped() {
+            file.advise(position, Some(2 * length), Advice::WillNeed);
         }
-        if upto <= dropped {
-            page_cache.read(self.me.clone(), position, upto);
+    }
+
+    /// Has the page cache let go of what a reader of cold bytes has behind it, in steps, and a step later
+    /// than it could: others may be on the same way.
+    pub(crate) fn let_go_behind(&self, read: &Range<u64>) {
+        let ended = !self.is_live() && read.end >= self.size();
+        let stepped = read.start / STEP != read.end / STEP || (!read.is_empty() && ended);
+        if !stepped || read.end > self.dropped() {
+            return;
+        }
+        let from = (read.start / STEP).saturating_sub(1) * STEP;
+        let upto = if ended { read.end } else { (read.end / STEP).saturating_sub(1) * STEP };
+        if let Ok(file) = self.file() {
+            drop_from(&*file, from, upto);
         }
     }
 
@@ -48,6 +59,8 @@ impl Segment {
 /// A page, or a run of pages that the kernel treats as one, goes only if all of it is in the range: what
 /// the last call has left of such a run is told again.
 const FOLIO_BYTES: u64 = 2 << 20;
+/// A call for what was read is worth so many bytes.
+const STEP: u64 = 8 << 20;
 /// Not worth a call, while more can follow.
 const SMALL: u64 = 64 << 10;
 
@@ -60,12 +73,6 @@ impl Cached for Segment {
         if let Ok(file) = self.file() {
             drop_from(&*file, from.saturating_sub(FOLIO_BYTES), upto);
             self.dropped.fetch_max(upto, Ordering::Relaxed);
-        }
-    }
-
-    fn drop_read(&self, from: u64, upto: u64) {
-        if let Ok(file) = self.file() {
-            drop_from(&*file, from.saturating_sub(FOLIO_BYTES), upto);
         }
     }
 }

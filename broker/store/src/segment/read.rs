@@ -5,6 +5,7 @@
 //! pread brings the bytes that are handed out, no more than a buffer that is used again holds: where the wanted batch begins is found before, from
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +15,6 @@ use flumen_types::Offset;
 use crate::error::{FileError, ReadError};
 use crate::files::buffers::{Buffers, POOLED_MAX};
 use crate::files::file_system::File;
-use crate::files::page_cache::PageCache;
 use crate::segment::damage::Damaged;
 use crate::segment::scan::is_possible;
 use crate::segment::{Part, Segment};
@@ -36,17 +36,20 @@ pub(crate) struct Wanted {
 pub(crate) struct Run {
     pub(crate) bytes: Bytes,
     pub(crate) next: Offset,
+    /// Where in the segment they are.
+    pub(crate) place: Range<u64>,
+}
+
+impl Run {
+    pub(crate) fn empty(next: Offset) -> Run {
+        Run { bytes: Bytes::new(), next, place: 0..0 }
+    }
 }
 
 impl Segment {
     /// `None` if the segment has nothing at or behind `from` and before `limit`; an empty run if the
     /// first batch is too large.
-    pub(crate) fn read(
-        &self,
-        wanted: Wanted,
-        buffers: &Arc<Buffers>,
-        page_cache: &PageCache,
-    ) -> Result<Option<Run>, ReadError> {
+    pub(crate) fn read(&self, wanted: Wanted, buffers: &Arc<Buffers>) -> Result<Option<Run>, ReadError> {
         let file = self.file()?;
         let size = self.size();
         let Some(position) = self.locate(&*file, size, wanted.from)? else { return Ok(None) };
@@ -61,7 +64,7 @@ impl Segment {
             }
             let first_len = first.total_len();
             if first_len > wanted.bytes_max && !wanted.min_one {
-                return Ok(Some(Run { bytes: Bytes::new(), next: first.base_offset }));
+                return Ok(Some(Run::empty(first.base_offset)));
             }
             if first_len > left {
                 return Err(self.corrupt(position));
@@ -72,9 +75,10 @@ impl Segment {
             }
             let (end, next) = self.last_whole(&bytes, position, &first, wanted.limit)?;
             let (end, next) = self.verify(&bytes.slice(..end), position, next)?;
-            self.remember(next, position + end as u64);
-            self.read_on(&*file, position, end as u64, page_cache);
-            return Ok(Some(Run { bytes: bytes.slice(..end), next }));
+            let place = position..position + end as u64;
+            self.remember(next, place.end);
+            self.read_ahead(&*file, place.end, end as u64);
+            return Ok(Some(Run { bytes: bytes.slice(..end), next, place }));
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use flumen_types::{ByteSize, Offset, TopicId, TopicPartition};
 
 use crate::files::open_files::Closable;
+use crate::segment::{Part, Segment};
 use crate::tests::testing::*;
 use crate::{AppendError, Bound, Events, Marks, Options, Origin, Scope, Site, Store};
 
@@ -187,6 +188,55 @@ fn only_the_hot_end_stays_in_the_page_cache() {
         // Steps of 8 MiB, of a segment that is not whole in it, and of appends.
         t.size_bytes() - dropped <= window as u64 + (8 << 20) + (5 << 20)
     });
+}
+
+/// Whether the page cache has the page at a position; `None` where the file system does not say.
+fn is_cached(file: &std::fs::File, position: u64) -> Option<bool> {
+    let mut byte = [0];
+    let read = rustix::io::preadv2(
+        file,
+        &mut [std::io::IoSliceMut::new(&mut byte)],
+        position,
+        rustix::io::ReadWriteFlags::NOWAIT,
+    );
+    match read {
+        Ok(_) => Some(true),
+        Err(rustix::io::Errno::AGAIN) => Some(false),
+        Err(_) => None,
+    }
+}
+
+#[test]
+fn a_cold_reader_leaves_nothing_behind_it_and_takes_nothing_from_the_hot_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { cache_hot_window: Some(ByteSize(16 << 20)), ..Options::new(dir.path()) };
+    let store = Store::open(options, Arc::new(())).unwrap();
+    let configs = [("segment.bytes".to_string(), "40MiB".to_string())].into();
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    let batch = plain(&"x".repeat(1_000_000));
+    for _ in 0..100 {
+        t.append(batch.clone(), Origin::Client, NOW).unwrap();
+        wait_durable(&t);
+    }
+    let (mut from, mut bytes) = (Offset(0), 0);
+    while from < t.marks().end {
+        let read = t.read(from, 4 << 20, Bound::HighWatermark, true).unwrap();
+        (from, bytes) = (read.next, bytes + read.bytes.len());
+    }
+    assert_eq!(bytes as u64, t.size_bytes());
+    let segments = t.segments_now();
+    let path = |segment: &Segment| segment.path(Part::Log);
+    let files: Vec<_> = segments.iter().map(|segment| std::fs::File::open(path(segment)).unwrap()).collect();
+    // A file system that does not say, says nothing against it.
+    let tail = segments[2].size() - 4096;
+    if is_cached(&files[2], tail).is_none() {
+        return;
+    }
+    assert_eq!(is_cached(&files[2], tail), Some(true), "the hot end stays");
+    for (file, position) in [(&files[0], 0), (&files[0], 20 << 20), (&files[0], 36 << 20), (&files[1], 0)] {
+        wait_until("what was read is let go", || is_cached(file, position) == Some(false));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The store as a whole, against real files.
 
+mod bad_directory;
 mod checkpoint;
 mod disk;
 mod log;

@@ -11,7 +11,10 @@ use flumen_records::{Batch, BatchBuilder, Compression, NewRecord, batches};
 use flumen_types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicPartition};
 use tempfile::TempDir;
 
-use crate::{Advice, Bound, File, FileSystem, Open, Options, OsFiles, Partition, Scope, Site, Stat, Store};
+use crate::{
+    Advice, Bound, File, FileSystem, Finding, Open, OpenError, Options, OsFiles, Partition, Question, Repair,
+    Scope, Site, Stat, Store, Surveyed, survey,
+};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -145,6 +148,36 @@ pub(crate) fn read_all(partition: &Partition) -> Vec<(i64, String, Option<String
     }
     found.retain(|(offset, ..)| *offset >= partition.marks().start.0);
     found
+}
+
+/// What a survey of the directory finds.
+pub(crate) fn surveyed(fixture: &Fixture) -> Vec<Finding> {
+    found(fixture, |question| survey(question))
+}
+
+fn found(
+    fixture: &Fixture,
+    survey: impl FnOnce(Question<'_>) -> Result<Surveyed, OpenError>,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    survey(Question {
+        files: Arc::new(OsFiles),
+        dir: fixture.dir.path().join("data"),
+        batch_bytes_max: 1 << 20,
+        found: &mut |finding| found.push(finding),
+        read: &mut |_| {},
+    })
+    .unwrap();
+    found
+}
+
+/// Does all that a survey proposes; what is left to be found.
+pub(crate) fn repair(fixture: &Fixture) -> Vec<Finding> {
+    let repair = Repair::begin(Arc::new(OsFiles), &fixture.dir.path().join("data")).unwrap();
+    for finding in found(fixture, |question| repair.survey(question)) {
+        repair.apply(&finding.remedy).unwrap();
+    }
+    found(fixture, |question| repair.survey(question))
 }
 
 /// What goes wrong on a file system.

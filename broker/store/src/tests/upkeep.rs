@@ -196,7 +196,7 @@ fn readers_of_a_replaced_segment_read_on() {
             bytes_max: 1 << 20,
             min_one: true,
         };
-        let read = segment.read(wanted, &Arc::default(), &fixture.store().shared.page_cache);
+        let read = segment.read(wanted, &Arc::default());
         assert_eq!(read.unwrap().unwrap().bytes.len() as u64, segment.size());
     }
 }

@@ -55,11 +55,12 @@ impl Partition {
         let sealed = segments.iter().take_while(|(segment, _)| movable(segment)).count();
         segments.truncate(sealed + 1);
         let dirt = self.dirt(&segments, &config, now)?;
+        self.cleaning.surveyed(&dirt);
         if !dirt.due(&config) {
             return Ok(false);
         }
         segments.truncate(sealed);
-        match self.pass(&segments, dirt, &config, now) {
+        match self.counted_pass(&dirt, || self.pass(&segments, dirt, &config, now)) {
             Err(CompactError::Stopped) => Ok(false),
             Err(error) => {
                 self.condemn_compacted(&segments, &error)?;
@@ -141,7 +142,7 @@ impl Partition {
             let Some(position) = segment.locate(&*file, size, dirt.from)? else { continue };
             let mut scan = segment.scan(&*file, position);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
-                self.go_on()?;
+                self.go_on(&batch)?;
                 let header = batch.header();
                 if header.base_offset >= dirt.to {
                     return Ok(map);
@@ -158,7 +159,8 @@ impl Partition {
     }
 
     /// A pass takes long; whoever stops the store or deletes the topic does not wait for its end.
-    fn go_on(&self) -> Result<(), CompactError> {
+    fn go_on(&self, read: &Batch) -> Result<(), CompactError> {
+        self.cleaning.read(read.bytes().len());
         let stopped = self.shared.stopping.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed);
         if stopped { Err(CompactError::Stopped) } else { Ok(()) }
     }
@@ -175,7 +177,7 @@ impl Partition {
             let file = segment.file()?;
             let mut scan = segment.scan(&*file, 0);
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
-                self.go_on()?;
+                self.go_on(&batch)?;
                 match cleaner.clean(&batch).map_err(|e| damaged(segment, position, e))? {
                     Outcome::Keep => cleaned.push(&batch)?,
                     Outcome::Rewrite(bytes) => {

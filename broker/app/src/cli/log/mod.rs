@@ -1,15 +1,17 @@
 //! `flumen log`: what the files of a data directory say, beside a broker or without one.
 //!
-//! Invariants: files are opened for reading only; beside a broker that writes, the last batch may look cut
-//! short, and files may go. Damage is reported with file and place, and the rest
-//! is read on. Memory is bounded by the largest batch.
+//! Invariants: but for `repair --yes`, files are opened for reading only; beside a broker that writes, what it
+//! is just writing is passed over, and files may go. Damage is reported with file and place, and the rest is
+//! read on. Memory is bounded by the largest batch.
 
 mod beside;
+mod directory;
 mod index;
 mod report;
 mod segment;
 mod usage;
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -29,8 +31,12 @@ pub(crate) struct Args {
 enum Command {
     /// Print the batches, indexes, checkpoints and snapshots in folders or files; nothing is changed
     Dump(Dump),
-    /// Read everything, checksums, records and indexes, and print only what is damaged
+    /// Read everything and print only what is damaged; in a data directory every index entry, snapshot, aborted
+    /// transaction and leader epoch is compared with the log
     Verify(Files),
+    /// Show what is wrong with a data directory, which offsets are lost, and what would be done; do it with
+    /// --yes. Nothing is removed: what does not belong is set aside. Not while a broker runs
+    Repair(Repair),
     /// Print what takes the room: segments, bytes and indexes of each partition
     Usage {
         /// A data directory or a partition's folder
@@ -49,6 +55,19 @@ struct Dump {
 }
 
 #[derive(clap::Args)]
+struct Repair {
+    /// The data directory
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Do it; without this the plan is only shown
+    #[arg(long, alias = "execute")]
+    yes: bool,
+    /// Records of a batch that is larger when decompressed are not looked into
+    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    batch_max: ByteSize,
+}
+
+#[derive(clap::Args)]
 struct Files {
     /// A data directory, a partition's folder, or single files
     #[arg(required = true, value_name = "PATH")]
@@ -61,7 +80,13 @@ struct Files {
 pub(crate) fn run(args: Args, out: &Out) -> Outcome {
     match args.command {
         Command::Dump(dump) => read_all(&dump.files, dump.records, Report::new(out), out),
-        Command::Verify(files) => read_all(&files, false, Report::of_problems(out), out),
+        Command::Verify(files) => match files.paths.as_slice() {
+            [dir] if directory::is_one(dir) => directory::verify(dir, files.batch_max.as_usize(), out),
+            _ => read_all(&files, false, Report::of_problems(out), out),
+        },
+        Command::Repair(Repair { dir, yes, batch_max }) => {
+            directory::repair(&dir, batch_max.as_usize(), yes, out)
+        }
         Command::Usage { path } => usage::run(&path, out),
     }
 }
@@ -72,10 +97,15 @@ fn read_all(named: &Files, records: bool, mut report: Report<'_>, out: &Out) -> 
         collect(path, &mut files)?;
     }
     let sizes: Vec<u64> = files.iter().map(|file| std::fs::metadata(file).map_or(0, |m| m.len())).collect();
-    let options = segment::Options { records, batch_bytes_max: named.batch_max.as_usize() };
+    let moving = moving(&files);
+    let options = segment::Options { records, batch_bytes_max: named.batch_max.as_usize(), moving };
     let bar = report.is_silent().then(|| out.progress_bytes("reading", sizes.iter().sum()));
     for (file, size) in files.iter().zip(sizes) {
-        dump_file(file, &options, &mut report)?;
+        let dumped = dump_file(file, &options, &mut report);
+        // Beside a broker files go: deleted by retention, or replaced by the cleaner.
+        if !(dumped.is_err() && !file.exists() && !options.moving.is_empty()) {
+            dumped?;
+        }
         if let Some(bar) = &bar {
             bar.inc(size);
         }
@@ -85,6 +115,21 @@ fn read_all(named: &Files, records: bool, mut report: Report<'_>, out: &Out) -> 
     }
     out.note(report.summary(files.len()));
     if report.problems() > 0 { Err(Failure::silent(Exit::Damaged)) } else { Ok(()) }
+}
+
+/// The last segment of each folder, where a broker uses the directory.
+fn moving(files: &[PathBuf]) -> HashSet<PathBuf> {
+    let mut last: HashMap<&Path, &PathBuf> = HashMap::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "log")) {
+        // They are sorted.
+        last.extend(file.parent().map(|folder| (folder, file)));
+    }
+    let mut known = HashMap::new();
+    let mut in_use = |folder: &Path| {
+        let dir = folder.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        *known.entry(dir.to_path_buf()).or_insert_with(|| flumen_store::is_in_use(dir).unwrap_or(false))
+    };
+    last.into_iter().filter(|(folder, _)| in_use(folder)).map(|(_, file)| file.clone()).collect()
 }
 
 /// What a file is, by its name.

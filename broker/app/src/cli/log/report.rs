@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use flumen_store::Finding;
+
 use crate::cli::Out;
 
 /// The output of one dump.
@@ -78,6 +80,29 @@ impl<'a> Report<'a> {
             return self.object(json!({ "position": position, "problem": what }));
         }
         Ok(())
+    }
+
+    /// What a survey found.
+    pub(super) fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.file = finding.path.clone();
+        self.problems += 1;
+        let place = match finding.position {
+            Some(position) => format!("{}:{position}", self.file.display()),
+            None => self.file.display().to_string(),
+        };
+        let lost = finding.lost.as_ref().map_or_else(String::new, |lost| {
+            format!("; lost: offsets {} to {}", lost.start, lost.end.plus(-1))
+        });
+        self.out.warn(format!("{place}: {}{lost}; repair: {}", finding.what, finding.remedy));
+        if !self.out.json() || self.out.is_silent() {
+            return Ok(());
+        }
+        let lost = finding.lost.as_ref().map(|lost| json!({ "from": lost.start, "upto": lost.end }));
+        self.object(json!({
+            "position": finding.position, "problem": finding.what, "lost": lost,
+            "repair": finding.remedy.to_string(), "repairable": finding.remedy.is_some(),
+        }))?;
+        self.stdout.flush()
     }
 
     fn object(&mut self, mut fields: Value) -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{Kind, base_offset, collect, kind};
+use crate::cli::out::Value;
 use crate::cli::{Failure, Out, Outcome};
 
 #[derive(Default)]
@@ -68,7 +69,7 @@ pub(super) fn run(path: &Path, out: &Out) -> Outcome {
     let cells = rows.iter().map(|(name, u)| {
         let first = u.first.map_or_else(String::new, |first| first.to_string());
         [
-            name.as_str().into(),
+            Value::name(name),
             u.segments.into(),
             first.into(),
             u.log.into(),
