@@ -15,10 +15,6 @@ use crate::partition_log::{
 };
 use crate::watches::Watches;
 
-/// How far behind the end a reader still finds everything in the page cache: half of what the store
-/// keeps there, for this is an estimate.
-const HOT_BYTES: i64 = 128 << 20;
-
 pub(crate) struct LocalLog {
     partition: Arc<Partition>,
     marks: watch::Receiver<Marks>,
@@ -28,14 +24,6 @@ impl LocalLog {
     pub(crate) fn new(partition: Arc<Partition>, watches: &Watches) -> LocalLog {
         let marks = watches.open(partition.id(), || partition.marks());
         LocalLog { partition, marks }
-    }
-
-    /// By the size that records have on average.
-    fn is_hot(&self, from: Offset) -> bool {
-        let marks = *self.marks.borrow();
-        let (all, behind) = (marks.end.since(marks.start).max(1), marks.end.since(from));
-        let size = i64::try_from(self.partition.size_bytes()).unwrap_or(i64::MAX);
-        size.saturating_mul(behind) / all < HOT_BYTES
     }
 
     /// Runs what may wait for the disk where waiting does no harm.
@@ -79,7 +67,7 @@ impl PartitionLog for LocalLog {
     ) -> Result<Read, ReadError> {
         // A hop to another thread costs more than a read of what is in memory; a wait for the disk costs all
         // who share this one.
-        if self.is_hot(from) {
+        if self.partition.is_hot(from) {
             return self.partition.read(from, bytes_max, bound, min_one);
         }
         self.off_the_runtime(move |partition| partition.read(from, bytes_max, bound, min_one)).await

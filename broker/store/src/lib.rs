@@ -35,6 +35,7 @@ mod survey;
 mod topic_name;
 mod upkeep;
 mod vitals;
+mod wake;
 
 pub use clock::{Clock, OsClock};
 pub use directory::catalogue::TopicRecord;

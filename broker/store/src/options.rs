@@ -30,9 +30,9 @@ pub struct Options {
     pub recovery_threads: usize,
     /// Segment files held open beyond the active ones that are being written.
     pub open_files_max: usize,
-    /// How much of the end of each partition stays in the page cache once it is synced; what is
-    /// older is dropped, so that a steady stream does not push everything else out. `None`: the
-    /// kernel decides.
+    /// How much of what was written last, to all partitions together, stays in the page cache once it
+    /// is synced; what is older is dropped, so that a steady stream does not push everything else out.
+    /// `None`: the kernel decides.
     pub cache_hot_window: Option<ByteSize>,
     /// `log.retention.check.interval.ms`
     pub retention_interval: Duration,
@@ -86,8 +86,8 @@ impl Options {
             flush_threads: 4,
             syncfs_over: 32,
             recovery_threads: 2,
-            open_files_max: 4096,
-            cache_hot_window: Some(ByteSize(512 << 20)),
+            open_files_max: 16384,
+            cache_hot_window: Some(ByteSize(128 << 20)),
             retention_interval: Duration::from_secs(300),
             checkpoint_interval: Duration::from_secs(60),
             cleaner: CleanerOptions::default(),

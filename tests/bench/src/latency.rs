@@ -4,74 +4,99 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use flumen_client::{Client, NewTopic, Options, Producer, ProducerOptions, Record};
+use flumen_client::{Client, Options, Producer, ProducerOptions, Record};
 use flumen_types::Timestamp;
 use hdrhistogram::Histogram;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::Instant;
 
-use crate::{Peer, median};
+use crate::Args;
+use crate::figures::{Figure, Table, ratio};
+use crate::peers::{self, Durability, Peer};
 
 const RATE: u32 = 200;
 const SECONDS: u32 = 10;
 /// More than can be under way at once, unless the broker stalls for `SENDERS / RATE` seconds.
 const SENDERS: u32 = 32;
+const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 
-pub(crate) fn compare(peers: &[Peer], runs: usize) -> Result<()> {
+pub(crate) fn table(args: &Args) -> Result<()> {
+    let note = format!(
+        "{RATE} records of 1 KiB a second, each from its intended send time to its acknowledgement, {SECONDS} s a \
+run, the first second left out; ms, median (range) of the runs. `late`: how far the generator itself was behind."
+    );
+    let columns = ["ack waits for", "broker", "p50", "p99", "p99.9", "late, p99"];
+    let mut table = Table::new("Latency, open loop", &note, &columns);
+    let peers = peers::start(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut figures = vec![Vec::new(); peers.len()];
-    for run in 0..runs {
-        for (peer, figures) in peers.iter().zip(&mut figures) {
-            figures.push(LocalSet::new().block_on(&runtime, measure(peer, run))?);
+    for durability in Durability::BOTH {
+        let mut figures: Vec<[Figure; 4]> = peers.iter().map(|_| Default::default()).collect();
+        for run in 0..args.runs {
+            for (peer, figures) in peers.iter().zip(&mut figures) {
+                let topic = format!("latency-{run}");
+                peer.create(&topic, 1, durability, &[])?;
+                let measured =
+                    LocalSet::new().block_on(&runtime, measure(peer.bootstrap.clone(), topic.clone()))?;
+                for (figure, quantile) in figures.iter_mut().zip(QUANTILES) {
+                    figure.push(measured.acknowledged.value_at_quantile(quantile) as f64 / 1e3);
+                }
+                figures[3].push(measured.late.value_at_quantile(0.99) as f64 / 1e3);
+                peer.delete(&topic)?;
+            }
         }
+        rows(&mut table, &peers, durability, &figures);
     }
-    let quantiles = [0.5, 0.99, 0.999];
-    let mut medians = Vec::new();
-    for (peer, figures) in peers.iter().zip(&figures) {
-        let at = |q: f64| median(figures.iter().map(|h| h.value_at_quantile(q) as f64 / 1e3).collect());
-        let [p50, p99, p999] = quantiles.map(at);
-        println!("latency {RATE}/s    {:14} p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms", peer.name);
-        medians.push([p50, p99, p999]);
+    table.write(args.out())
+}
+
+fn rows(table: &mut Table, peers: &[Peer], durability: Durability, figures: &[[Figure; 4]]) {
+    for (peer, figures) in peers.iter().zip(figures) {
+        let [p50, p99, p999, late] = figures.each_ref().map(Figure::show);
+        table.row(&[durability.name(), peer.name, &p50, &p99, &p999, &late]);
     }
-    if let [ours, theirs] = medians[..] {
-        let [p50, p99, p999] = [0, 1, 2].map(|i| ours[i] / theirs[i]);
-        println!("latency {RATE}/s    ratio          p50 {p50:.2} x, p99 {p99:.2} x, p99.9 {p999:.2} x");
+    if let [ours, theirs] = figures {
+        let [p50, p99, p999] = [0, 1, 2].map(|i| ratio(&ours[i], &theirs[i]));
+        table.row(&[durability.name(), "ratio", &p50, &p99, &p999, "-"]);
     }
-    Ok(())
+}
+
+/// Both in microseconds.
+struct Measured {
+    acknowledged: Histogram<u64>,
+    late: Histogram<u64>,
+}
+
+impl Measured {
+    fn new() -> Result<Measured> {
+        Ok(Measured { acknowledged: Histogram::new(3)?, late: Histogram::new(3)? })
+    }
 }
 
 /// Microseconds from the intended send time: a stall counts for every record that it holds up.
-async fn measure(peer: &Peer, run: usize) -> Result<Histogram<u64>> {
-    let client = Client::connect(Options::new(peer.bootstrap.clone())).await?;
-    let name = format!("latency-{run}");
-    let topic = NewTopic {
-        name: name.to_owned(),
-        partitions: Some(1),
-        replication: Some(1),
-        configs: [("flush.messages".to_owned(), "1".to_owned())].into(),
-    };
-    client.create_topic(&topic, false).await?;
-    let started = Instant::now() + Duration::from_millis(100);
+async fn measure(bootstrap: String, topic: String) -> Result<Measured> {
+    let started = Instant::now() + Duration::from_millis(300);
     let mut senders = JoinSet::new();
     for sender in 0..SENDERS {
-        let (bootstrap, name) = (peer.bootstrap.clone(), name.clone());
-        senders.spawn_local(async move { send(bootstrap, name, sender, started).await });
+        let (bootstrap, topic) = (bootstrap.clone(), topic.clone());
+        senders.spawn_local(async move { send(bootstrap, topic, sender, started).await });
     }
-    let mut all = Histogram::new(3)?;
-    while let Some(histogram) = senders.join_next().await {
-        all.add(histogram??)?;
+    let mut all = Measured::new()?;
+    while let Some(measured) = senders.join_next().await {
+        let measured = measured??;
+        all.acknowledged.add(measured.acknowledged)?;
+        all.late.add(measured.late)?;
     }
     Ok(all)
 }
 
 /// One sender's share of the records.
-async fn send(bootstrap: String, topic: String, sender: u32, started: Instant) -> Result<Histogram<u64>> {
+async fn send(bootstrap: String, topic: String, sender: u32, started: Instant) -> Result<Measured> {
     let client = Client::connect(Options::new(bootstrap)).await?;
     let options = ProducerOptions { linger: Duration::ZERO, ..ProducerOptions::default() };
     let mut producer = Producer::new(&client, options).await?;
-    let mut histogram = Histogram::new(3)?;
+    let mut measured = Measured::new()?;
     let record = Record {
-        timestamp: Timestamp(0),
+        timestamp: Timestamp(1_700_000_000_000),
         key: None,
         value: Some(vec![b'x'; 1024].into()),
         headers: Vec::new(),
@@ -79,13 +104,15 @@ async fn send(bootstrap: String, topic: String, sender: u32, started: Instant) -
     for i in (sender..RATE * SECONDS).step_by(SENDERS as usize) {
         let intended = started + Duration::from_secs(1) / RATE * i;
         tokio::time::sleep_until(intended).await;
+        let late = intended.elapsed();
         producer.send(&topic, Some(0), record.clone()).await?;
         let flushed = producer.flush().await;
         anyhow::ensure!(flushed.failed == 0, "a record was refused: {:?}", flushed.error);
         // The first second warms up.
         if i >= RATE {
-            histogram.record(intended.elapsed().as_micros() as u64)?;
+            measured.acknowledged.record(intended.elapsed().as_micros() as u64)?;
+            measured.late.record(late.as_micros() as u64)?;
         }
     }
-    Ok(histogram)
+    Ok(measured)
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use flumen_harness::{Flumen, sqlite};
 
-use crate::median;
+use crate::Args;
+use crate::figures::{Figure, Table};
 
 const PIPELINE: &str = r#"
 [databases.out]
@@ -31,13 +32,20 @@ config = { database = "out", table = "orders", mode = "insert" }
 grant.databases = ["out"]
 "#;
 
-pub(crate) fn run(rows: usize, runs: usize) -> Result<()> {
+pub(crate) fn table(args: &Args) -> Result<()> {
+    let rows = args.rows;
+    let columns = ["rows", "rows/s"];
+    let mut table = Table::new(
+        "File, transform, SQLite by `flumen run --until-done`",
+        "All in, compile included.",
+        &columns,
+    );
     let mut csv = String::from("order_id,customer,amount\n");
     for id in 0..rows {
         writeln!(csv, "{id},customer-{},{}.25", id % 5000, id % 500)?;
     }
-    let mut speeds = Vec::new();
-    for _ in 0..runs {
+    let mut speeds = Figure::default();
+    for _ in 0..args.runs {
         let flumen = Flumen::prepare(PIPELINE);
         std::fs::create_dir_all(flumen.path("inbox"))?;
         std::fs::write(flumen.path("inbox/orders.csv"), &csv)?;
@@ -48,9 +56,6 @@ pub(crate) fn run(rows: usize, runs: usize) -> Result<()> {
             .map_err(anyhow::Error::msg)?;
         ensure!(stored as usize == rows, "{stored} of {rows} rows arrived");
     }
-    println!(
-        "file -> transform -> SQLite: {:.0} rows/s of {rows} rows, all in, compile included",
-        median(speeds)
-    );
-    Ok(())
+    table.row(&[rows.to_string(), speeds.show()]);
+    table.write(args.out())
 }

@@ -21,9 +21,10 @@ use crate::error::{FileError, OpenError, chain};
 use crate::events::Events;
 use crate::files::checkpoints;
 use crate::files::dir_lock::DirLock;
-use crate::files::durable_file::{self, sync_dir};
+use crate::files::durable_file::{self, SYNC_ALL_OVER, sync_dir};
 use crate::files::flusher::{FlushQueue, Flusher};
 use crate::files::open_files::OpenFiles;
+use crate::files::page_cache::PageCache;
 use crate::files::reaper::Reaper;
 use crate::files::site::Site;
 use crate::files::starts::Starts;
@@ -36,10 +37,6 @@ use crate::recovery::load;
 use crate::upkeep::maintenance::{self, Maintenance, Partitions, Upkeep};
 use crate::upkeep::throttle::Throttle;
 use crate::vitals::Vitals;
-
-/// From so many partitions on, one sync of the file system is cheaper than some for each. It waits
-/// for everything that anybody has written there, so it is not for a few.
-pub(crate) const SYNC_ALL_OVER: usize = 16;
 
 /// Kafka's mark of a clean stop.
 pub(crate) const CLEAN: &str = ".kafka_cleanshutdown";
@@ -80,12 +77,15 @@ impl Store {
             reaper.start().map_err(spawn_failed("start a thread for"))?;
         }
         let open_files = OpenFiles::new(files.clone(), open_files_max(&options));
+        let page_cache = PageCache::new(options.cache_hot_window);
         let starts = Starts::load(&files, &dir)?;
         let shared = Arc::new(Shared {
             options,
             events,
             queue: queue.clone(),
             open_files,
+            page_cache,
+            upkeep: Arc::default(),
             reaper,
             starts,
             throttle,
@@ -214,7 +214,7 @@ impl Store {
 
     /// A partition that is gone has no checkpoint, or the next of its name would believe it.
     pub(crate) fn forget_checkpoints(&self) {
-        if let Err(error) = self.upkeep().checkpoint() {
+        if let Err(error) = self.upkeep().save_checkpoints() {
             tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
         }
     }
@@ -255,7 +255,11 @@ impl Store {
             Work::Retain => upkeep.retain(now),
             Work::Compact => upkeep.compact(now),
             Work::LookForGaps => upkeep.look_for_gaps(),
-            Work::Checkpoint => self.forget_checkpoints(),
+            Work::Checkpoint => {
+                if let Err(error) = upkeep.checkpoint() {
+                    tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
+                }
+            }
         }
         true
     }
@@ -296,7 +300,7 @@ impl Store {
         if !few {
             self.sync_all(Site::StoppedTogether)?;
         }
-        self.upkeep().checkpoint()?;
+        self.upkeep().save_checkpoints()?;
         if clean {
             durable_file::replace(self.shared.files(), &dir.join(CLEAN), CLEAN_CONTENT.as_bytes())?;
         }

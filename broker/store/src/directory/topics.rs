@@ -11,10 +11,10 @@ use std::time::Duration;
 use flumen_types::{TopicId, TopicPartition};
 
 use crate::directory::catalogue::{Catalogue, TopicRecord};
-use crate::directory::store::{SYNC_ALL_OVER, Store};
+use crate::directory::store::Store;
 use crate::directory::sweep;
 use crate::error::{FileError, TopicError, chain};
-use crate::files::durable_file::sync_dir;
+use crate::files::durable_file::{SYNC_ALL_OVER, sync_dir};
 use crate::files::site::Site;
 use crate::locks::{lock, write};
 use crate::partition::Partition;

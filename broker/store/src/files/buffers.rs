@@ -12,7 +12,7 @@ use crate::locks::lock;
 
 /// Below this an allocation is cheap.
 const POOLED_MIN: usize = 64 << 10;
-const POOLED_MAX: usize = 4 << 20;
+pub(crate) const POOLED_MAX: usize = 4 << 20;
 /// What may lie idle.
 const IDLE_BYTES_MAX: usize = 16 << 20;
 

@@ -11,6 +11,10 @@ use crate::error::{FileError, SYNC};
 use crate::files::file_system::{File, FileSystem, Open, Scope};
 use crate::files::site::Site;
 
+/// From so many partitions on, one sync of the file system is cheaper than some for each. It waits
+/// for everything that anybody has written there, so it is not for a few.
+pub(crate) const SYNC_ALL_OVER: usize = 16;
+
 /// Replaces `path` with `content`, durable when this returns.
 pub(crate) fn replace(files: &dyn FileSystem, path: &Path, content: &[u8]) -> Result<(), FileError> {
     replace_by(files, path, |beside| write_synced(files, beside, content, Site::ReplacedContent))
@@ -46,6 +50,20 @@ fn replace_by(
 /// Writes a file anew, nothing of it durable yet.
 pub(crate) fn write(files: &dyn FileSystem, path: &Path, content: &[u8]) -> Result<(), FileError> {
     written(files, path, content).map(|_| ())
+}
+
+/// Goes on with a file from a position, up to where it then ends; nothing of it durable yet. What is before
+/// stays as it is, whatever happens.
+pub(crate) fn put(
+    files: &dyn FileSystem,
+    path: &Path,
+    position: u64,
+    content: &[u8],
+) -> Result<(), FileError> {
+    let file = files.open(path, Open::OrCreate).map_err(FileError::at("create", path))?;
+    let written = file.write_all_at(&mut [IoSlice::new(content)], position);
+    let ended = written.and_then(|()| file.set_len(position + content.len() as u64));
+    ended.map_err(FileError::at("write", path))
 }
 
 /// Writes a file, durable but for its name.

@@ -8,6 +8,7 @@ pub(crate) mod file_system;
 pub(crate) mod flusher;
 pub(crate) mod open_files;
 pub(crate) mod os;
+pub(crate) mod page_cache;
 pub(crate) mod reaper;
 pub(crate) mod site;
 pub(crate) mod starts;

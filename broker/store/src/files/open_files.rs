@@ -44,8 +44,9 @@ impl OpenFiles {
     }
 
     fn shrink(&self, open: &mut VecDeque<Weak<dyn Closable>>) {
-        // Two rounds at most: the first may find that everything was used.
-        for _ in 0..open.len() * 2 {
+        // Two rounds at most: the first may find that everything was used. And not many at once: where
+        // thousands are being written to and none may close, each open would look at all of them.
+        for _ in 0..(open.len() * 2).min(LOOKS_MAX) {
             if open.len() <= self.max {
                 break;
             }
@@ -64,6 +65,9 @@ impl OpenFiles {
         open.iter().filter(|file| file.strong_count() > 0).count()
     }
 }
+
+/// For one that is opened; more than one of so many can close, or soon none needs to be opened anew.
+const LOOKS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -104,6 +108,28 @@ mod tests {
         let closed = [&pinned, &used, &idle, &late].map(|file| file.closed.load(Ordering::Relaxed));
         assert_eq!(closed, [false, false, true, false]);
         assert_eq!(files.count(), 3);
+    }
+
+    #[test]
+    fn many_that_may_not_close_are_not_all_asked_each_time() {
+        #[derive(Default)]
+        struct Asked(std::sync::atomic::AtomicUsize);
+        impl Closable for Asked {
+            fn used(&self) -> bool {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                false
+            }
+            fn close(&self) -> bool {
+                false
+            }
+        }
+        let files = OpenFiles::new(Arc::new(OsFiles), 1);
+        let busy: Vec<Arc<Asked>> = (0..5000).map(|_| Arc::default()).collect();
+        for file in &busy {
+            files.opened(Arc::downgrade(file) as Weak<dyn Closable>);
+        }
+        let asked: usize = busy.iter().map(|file| file.0.load(Ordering::Relaxed)).sum();
+        assert!(asked <= 5000 * LOOKS_MAX);
     }
 
     #[test]

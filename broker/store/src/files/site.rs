@@ -40,6 +40,12 @@ sites! {
     Together,
     /// What only a clean stop writes beside the active segment, its names too.
     CleanStop,
+    /// The indexes of a segment that is being written, and the producers, as a checkpoint has them.
+    CheckpointBeside,
+    /// Their names.
+    CheckpointNames,
+    /// The same of many partitions.
+    CheckpointTogether,
     /// The content of a small file that is replaced as a whole.
     ReplacedContent,
     /// Its name.

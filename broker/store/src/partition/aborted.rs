@@ -117,11 +117,16 @@ impl AbortedIndex {
 
     /// Takes in a segment's file; false if it cannot be right.
     pub(crate) fn load(&mut self, content: &[u8]) -> bool {
+        self.load_below(content, Offset(i64::MAX))
+    }
+
+    /// The same, of markers below an offset.
+    pub(crate) fn load_below(&mut self, content: &[u8], upto: Offset) -> bool {
         let (entries, rest) = content.as_chunks::<ENTRY_BYTES>();
         let decoded: Option<Vec<Aborted>> = entries.iter().map(decode).collect();
         match decoded {
             Some(entries) if rest.is_empty() => {
-                self.0.extend(entries);
+                self.0.extend(entries.into_iter().filter(|entry| entry.last_offset < upto));
                 true
             }
             _ => false,

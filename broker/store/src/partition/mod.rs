@@ -5,10 +5,11 @@
 //! the middle, `recovery` brings it all back at open.
 //!
 //! Invariants: one mutex over assign-and-write, so offsets on the disk ascend without gaps. Locks
-//! are taken in the order upkeep, writer, segments, published; no lock is held over a sync.
+//! are taken in the order upkeep, moment, writer, segments, published; no lock is held over a sync.
 
 pub(crate) mod aborted;
 pub(crate) mod append;
+pub(crate) mod checkpoint;
 pub(crate) mod condemn;
 pub(crate) mod folder;
 pub(crate) mod gaps;
@@ -42,11 +43,13 @@ use crate::files::buffers::Buffers;
 use crate::files::file_system::FileSystem;
 use crate::files::flusher::{FlushQueue, Flushable, Turn};
 use crate::files::open_files::OpenFiles;
+use crate::files::page_cache::PageCache;
 use crate::files::reaper::Reaper;
 use crate::files::starts::Starts;
 use crate::locks::{lock, read, write};
 use crate::options::{Options, Threads};
 use crate::partition::aborted::AbortedIndex;
+use crate::partition::checkpoint::Moment;
 use crate::partition::health::Cleaning;
 use crate::partition::known::Known;
 use crate::partition::published::Published;
@@ -54,6 +57,7 @@ use crate::segment::Segment;
 use crate::upkeep::cleaners::CleaningFailure;
 use crate::upkeep::throttle::Throttle;
 use crate::vitals::Vitals;
+use crate::wake::Wake;
 
 pub struct Partition {
     pub(crate) tp: TopicPartition,
@@ -69,6 +73,10 @@ pub struct Partition {
     pub(crate) published: Mutex<Published>,
     /// A sync has ended; with `published`.
     pub(crate) synced: Condvar,
+    /// Below: durable, with all that is beside the records.
+    pub(crate) checkpointed: Mutex<Offset>,
+    /// What moves it next. Held by whoever writes what is beside the records.
+    pub(crate) moment: Mutex<Option<Moment>>,
     /// Below: compacted.
     pub(crate) cleaned_upto: Mutex<Option<Offset>>,
     pub(crate) held_tombstones: Mutex<Vec<HeldTombstones>>,
@@ -86,9 +94,9 @@ pub struct Partition {
     pub(crate) starved: AtomicBool,
     /// In all segments.
     pub(crate) bytes: AtomicU64,
-    /// Bytes appended since the open, and how many there were when the page cache was last told.
+    /// Bytes appended since the open, and how many of them a sync has covered.
     pub(crate) written: AtomicU64,
-    pub(crate) dropped_at: AtomicU64,
+    pub(crate) synced_bytes: AtomicU64,
     pub(crate) me: Weak<Partition>,
 }
 
@@ -98,6 +106,9 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<dyn Events>,
     pub(crate) queue: Arc<FlushQueue<Partition>>,
     pub(crate) open_files: Arc<OpenFiles>,
+    pub(crate) page_cache: PageCache,
+    /// To the thread that makes checkpoints.
+    pub(crate) upkeep: Arc<Wake>,
     pub(crate) reaper: Reaper,
     pub(crate) starts: Starts,
     /// Of all cleaners together.
@@ -184,6 +195,8 @@ impl Partition {
             aborted: RwLock::new(aborted),
             published: Mutex::new(published),
             synced: Condvar::new(),
+            checkpointed: Mutex::new(known.recovery_point.unwrap_or(Offset::ZERO)),
+            moment: Mutex::default(),
             cleaned_upto: Mutex::new(known.cleaned_upto),
             held_tombstones: Mutex::default(),
             uncleanable: Mutex::default(),
@@ -195,7 +208,7 @@ impl Partition {
             starved: AtomicBool::new(false),
             bytes: AtomicU64::new(bytes),
             written: AtomicU64::new(0),
-            dropped_at: AtomicU64::new(0),
+            synced_bytes: AtomicU64::new(0),
             me: me.clone(),
         })
     }
@@ -282,11 +295,15 @@ impl Partition {
 
     /// Takes no more appends; what was appended still gets its sync.
     pub(crate) fn close(&self) {
+        // Its folder may soon be another's, which no checkpoint is to write to.
+        let mut moment = lock(&self.moment);
+        *moment = None;
+        self.closed.store(true, Ordering::Relaxed);
+        drop(moment);
         let mut writer = self.writer();
         if writer.phase == Phase::Open {
             writer.phase = Phase::Closed;
         }
-        self.closed.store(true, Ordering::Relaxed);
         let end = writer.end;
         drop(writer);
         if self.durable() < end {
@@ -351,8 +368,12 @@ impl Partition {
             let end = if published.marks().failed { published.durable() } else { published.marks().end };
             end.since(published.durable())
         };
+        let bytes = self.written.load(Ordering::Relaxed) - self.synced_bytes.load(Ordering::Relaxed);
         match flush.due(unsynced) {
             _ if unsynced == 0 => {}
+            // Nobody waits for it, but a disk that is given its work late is the slower one, and so much
+            // less is to be recovered after a kill.
+            _ if bytes >= SYNC_BEHIND_BYTES => self.mark_dirty(),
             Due::Now => self.mark_dirty(),
             Due::Within(span) => {
                 self.shared.queue.dirty_later(&self.turn, span.duration(), || self.me.upgrade());
@@ -361,6 +382,9 @@ impl Partition {
         }
     }
 }
+
+/// Where a topic leaves it open when to sync.
+const SYNC_BEHIND_BYTES: u64 = 32 << 20;
 
 impl std::fmt::Debug for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,6 +1,5 @@
 //! Reads of a partition: whole batches from an offset on, up to a bound.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +10,6 @@ use crate::events::Marks;
 use crate::locks::read;
 use crate::partition::aborted::AbortedTxn;
 use crate::partition::{Bound, Partition};
-use crate::segment::Segment;
 use crate::segment::read::{Run, Wanted};
 
 /// What a read found.
@@ -61,6 +59,11 @@ impl Partition {
         }
     }
 
+    /// Whether what is there can be expected in the page cache.
+    pub fn is_hot(&self, from: Offset) -> bool {
+        self.segment_of(from).is_none_or(|(segment, _)| segment.is_hot(from))
+    }
+
     /// `None` if the segments changed under the read and it should begin anew.
     fn run(&self, wanted: Wanted) -> Result<Option<Run>, ReadError> {
         let mut from = wanted.from;
@@ -70,7 +73,9 @@ impl Partition {
             let limit = next.map_or(wanted.limit, |next| wanted.limit.min(next));
             match segment.read(Wanted { from, limit, ..wanted }, &self.shared.buffers) {
                 Ok(Some(run)) => {
-                    self.let_go_behind(&segment, &run.place);
+                    if self.shared.options.cache_hot_window.is_some() {
+                        segment.let_go_behind(&run.place);
+                    }
                     return Ok(Some(run));
                 }
                 // Nothing there at or behind `from`: compaction has left a gap up to the next segment, or what
@@ -96,25 +101,6 @@ impl Partition {
         }
         // A gap that reaches up to the bound is passed over; before the bound nothing is.
         Ok(Some(Run::empty(from.min(wanted.limit).max(wanted.from))))
-    }
-
-    /// A reader far behind the end does not fill the page cache with what nobody will read soon.
-    fn let_go_behind(&self, segment: &Segment, place: &Range<u64>) {
-        let Some(window) = self.shared.options.cache_hot_window else { return };
-        if !segment.ends_step(place) {
-            return;
-        }
-        let window = window.0.max(0) as u64;
-        let mut behind = segment.size() - place.end.min(segment.size());
-        for (_, later) in read(&self.segments).range(segment.base().next()..).rev() {
-            if behind > window {
-                break;
-            }
-            behind += later.size();
-        }
-        if behind > window {
-            segment.let_go_behind(place);
-        }
     }
 
     fn aborted_within(&self, from: Offset, next: Offset) -> Vec<AbortedTxn> {

@@ -12,10 +12,9 @@ use flumen_types::Offset;
 
 use crate::error::{FileError, chain};
 use crate::files::durable_file::{self, sync_all, sync_dir, sync_if_there};
-use crate::files::file_system::Advice;
 use crate::files::flusher::{Flushable, Flushed, Turn};
 use crate::files::site::Site;
-use crate::locks::read;
+use crate::locks::{lock, read};
 use crate::partition::folder::snapshot_path;
 use crate::partition::{Partition, Phase, Sealed};
 use crate::segment::{Part, Segment};
@@ -26,6 +25,8 @@ struct Job {
     active: Arc<Segment>,
     /// Of the active segment.
     size: u64,
+    /// To the partition, since its open.
+    written: u64,
     sealed: Vec<Sealed>,
     /// Their records are synced; what only speeds up the next open waits for room.
     unsaved: Vec<Sealed>,
@@ -40,6 +41,7 @@ impl Partition {
             upto: writer.end,
             active: writer.active.clone(),
             size: writer.active.size(),
+            written: self.written.load(Ordering::Relaxed),
             sealed: std::mem::take(&mut writer.sealed),
             unsaved: Vec::new(),
             names: std::mem::take(&mut writer.names),
@@ -69,6 +71,7 @@ impl Partition {
         if !sealed.segment.is_live() {
             return Ok(());
         }
+        let _no_checkpoint = lock(&self.moment);
         self.write_aborted(&sealed.segment, Some(sealed.end))?;
         if let Some(snapshot) = &sealed.snapshot {
             let path = snapshot_path(&self.dir, sealed.end);
@@ -86,24 +89,13 @@ impl Partition {
         sealed.segment.sync_index(Site::SealedIndex)
     }
 
-    /// From where on a recovery has to look: what was synced, but for segments of which something
-    /// beside the records could not be written yet.
-    pub(crate) fn recovery_point(&self) -> Offset {
-        let durable = self.durable();
-        let mut segments = self.segments_now();
-        segments.pop();
-        let unsaved = segments.iter().find(|segment| segment.is_live());
-        unsaved.map_or(durable, |segment| segment.base().min(durable))
-    }
-
     /// Writes the aborted transactions whose markers are in this segment.
     fn write_aborted(&self, segment: &Segment, end: Option<Offset>) -> Result<(), FileError> {
         let content = read(&self.aborted).encode(segment.base(), end);
         if content.is_empty() {
             return Ok(());
         }
-        let path = segment.path(Part::TxnIndex);
-        durable_file::write(self.shared.files(), &path, &content)
+        durable_file::put(self.shared.files(), &segment.path(Part::TxnIndex), 0, &content)
     }
 
     /// At a clean stop, after the last sync: what a load would otherwise have to rebuild; synced if
@@ -126,6 +118,7 @@ impl Partition {
             sync_if_there(files, &path, Site::CleanStop)?;
             sync_dir(files, &self.dir, Site::CleanStop)?;
         }
+        self.note_checkpoint(writer.end);
         Ok(true)
     }
 
@@ -140,7 +133,9 @@ impl Partition {
                     self.shared.open_files.released();
                 }
                 self.publish(|published| published.synced(job.upto));
-                self.drop_behind(&job);
+                let synced = self.synced_bytes.swap(job.written, Ordering::Relaxed);
+                self.shared.upkeep.synced(job.written.saturating_sub(synced));
+                self.note_cached(&job);
                 self.put_back(job.unsaved, false);
                 self.starved.store(false, Ordering::Relaxed);
             }
@@ -179,24 +174,15 @@ impl Partition {
         self.publish(|published| published.poisoned());
     }
 
-    /// Keeps only the hot end of what is synced in the page cache.
-    fn drop_behind(&self, job: &Job) {
-        let Some(window) = self.shared.options.cache_hot_window else { return };
-        let window = window.0.max(0) as u64;
-        let written = self.written.load(Ordering::Relaxed);
-        if written < self.dropped_at.load(Ordering::Relaxed) + DROP_STEP {
-            return;
-        }
-        self.dropped_at.store(written, Ordering::Relaxed);
-        let warm: Vec<Arc<Segment>> = {
-            let segments = read(&self.segments);
-            let synced = segments.range(..=job.active.base()).map(|(_, segment)| segment);
-            synced.rev().take_while(|segment| !segment.is_cold()).cloned().collect()
-        };
-        let mut hot = 0;
-        for segment in warm {
-            hot += segment.size();
-            drop_cold(&segment, hot.saturating_sub(window));
+    /// What is synced need not stay in the page cache for ever.
+    fn note_cached(&self, job: &Job) {
+        let sealed =
+            job.sealed.iter().chain(&job.unsaved).map(|sealed| (&sealed.segment, sealed.segment.size()));
+        for (segment, upto) in sealed.chain([(&job.active, job.size)]) {
+            let more = segment.note_cached(upto);
+            if more > 0 {
+                self.shared.page_cache.wrote(segment, more, upto);
+            }
         }
     }
 }
@@ -277,21 +263,4 @@ fn save_each(job: &mut Job, save: impl Fn(&Sealed) -> Result<(), FileError>) -> 
         }
     }
     Ok(())
-}
-
-/// The page cache is told in steps that are worth a call.
-const DROP_STEP: u64 = 8 << 20;
-
-/// Drops the first `upto` bytes from the page cache.
-fn drop_cold(segment: &Segment, upto: u64) {
-    let (from, size) = (segment.dropped.load(Ordering::Relaxed), segment.size());
-    let upto = upto.min(size);
-    let all = upto == size && !segment.is_live();
-    if upto <= from || (upto < from + DROP_STEP && !all) {
-        return;
-    }
-    if let Ok(file) = segment.file() {
-        file.advise(from, Some(upto - from), Advice::DontNeed);
-        segment.dropped.store(upto, Ordering::Relaxed);
-    }
 }

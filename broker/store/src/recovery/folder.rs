@@ -35,10 +35,13 @@ pub(crate) struct Folder {
 impl Folder {
     /// Finishes what a crash interrupted, then lists.
     pub(crate) fn open(files: &dyn FileSystem, dir: &Path) -> Result<Folder, FileError> {
-        finish_swaps(files, dir)?;
         let mut folder = Folder::default();
         let mut others = Vec::new();
-        for entry in names(files, dir)? {
+        let mut entries = names(files, dir)?;
+        if finish_swaps(files, dir, &entries)? {
+            entries = names(files, dir)?;
+        }
+        for entry in entries {
             let path = dir.join(&entry);
             match Name::parse(&entry) {
                 Name::Part(Part::Log, base) => {
@@ -115,9 +118,8 @@ fn names(files: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, FileError> {
 }
 
 /// Each `.log.swap` is a rewritten run of segments, whole on the disk: those that it replaces go,
-/// and it takes their place.
-fn finish_swaps(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
-    let names = names(files, dir)?;
+/// and it takes their place. Says whether there was any.
+fn finish_swaps(files: &dyn FileSystem, dir: &Path, names: &[String]) -> Result<bool, FileError> {
     let base_of = |name: &str, suffix: &str| name.strip_suffix(suffix).and_then(parse_base);
     let mut logs: Vec<Offset> = names.iter().filter_map(|name| base_of(name, ".log")).collect();
     logs.sort_unstable();
@@ -141,7 +143,10 @@ fn finish_swaps(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
             durable_file::rename(files, &part.path(dir, *base, SWAP), &part.path(dir, *base, ""))?;
         }
     }
-    if swaps.is_empty() { Ok(()) } else { sync_dir(files, dir, Site::FinishedSwaps) }
+    if !swaps.is_empty() {
+        sync_dir(files, dir, Site::FinishedSwaps)?;
+    }
+    Ok(!swaps.is_empty())
 }
 
 /// Whether the segment before it reaches into the swap: then it was left behind by a compaction that was

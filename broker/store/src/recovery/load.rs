@@ -49,7 +49,11 @@ pub(crate) struct Loader<'a> {
     pub(crate) aborted: AbortedIndex,
     pub(crate) producers: ProducerStates,
     pub(crate) end: Offset,
+    /// Below: the producers know of it.
+    pub(crate) taken: Offset,
     pub(crate) unsaved: Vec<Sealed>,
+    /// How far a recovery after this one need not look.
+    pub(crate) point: Option<Offset>,
     /// What was durable and is not there.
     pub(crate) missing: Option<Range<Offset>>,
     pub(crate) index_interval_bytes: u64,
@@ -80,7 +84,9 @@ impl<'a> Loader<'a> {
             aborted: AbortedIndex::default(),
             producers: ProducerStates::default(),
             end: start,
+            taken: Offset::ZERO,
             unsaved: Vec::new(),
+            point: None,
             missing: None,
             index_interval_bytes: known.config.index_interval_bytes,
         })
@@ -128,6 +134,7 @@ impl<'a> Loader<'a> {
         }
         let from = self.load_snapshot(self.end)?;
         self.replay(from, self.end)?;
+        self.point = Some(self.end);
         Ok(true)
     }
 
@@ -209,6 +216,7 @@ impl<'a> Loader<'a> {
     }
 
     fn finish(self, mut known: Known) -> Result<Arc<Partition>, FileError> {
+        known.recovery_point = self.point;
         // Of a log that was longer it is no truth about this one.
         known.cleaned_upto = known.cleaned_upto.filter(|upto| *upto <= self.end);
         let active = self.last().clone();
@@ -241,9 +249,13 @@ impl<'a> Loader<'a> {
     fn drop_stray_snapshots(&self) -> Result<(), FileError> {
         let newest = self.folder.snapshots.iter().filter(|offset| **offset <= self.end).max();
         for offset in &self.folder.snapshots {
-            let at_base = self.segments.iter().any(|segment| segment.base() == *offset);
-            if *offset > self.end || !(at_base || Some(offset) == newest) {
-                durable_file::remove(self.shared.files(), &snapshot_path(self.dir, *offset))?;
+            let at_base = self.segments.binary_search_by_key(offset, |segment| segment.base()).is_ok();
+            let path = snapshot_path(self.dir, *offset);
+            if *offset > self.end {
+                durable_file::remove(self.shared.files(), &path)?;
+            } else if !at_base && Some(offset) != newest {
+                // No other of its name will come: it need not be waited for.
+                self.shared.reaper.doom([path], Duration::ZERO);
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Recovery of a partition after a crash: what no sync is known to have covered is read again.
 //!
-//! From the segment that holds the recovery point on, every batch's CRC and place in the order of
+//! From the last entry of the index below the recovery point on, every batch's CRC and place in the order of
 //! offsets is checked, as the disk has it and not the page cache. On the way the indexes, the aborted transactions and, from the newest snapshot
 //! on, the state of the producers are rebuilt. Where a batch fails, it depends on what it is:
 //!
@@ -43,26 +43,38 @@ impl Loader<'_> {
         let trusted = self.segments.iter().skip(1).take_while(|next| next.base() < point).count();
         // If what is beside one of them is not right, all are read again.
         let trusted = if self.load_trusted(trusted)? { trusted } else { 0 };
-        let from = self.segments[trusted].base();
-        let replay_from = self.load_snapshot(from)?;
-        self.replay(replay_from, from)?;
-        self.end = from;
         let point = self.credible(point);
+        let mut resume = self.resume(&self.segments[trusted], point)?;
+        let (from, upto) = match &resume {
+            Some(resume) => (resume.first, point),
+            None => (self.segments[trusted].base(), self.segments[trusted].base()),
+        };
+        self.taken = self.load_snapshot(upto)?;
+        if let Some(resume) = &resume {
+            // Checked before. Behind that the scan finds them.
+            self.aborted.load_below(&resume.aborted, from.max(self.taken));
+        }
+        if self.taken < from {
+            self.replay(self.taken, from)?;
+            self.taken = from;
+        }
+        self.end = from;
         for segment in &self.segments[trusted..] {
             self.distrust_cache(segment, known.sync)?;
         }
         let mut whole = trusted;
         let suspects = self.segments[trusted..].to_vec();
         for segment in &suspects {
-            if segment.base() < self.end {
+            if segment.base() < self.end && resume.is_none() {
                 break;
             }
             whole += 1;
-            if !self.recover_segment(segment, point)? {
+            if !self.recover_segment(segment, point, resume.take())? {
                 break;
             }
         }
         self.set_aside_from(whole)?;
+        self.point = Some(point.min(self.end));
         self.miss(known, point);
         self.save_recovered(trusted, known.sync)
     }
@@ -78,6 +90,15 @@ impl Loader<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Where in a segment the part begins that is not trusted; `None` if nothing in it can be.
+    fn resume(&self, segment: &Arc<Segment>, point: Offset) -> Result<Option<Resume>, FileError> {
+        let Some((index, position, header)) = segment.index_below(point)? else { return Ok(None) };
+        let aborted =
+            durable_file::read(self.shared.files(), &segment.path(Part::TxnIndex))?.unwrap_or_default();
+        let right = AbortedIndex::default().load(&aborted);
+        Ok(right.then_some(Resume { index, position, first: header.base_offset, aborted }))
     }
 
     /// Has the segment's bytes come from the disk when they are read: after a sync that failed, pages
@@ -153,16 +174,26 @@ impl Loader<'_> {
         durable_file::write_synced(self.shared.files(), &path, &content, Site::RecoveredAborted)
     }
 
-    /// Checks every batch, rebuilds the index; false if the log ends in this segment.
-    fn recover_segment(&mut self, segment: &Arc<Segment>, point: Offset) -> Result<bool, FileError> {
+    /// Checks every batch that is not trusted, rebuilds the index of those; false if the log ends in this
+    /// segment.
+    fn recover_segment(
+        &mut self,
+        segment: &Arc<Segment>,
+        point: Offset,
+        resume: Option<Resume>,
+    ) -> Result<bool, FileError> {
         let file = segment.file()?;
-        let mut index = SegmentIndex::new(segment.base());
-        let mut scan = segment.scan(&*file, 0);
-        self.end = self.end.max(segment.base());
+        let resume = resume.map(|resume| (resume.index, resume.position, resume.first));
+        let (mut index, from, first) =
+            resume.unwrap_or_else(|| (SegmentIndex::new(segment.base()), 0, segment.base()));
+        let mut scan = segment.scan(&*file, from);
+        self.end = self.end.max(first);
         let torn_at = loop {
             let at = match scan.next_batch() {
                 Ok(Some((position, batch))) if self.follows(segment, batch.header()) && is_whole(&batch) => {
-                    self.take(&batch, true);
+                    if batch.header().base_offset >= self.taken {
+                        self.take(&batch, true);
+                    }
                     index.note(position, batch.header(), self.index_interval_bytes);
                     self.end = batch.header().next_offset();
                     self.shared.options.progress.read(batch.bytes().len() as u64);
@@ -178,7 +209,7 @@ impl Loader<'_> {
             self.end = range.next;
         };
         self.end = segment.damage().next_offset_at(segment.size()).unwrap_or(self.end).max(self.end);
-        segment.note_verified(0, torn_at.unwrap_or(segment.size()));
+        segment.note_verified(from, torn_at.unwrap_or(segment.size()));
         segment.go_live(index);
         if let Some(at) = torn_at {
             cut(segment, at)?;
@@ -223,6 +254,17 @@ impl Loader<'_> {
     fn follows(&self, segment: &Segment, header: &BatchHeader) -> bool {
         header.base_offset >= self.end && header.last_offset().since(segment.base()) <= i64::from(i32::MAX)
     }
+}
+
+/// A batch of a segment before which all is trusted.
+struct Resume {
+    /// Up to it.
+    index: SegmentIndex,
+    position: u64,
+    /// Its first offset.
+    first: Offset,
+    /// What the segment's `.txnindex` has.
+    aborted: Vec<u8>,
 }
 
 fn is_whole(batch: &Batch) -> bool {

@@ -1,7 +1,7 @@
 //! A segment's sparse index in memory: from offset to place, from time to offset.
 //!
-//! The active segment's index lives here only and is written when the segment is sealed; that of a
-//! sealed one is loaded when it is asked for. Both are small: an entry each `index.interval.bytes`.
+//! The active segment's index lives here and is written when the segment is sealed, a part of it at each
+//! checkpoint; that of a sealed one is loaded when it is asked for. Both are small: an entry each `index.interval.bytes`.
 //!
 //! ```text
 //! .index      8 bytes an entry:  i32 offset of a batch's last record - base, i32 place of the batch
@@ -34,6 +34,23 @@ pub(crate) struct SegmentIndex {
     /// The largest timestamp so far, which the next time entry will say.
     largest: Option<TimeEntry>,
     bytes_since_entry: u64,
+    /// Entries that the files have.
+    saved: Saved,
+}
+
+/// How many entries of each file are in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Saved {
+    offsets: usize,
+    times: usize,
+}
+
+/// What the two files of a live segment lack, and where it goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Tail {
+    pub(crate) offsets: (u64, Vec<u8>),
+    pub(crate) times: (u64, Vec<u8>),
+    upto: Saved,
 }
 
 const OFFSET_BYTES: usize = 8;
@@ -41,7 +58,14 @@ const TIME_BYTES: usize = 12;
 
 impl SegmentIndex {
     pub(crate) fn new(base: Offset) -> SegmentIndex {
-        SegmentIndex { base, offsets: Vec::new(), times: Vec::new(), largest: None, bytes_since_entry: 0 }
+        SegmentIndex {
+            base,
+            offsets: Vec::new(),
+            times: Vec::new(),
+            largest: None,
+            bytes_since_entry: 0,
+            saved: Saved::default(),
+        }
     }
 
     /// Takes in the next batch, which begins at `position`.
@@ -108,21 +132,40 @@ impl SegmentIndex {
     }
 
     pub(crate) fn encode_offsets(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.offsets.len() * OFFSET_BYTES);
-        for entry in &self.offsets {
-            out.extend_from_slice(&entry.relative.to_be_bytes());
-            out.extend_from_slice(&entry.position.to_be_bytes());
-        }
-        out
+        encode_offsets(&self.offsets)
     }
 
     pub(crate) fn encode_times(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.times.len() * TIME_BYTES);
-        for entry in &self.times {
-            out.extend_from_slice(&entry.timestamp.to_be_bytes());
-            out.extend_from_slice(&entry.relative.to_be_bytes());
+        encode_times(&self.times)
+    }
+
+    /// What a recovery needs of it, up to now: also the largest timestamp, though its entry is not due.
+    pub(crate) fn tail(&mut self) -> Tail {
+        self.note_time();
+        let Saved { offsets, times } = self.saved;
+        Tail {
+            offsets: ((offsets * OFFSET_BYTES) as u64, encode_offsets(&self.offsets[offsets..])),
+            times: ((times * TIME_BYTES) as u64, encode_times(&self.times[times..])),
+            upto: Saved { offsets: self.offsets.len(), times: self.times.len() },
         }
-        out
+    }
+
+    /// The files have it.
+    pub(crate) fn note_saved(&mut self, tail: &Tail) {
+        self.saved = tail.upto;
+    }
+
+    /// Forgets what is behind the last entry whose batch ends below an offset; where that batch begins,
+    /// and its last offset. `None` if there is none.
+    pub(crate) fn cut_below(&mut self, offset: Offset) -> Option<(u64, Offset)> {
+        let relative = offset.since(self.base);
+        self.offsets.truncate(self.offsets.partition_point(|entry| i64::from(entry.relative) < relative));
+        let last = *self.offsets.last()?;
+        self.times.truncate(self.times.partition_point(|entry| entry.relative <= last.relative));
+        self.largest = self.times.last().copied().filter(|entry| entry.timestamp >= 0);
+        self.saved = Saved { offsets: self.offsets.len(), times: self.times.len() };
+        self.bytes_since_entry = 0;
+        Some((last.position.into(), self.base.plus(last.relative.into())))
     }
 
     /// What two files of a sealed segment of `size` bytes say; `None` if they cannot be right.
@@ -150,11 +193,87 @@ impl SegmentIndex {
             index.times.push(entry);
         }
         index.largest = index.times.last().copied().filter(|entry| entry.timestamp >= 0);
+        index.saved = Saved { offsets: index.offsets.len(), times: index.times.len() };
         Some(index)
     }
 
     /// Goes on with the index of a segment of `size` bytes that was closed.
     pub(crate) fn reopen(&mut self, size: u64) {
         self.bytes_since_entry = size - self.last_position();
+    }
+}
+
+fn encode_offsets(entries: &[OffsetEntry]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entries.len() * OFFSET_BYTES);
+    for entry in entries {
+        out.extend_from_slice(&entry.relative.to_be_bytes());
+        out.extend_from_slice(&entry.position.to_be_bytes());
+    }
+    out
+}
+
+fn encode_times(entries: &[TimeEntry]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entries.len() * TIME_BYTES);
+    for entry in entries {
+        out.extend_from_slice(&entry.timestamp.to_be_bytes());
+        out.extend_from_slice(&entry.relative.to_be_bytes());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use flumen_records::{Batch, BatchBuilder, Compression, NewRecord, assign};
+    use flumen_types::LeaderEpoch;
+
+    use super::*;
+
+    fn header(offset: i64, timestamp: i64) -> BatchHeader {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&NewRecord {
+            timestamp: Timestamp(timestamp),
+            value: Some(&[0; 40]),
+            ..NewRecord::default()
+        });
+        let mut bytes = builder.build().unwrap().to_vec();
+        assign(&mut bytes, Offset(offset), LeaderEpoch(0));
+        Batch::parse(Bytes::from(bytes)).unwrap().header().clone()
+    }
+
+    fn note(index: &mut SegmentIndex, offsets: std::ops::Range<i64>) {
+        for offset in offsets {
+            index.note(offset as u64 * 100, &header(1000 + offset, 7 * (offset % 5) + offset), 0);
+        }
+    }
+
+    #[test]
+    fn tails_make_up_the_files_and_a_cut_index_goes_on_as_if_it_had_been_whole() {
+        let (mut offsets, mut times) = (Vec::new(), Vec::new());
+        let mut index = SegmentIndex::new(Offset(1000));
+        for part in [0..3, 3..20, 20..20, 20..31] {
+            note(&mut index, part);
+            let tail = index.tail();
+            assert_eq!((tail.offsets.0, tail.times.0), (offsets.len() as u64, times.len() as u64));
+            offsets.extend_from_slice(&tail.offsets.1);
+            times.extend_from_slice(&tail.times.1);
+            index.note_saved(&tail);
+        }
+        assert_eq!(
+            (offsets.as_slice(), times.as_slice()),
+            (&*index.encode_offsets(), &*index.encode_times())
+        );
+        for point in 1000..1032 {
+            let mut cut = SegmentIndex::decode(Offset(1000), 3100, &offsets, &times).unwrap();
+            let Some((position, last)) = cut.cut_below(Offset(point)) else {
+                assert!(point <= 1001, "the first batch has no entry");
+                continue;
+            };
+            assert_eq!((position, last), (100 * (point - 1001) as u64, Offset(point - 1)));
+            note(&mut cut, point - 1001..31);
+            assert_eq!(cut.encode_offsets(), offsets);
+            cut.seal();
+            assert_eq!(cut.largest_timestamp(), index.largest_timestamp());
+        }
     }
 }

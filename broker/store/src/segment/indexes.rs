@@ -15,7 +15,7 @@ use crate::files::durable_file::{self, sync_if_there};
 use crate::files::file_system::{File, Open};
 use crate::files::site::Site;
 use crate::locks::{lock, read, write};
-use crate::segment::index::SegmentIndex;
+use crate::segment::index::{SegmentIndex, Tail};
 use crate::segment::index_file::{self, Place};
 use crate::segment::scan::{ScanError, is_possible};
 use crate::segment::{Part, Segment, SharedIndex};
@@ -30,19 +30,35 @@ impl Segment {
         if let Some(index) = &self.lock().index {
             return Ok(index.clone());
         }
+        match self.index_in_files()? {
+            Some(index) => Ok(Arc::new(RwLock::new(index))),
+            None => self.rebuild_index(),
+        }
+    }
+
+    /// `None` if it is missing or cannot be right.
+    fn index_in_files(&self) -> Result<Option<SegmentIndex>, FileError> {
         let offsets = durable_file::read(self.files(), &self.path(Part::Index))?;
         let times = durable_file::read(self.files(), &self.path(Part::TimeIndex))?;
-        let decoded = match (&offsets, &times) {
+        Ok(match (&offsets, &times) {
             // Where there are batches, there is a time.
             (Some(offsets), Some(times)) if !times.is_empty() || self.size() == 0 => {
                 SegmentIndex::decode(self.base(), self.size(), offsets, times)
             }
             _ => None,
-        };
-        match decoded {
-            Some(index) => Ok(Arc::new(RwLock::new(index))),
-            None => self.rebuild_index(),
-        }
+        })
+    }
+
+    /// The index up to a batch that ends below an offset and is there, where that begins, and its header;
+    /// `None` if the files have no such.
+    pub(crate) fn index_below(
+        &self,
+        offset: Offset,
+    ) -> Result<Option<(SegmentIndex, u64, BatchHeader)>, FileError> {
+        let Some(mut index) = self.index_in_files()? else { return Ok(None) };
+        let Some((position, last)) = index.cut_below(offset) else { return Ok(None) };
+        let header = self.header_at(&*self.file()?, position)?.filter(|header| header.last_offset() == last);
+        Ok(header.map(|header| (index, position, header)))
     }
 
     /// The batch there ends at or before the offset, as its index has it; an index that is wrong is
@@ -59,11 +75,14 @@ impl Segment {
 
     fn is_there(&self, file: &dyn File, place: Place) -> Result<bool, FileError> {
         let Some(last) = place.last else { return Ok(true) };
+        Ok(self.header_at(file, place.position)?.is_some_and(|header| header.last_offset() == last))
+    }
+
+    fn header_at(&self, file: &dyn File, position: u64) -> Result<Option<BatchHeader>, FileError> {
         let mut bytes = [0; HEADER_LEN];
-        match file.read_exact_at(&mut bytes, place.position) {
-            Ok(()) => Ok(BatchHeader::parse(&bytes)
-                .is_ok_and(|header| is_possible(&header) && header.last_offset() == last)),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        match file.read_exact_at(&mut bytes, position) {
+            Ok(()) => Ok(BatchHeader::parse(&bytes).ok().filter(is_possible)),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(FileError::at("read", &self.path(Part::Log))(error)),
         }
     }
@@ -129,8 +148,15 @@ impl Segment {
             let index = read(&index);
             (index.encode_offsets(), index.encode_times())
         };
-        durable_file::write(self.files(), &self.path(Part::Index), &offsets)?;
-        durable_file::write(self.files(), &self.path(Part::TimeIndex), &times)
+        durable_file::put(self.files(), &self.path(Part::Index), 0, &offsets)?;
+        durable_file::put(self.files(), &self.path(Part::TimeIndex), 0, &times)
+    }
+
+    /// Brings the files up to what the index of a live segment had; nothing of it is durable yet.
+    pub(crate) fn write_tail(&self, tail: &Tail) -> Result<(), FileError> {
+        let (offsets, times) = (&tail.offsets, &tail.times);
+        durable_file::put(self.files(), &self.path(Part::Index), offsets.0, &offsets.1)?;
+        durable_file::put(self.files(), &self.path(Part::TimeIndex), times.0, &times.1)
     }
 
     /// Writes the indexes of a sealed segment, durable but for their names; from here on memory can
@@ -151,11 +177,6 @@ impl Segment {
     pub(crate) fn release_index(&self) {
         self.live.store(false, Ordering::Release);
         self.lock().index = None;
-    }
-
-    /// Whether the page cache was told to drop all of it.
-    pub(crate) fn is_cold(&self) -> bool {
-        !self.is_live() && self.dropped.load(Ordering::Relaxed) >= self.size()
     }
 
     /// The largest timestamp of its records.

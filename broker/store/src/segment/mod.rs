@@ -2,13 +2,14 @@
 //!
 //! Invariants: `size` bytes of the file hold whole batches and never change; what lies behind is an
 //! append in progress or the rest of a failed one, and nobody reads it. The last segment of a
-//! partition is live: its index is in memory only. Of a sealed one nothing is: it opens its file when
+//! partition is live: its index is in memory, and in its files only what a recovery goes by (`partition::checkpoint`). Of a sealed one nothing is: it opens its file when
 //! asked, and may be closed again at any time (`files::open_files`); its index is looked into where it lies
 //! (`index_file`).
 //!
 //! It lacks all knowledge of offsets' meaning (marks, producers): that is `partition`.
 
 pub(crate) mod breakage;
+pub(crate) mod cached;
 pub(crate) mod damage;
 pub(crate) mod index;
 pub(crate) mod index_file;
@@ -48,8 +49,9 @@ pub(crate) struct Segment {
     /// they differ the file stays open: the kernel tells of a failed write to who has it open.
     claimed: AtomicU64,
     synced: AtomicU64,
-    /// Bytes from the front that the page cache was told to drop.
-    pub(crate) dropped: AtomicU64,
+    /// Bytes from the front that the page cache was told of, and of them those it was told to drop.
+    cached: AtomicU64,
+    dropped: AtomicU64,
     open: Mutex<Open>,
     /// Small and asked for by every retention check, so kept when the index is not.
     pub(crate) largest: Mutex<Option<Timestamp>>,
@@ -126,10 +128,8 @@ impl Segment {
         size: u64,
         open_files: &Arc<OpenFiles>,
     ) -> Arc<Segment> {
-        let segment = Segment::build(dir, base, size, open_files);
         // What is in the page cache of it was not put there by this process.
-        segment.dropped.store(size, Ordering::Relaxed);
-        segment
+        Segment::build(dir, base, size, open_files)
     }
 
     fn build(dir: &Arc<Path>, base: Offset, size: u64, open_files: &Arc<OpenFiles>) -> Arc<Segment> {
@@ -142,7 +142,8 @@ impl Segment {
             used: AtomicBool::new(true),
             claimed: AtomicU64::new(size),
             synced: AtomicU64::new(size),
-            dropped: AtomicU64::new(0),
+            cached: AtomicU64::new(size),
+            dropped: AtomicU64::new(size),
             open: Mutex::default(),
             largest: Mutex::default(),
             first: OnceLock::new(),
@@ -292,7 +293,7 @@ impl Segment {
 
     /// Goes through its batches from a position on, around what is damaged.
     pub(crate) fn scan<'a>(&self, file: &'a dyn File, position: u64) -> Scan<'a> {
-        Scan::new(file, position, self.size()).around(self.damage())
+        Scan::new(file, position, self.size()).around(self.damage()).without_trace(self.dropped())
     }
 
     /// Renames its files so that the next open does not take them for the log's.

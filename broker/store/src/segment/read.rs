@@ -2,20 +2,19 @@
 //!
 //! Invariants: a batch is never cut and never decoded; of each, only the header is looked at, but for
 //! the first read of what this process did not write: that checks the CRCs (`verified.rs`). One
-//! pread brings the bytes that are handed out: where the wanted batch begins is found before, from
+//! pread brings the bytes that are handed out, no more than a buffer that is used again holds: where the wanted batch begins is found before, from
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use flumen_records::{BatchHeader, Check, HEADER_LEN, batches};
 use flumen_types::Offset;
 
 use crate::error::{FileError, ReadError};
-use crate::files::buffers::Buffers;
-use crate::files::file_system::{Advice, File};
+use crate::files::buffers::{Buffers, POOLED_MAX};
+use crate::files::file_system::File;
 use crate::segment::damage::Damaged;
 use crate::segment::scan::is_possible;
 use crate::segment::{Part, Segment};
@@ -56,7 +55,7 @@ impl Segment {
         let Some(position) = self.locate(&*file, size, wanted.from)? else { return Ok(None) };
         let whole = self.damage().next_after(position, size);
         let left = usize::try_from(whole - position).unwrap_or(usize::MAX);
-        let mut length = wanted.bytes_max.max(HEADER_LEN).min(left);
+        let mut length = wanted.bytes_max.clamp(HEADER_LEN, POOLED_MAX).min(left);
         loop {
             let bytes = buffers.read(length, |buffer| self.read_exact(&*file, position, buffer))?;
             let first = self.header(&bytes, position)?;
@@ -101,31 +100,6 @@ impl Segment {
         let Some(good) = good else { return Err(self.corrupt(position)) };
         self.note_verified(position, position + end as u64);
         Ok((end, good))
-    }
-
-    /// Has the disk fetch what a reader of cold bytes will want next, while it is busy with these.
-    fn read_ahead(&self, file: &dyn File, position: u64, length: u64) {
-        if position < self.dropped.load(Ordering::Relaxed) {
-            file.advise(position, Some(2 * length), Advice::WillNeed);
-        }
-    }
-
-    /// Has the page cache let go of what a reader of cold bytes has behind it, in steps, and a step later
-    /// than it could: others may be on the same way.
-    pub(crate) fn let_go_behind(&self, read: &Range<u64>) {
-        let from = (read.start / STEP).saturating_sub(1) * STEP;
-        let ended = !self.is_live() && read.end >= self.size();
-        let upto = if ended { read.end } else { (read.end / STEP).saturating_sub(1) * STEP };
-        if let Ok(file) = self.file()
-            && upto > from
-        {
-            file.advise(from, Some(upto - from), Advice::DontNeed);
-        }
-    }
-
-    /// Whether a read passed into another step, or ended the segment.
-    pub(crate) fn ends_step(&self, read: &Range<u64>) -> bool {
-        read.start / STEP != read.end / STEP || (!read.is_empty() && read.end >= self.size())
     }
 
     /// The end of the last batch that is whole and before the limit, and the offset behind it.
@@ -213,7 +187,5 @@ impl Segment {
     }
 }
 
-/// A call for the page cache is worth so many bytes.
-const STEP: u64 = 8 << 20;
 /// Enough for the batches between two entries of the index.
 const HOP: usize = 8 << 10;

@@ -12,10 +12,12 @@ use bytes::Bytes;
 use flumen_records::{Batch, BatchError, BatchHeader, HEADER_LEN};
 use thiserror::Error;
 
-use crate::files::file_system::File;
+use crate::files::file_system::{Advice, File};
 use crate::segment::damage::Damage;
 
 const CHUNK: usize = 1 << 20;
+/// A call to the page cache is worth so many bytes.
+const DROP_STEP: u64 = 8 << 20;
 
 #[derive(Debug, Error)]
 pub(crate) enum ScanError {
@@ -34,11 +36,23 @@ pub(crate) struct Scan<'a> {
     ahead: Bytes,
     damage: Damage,
     chunk: usize,
+    /// Bytes before are dropped from the page cache behind the scan; and those that are.
+    cold: u64,
+    dropped: u64,
 }
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(file: &'a dyn File, position: u64, end: u64) -> Scan<'a> {
-        Scan { file, position, end, ahead: Bytes::new(), damage: Damage::default(), chunk: CHUNK }
+        Scan {
+            file,
+            position,
+            end,
+            ahead: Bytes::new(),
+            damage: Damage::default(),
+            chunk: CHUNK,
+            cold: 0,
+            dropped: position,
+        }
     }
 
     /// Passes over these ranges.
@@ -52,6 +66,13 @@ impl<'a> Scan<'a> {
     #[must_use]
     pub(crate) fn in_chunks(mut self, bytes: usize) -> Scan<'a> {
         self.chunk = bytes;
+        self
+    }
+
+    /// Leaves nothing in the page cache of what lies before a position.
+    #[must_use]
+    pub(crate) fn without_trace(mut self, cold: u64) -> Scan<'a> {
+        self.cold = cold;
         self
     }
 
@@ -92,8 +113,19 @@ impl<'a> Scan<'a> {
         Ok(Some((position, batch)))
     }
 
+    fn drop_behind(&mut self, step: u64) {
+        let upto = self.position.min(self.cold);
+        if upto >= self.dropped + step {
+            // What is left of a run of pages that the last call cut through goes too.
+            let from = self.dropped.saturating_sub(DROP_STEP / 2);
+            self.file.advise(from, Some(upto - from), Advice::DontNeed);
+            self.dropped = upto;
+        }
+    }
+
     /// Reads on from `position` so that at least `wanted` bytes (which are there) are ahead.
     fn fill(&mut self, wanted: usize) -> Result<(), ScanError> {
+        self.drop_behind(DROP_STEP);
         let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         let position = self.position;
         let read = self.file.read_upto_at(wanted.max(self.chunk).min(left), position);
@@ -103,6 +135,12 @@ impl<'a> Scan<'a> {
         }
         self.ahead = buffer.into();
         Ok(())
+    }
+}
+
+impl Drop for Scan<'_> {
+    fn drop(&mut self) {
+        self.drop_behind(DROP_STEP / 8);
     }
 }
 

@@ -184,7 +184,7 @@ fn only_the_hot_end_stays_in_the_page_cache() {
     }
     wait_until("the flusher has told the page cache", || {
         let segments = t.segments_now();
-        let dropped: u64 = segments.iter().map(|segment| segment.dropped.load(Ordering::SeqCst)).sum();
+        let dropped: u64 = segments.iter().map(|segment| segment.dropped()).sum();
         // Steps of 8 MiB, of a segment that is not whole in it, and of appends.
         t.size_bytes() - dropped <= window as u64 + (8 << 20) + (5 << 20)
     });

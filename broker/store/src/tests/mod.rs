@@ -1,6 +1,7 @@
 //! The store as a whole, against real files.
 
 mod bad_directory;
+mod checkpoint;
 mod cleaners;
 mod disk;
 mod log;

@@ -21,6 +21,7 @@ enum Step {
     Trim(u8),
     Roll,
     Maintain,
+    Checkpoint,
     /// From a part of what is there, so many bytes.
     Read(u8, u16),
 }
@@ -34,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Trim),
         1 => Just(Step::Roll),
         1 => Just(Step::Maintain),
+        1 => Just(Step::Checkpoint),
         3 => (any::<u8>(), 0..2000_u16).prop_map(|(at, bytes)| Step::Read(at, bytes)),
     ]
 }
@@ -100,6 +102,7 @@ fn run(steps: Vec<Step>) {
                 t.mark_dirty();
             }
             Step::Maintain => fixture.store().maintain_at(NOW),
+            Step::Checkpoint => fixture.store().upkeep().checkpoint().unwrap(),
             Step::Read(at, bytes) => check_read(&fixture, &model, model.part(at), bytes.into()),
         }
         let sizes: u64 = fixture.t().segments_now().iter().map(|segment| segment.size()).sum();

@@ -12,7 +12,7 @@ use flumen_types::Offset;
 
 use crate::error::{FileError, chain};
 use crate::files::durable_file::{self, sync_dir, write_synced};
-use crate::files::file_system::{File, FileSystem, Open};
+use crate::files::file_system::{Advice, File, FileSystem, Open};
 use crate::files::site::Site;
 use crate::partition::aborted::AbortedIndex;
 use crate::recovery::folder::{CLEANED, SWAP};
@@ -23,6 +23,8 @@ pub(crate) struct Cleaned {
     files: Arc<dyn FileSystem>,
     dir: Arc<Path>,
     file: Arc<dyn File>,
+    /// Bytes that are on the disk, and nowhere else.
+    flushed: u64,
     /// What was not written yet; with that, and in the file.
     buffer: Vec<u8>,
     /// Bytes that are written at once.
@@ -41,6 +43,9 @@ pub(crate) struct Swap {
     kept: bool,
 }
 
+/// Synced and dropped at once.
+const FLUSH_STEP: u64 = 16 << 20;
+
 impl Cleaned {
     pub(crate) fn create(
         files: &Arc<dyn FileSystem>,
@@ -54,7 +59,7 @@ impl Cleaned {
         let index = SegmentIndex::new(base);
         let (files, dir) = (files.clone(), dir.clone());
         let buffer = Vec::new();
-        Ok(Cleaned { files, dir, file, buffer, chunk, size: 0, index, index_interval_bytes })
+        Ok(Cleaned { files, dir, file, flushed: 0, buffer, chunk, size: 0, index, index_interval_bytes })
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -74,17 +79,26 @@ impl Cleaned {
         let written = self.file.write_all_at(&mut [IoSlice::new(&self.buffer)], position);
         written.map_err(FileError::at("write", &path))?;
         self.buffer.clear();
+        if self.size >= self.flushed + FLUSH_STEP { self.flush() } else { Ok(()) }
+    }
+
+    /// What nobody reads yet is not to fill the page cache.
+    fn flush(&mut self) -> Result<(), FileError> {
+        let path = Part::Log.path(&self.dir, self.index.base(), CLEANED);
+        durable_file::sync(&*self.file, &path, Site::CompactedRecords)?;
+        self.file.advise(self.flushed.saturating_sub(FLUSH_STEP / 8), None, Advice::DontNeed);
+        self.flushed = self.size;
         Ok(())
     }
 
     /// Syncs everything and renames it, the `.log` last: that it has its name says that all is there.
     pub(crate) fn finish(mut self, met: &[Aborted]) -> Result<Swap, FileError> {
         self.drain()?;
+        self.flush()?;
+        self.index.seal();
         let base = self.index.base();
         let cleaned = |part: Part| part.path(&self.dir, base, CLEANED);
         let files = self.files.clone();
-        durable_file::sync(&*self.file, &cleaned(Part::Log), Site::CompactedRecords)?;
-        self.index.seal();
         write_synced(&*files, &cleaned(Part::Index), &self.index.encode_offsets(), Site::CompactedIndex)?;
         write_synced(&*files, &cleaned(Part::TimeIndex), &self.index.encode_times(), Site::CompactedIndex)?;
         let mut parts = vec![Part::Index, Part::TimeIndex];

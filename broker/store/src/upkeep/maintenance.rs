@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,12 @@ use flumen_types::{Timestamp, TopicPartition};
 use crate::clock::Clock;
 use crate::error::{FileError, chain};
 use crate::files::checkpoints;
+use crate::files::durable_file::{self, SYNC_ALL_OVER};
+use crate::files::site::Site;
 use crate::locks::{lock, read};
 use crate::partition::{Partition, Shared};
 use crate::upkeep::cleaners::Cleaners;
+use crate::wake::Wake;
 
 pub(crate) type Partitions = RwLock<HashMap<TopicPartition, Arc<Partition>>>;
 
@@ -77,6 +80,50 @@ impl Upkeep {
     /// what is written last is what was asked last, and knows no partition that is gone.
     pub(crate) fn checkpoint(&self) -> Result<(), FileError> {
         let _one = lock(&self.shared.checkpointing);
+        let partitions = self.partitions_now();
+        self.advance(&partitions)?;
+        for partition in &partitions {
+            if let Err(error) = partition.take_moment() {
+                tracing::warn!(partition = %partition.id(), error = %chain(&error), "its recovery point stays where it was");
+            }
+        }
+        // Of those that are idle it is durable already; the others' turn is the next checkpoint.
+        self.advance(&partitions)?;
+        self.save_all()
+    }
+
+    /// Moves the recovery points of those whose last moment is durable.
+    fn advance(&self, partitions: &[Arc<Partition>]) -> Result<(), FileError> {
+        let stays = |partition: &Partition, error: &FileError| {
+            tracing::warn!(partition = %partition.id(), error = %chain(error), "its recovery point stays where it was");
+        };
+        let mut written = Vec::new();
+        for partition in partitions {
+            match partition.write_moment() {
+                Ok(moment) => written.extend(moment.map(|moment| (partition, moment))),
+                Err(error) => stays(partition, &error),
+            }
+        }
+        let many = written.len() > SYNC_ALL_OVER;
+        if many {
+            durable_file::sync_all(self.shared.files(), &self.shared.options.dir, Site::CheckpointTogether)?;
+        }
+        for (partition, moment) in &written {
+            let synced = if many { Ok(()) } else { partition.sync_moment(moment) };
+            if let Err(error) = synced.and_then(|()| partition.pass_moment(moment)) {
+                stays(partition, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that say so, of all partitions.
+    pub(crate) fn save_checkpoints(&self) -> Result<(), FileError> {
+        let _one = lock(&self.shared.checkpointing);
+        self.save_all()
+    }
+
+    fn save_all(&self) -> Result<(), FileError> {
         let points: Offsets =
             self.partitions_now().iter().map(|p| (p.id().clone(), p.recovery_point())).collect();
         let dir = &self.shared.options.dir;
@@ -106,14 +153,15 @@ pub(crate) struct Maintenance {
 
 impl Maintenance {
     pub(crate) fn start(upkeep: &Arc<Upkeep>) -> std::io::Result<Maintenance> {
-        let mut workers = vec![Worker::start("log-upkeep".into(), upkeep, keep_up)?];
+        let mut workers =
+            vec![Worker::start("log-upkeep".into(), upkeep, upkeep.shared.upkeep.clone(), keep_up)?];
         let options = &upkeep.shared.options.cleaner;
         let cleaners = if options.enabled { options.threads.max(1) } else { 0 };
         let shared: Arc<Cleaners> = Arc::default();
         for n in 0..cleaners {
             let shared = shared.clone();
             let run = move |upkeep: &Upkeep, wake: &Wake| clean(upkeep, wake, &shared);
-            workers.push(Worker::start(format!("log-cleaner-{n}"), upkeep, run)?);
+            workers.push(Worker::start(format!("log-cleaner-{n}"), upkeep, Arc::default(), run)?);
         }
         Ok(Maintenance { workers })
     }
@@ -121,8 +169,7 @@ impl Maintenance {
     /// Has everything looked at soon.
     pub(crate) fn wake(&self) {
         for worker in &self.workers {
-            lock(&worker.wake.state).now = true;
-            worker.wake.changed.notify_one();
+            worker.wake.look_at_all();
         }
     }
 }
@@ -136,9 +183,9 @@ impl Worker {
     fn start(
         name: String,
         upkeep: &Arc<Upkeep>,
+        wake: Arc<Wake>,
         run: impl FnOnce(&Upkeep, &Wake) + Send + 'static,
     ) -> std::io::Result<Worker> {
-        let wake: Arc<Wake> = Arc::default();
         let (upkeep, shared) = (upkeep.clone(), wake.clone());
         let thread = std::thread::Builder::new().name(name).spawn(move || run(&upkeep, &shared))?;
         Ok(Worker { wake, thread: Some(thread) })
@@ -147,26 +194,12 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        lock(&self.wake.state).stopping = true;
-        self.wake.changed.notify_one();
+        self.wake.stop();
         if let Some(thread) = self.thread.take() {
             // A panic in there has been printed; nothing it was at counts before it is whole.
             let _ = thread.join();
         }
     }
-}
-
-#[derive(Default)]
-struct Wake {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    stopping: bool,
-    /// Settings changed: look at everything now.
-    now: bool,
 }
 
 fn keep_up(upkeep: &Upkeep, wake: &Wake) {
@@ -175,41 +208,33 @@ fn keep_up(upkeep: &Upkeep, wake: &Wake) {
     let clock = &*options.clock;
     let mut retention = Rounds::new(clock, options.retention_interval);
     let mut checkpoint = Rounds::new(clock, options.checkpoint_interval);
-    while let Some(all) = wake.wait_until(clock, retention.next.min(checkpoint.next)) {
-        if retention.due(all) {
+    let mut quiet = clock.instant();
+    while let Some(asked) = wake.wait_until(clock, retention.next.min(checkpoint.next)) {
+        if retention.due(asked.all) {
             upkeep.retain(clock.now());
         }
-        if checkpoint.due(false)
-            && let Err(error) = upkeep.checkpoint()
-        {
+        // Where there are many partitions one takes long: it is not to be all that is done.
+        let began = clock.instant();
+        if !checkpoint.due(asked.checkpoint && began >= quiet) {
+            continue;
+        }
+        if let Err(error) = upkeep.checkpoint() {
             tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
         }
+        let ended = clock.instant();
+        quiet = ended + (ended - began) * QUIET_TIMES;
     }
 }
+
+/// After a checkpoint none is made before so many times what it took, unless its time has come.
+const QUIET_TIMES: u32 = 10;
 
 fn clean(upkeep: &Upkeep, wake: &Wake, cleaners: &Cleaners) {
     let clock = &*upkeep.shared.options.clock;
     let mut compaction = Rounds::new(clock, upkeep.shared.options.cleaner.backoff);
-    while let Some(all) = wake.wait_until(clock, compaction.next) {
-        if compaction.due(all) {
+    while let Some(asked) = wake.wait_until(clock, compaction.next) {
+        if compaction.due(asked.all) {
             cleaners.work(upkeep);
-        }
-    }
-}
-
-impl Wake {
-    /// `None` when stopping, else whether everything is to be looked at.
-    fn wait_until(&self, clock: &dyn Clock, next: Instant) -> Option<bool> {
-        let mut state = lock(&self.state);
-        loop {
-            if state.stopping {
-                return None;
-            }
-            let left = next.saturating_duration_since(clock.instant());
-            if state.now || left.is_zero() {
-                return Some(std::mem::take(&mut state.now));
-            }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
