@@ -3,6 +3,7 @@
 mod bad_directory;
 mod cleaners;
 mod disk;
+mod found;
 mod log;
 mod model;
 mod recover;
