@@ -229,7 +229,7 @@ impl FileSystem for SimDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let what = || format!("open {} {how:?}", path.display());
         let id = self.lock().call(what, |device| device.open(path, how))?;
-        let name = self.lock().trace.is_some().then(|| path.display().to_string()).unwrap_or_default();
+        let name = if self.lock().trace.is_some() { path.display().to_string() } else { String::new() };
         let told = AtomicU64::new(self.lock().failures(id));
         Ok(Arc::new(SimFile { disk: self.clone(), id, name, told, locks: AtomicBool::new(false) }))
     }
