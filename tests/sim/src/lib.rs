@@ -8,6 +8,7 @@
 //! Beside power cuts there are, by seed: reads, writes and syncs that fail, a full disk, short reads and
 //! writes, and media faults.
 
+mod catalogue;
 mod clock;
 mod coordinators;
 mod disk;
