@@ -147,7 +147,11 @@ impl Coordinators {
         let producer = metadata.producer_id;
         step.disk.note(|| format!("== transaction {id}: {:?}", metadata.status));
         match metadata.status {
-            TxnStatus::Ongoing if step.rng.percent(50) => self.commit(step, offsets, n, Some(producer)),
+            TxnStatus::Ongoing if step.rng.percent(50) => match flushed(step, states) {
+                // That it has begun was told to the client, which sends offsets then.
+                true => self.commit(step, offsets, n, Some(producer)),
+                false => Ok(()),
+            },
             TxnStatus::Ongoing => {
                 let commit = step.rng.percent(60);
                 let status = if commit { TxnStatus::PrepareCommit } else { TxnStatus::PrepareAbort };
