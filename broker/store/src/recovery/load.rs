@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use flumen_log::epochs::LeaderEpochs;
 use flumen_log::producers::ProducerStates;
-use flumen_records::{Batch, BatchHeader, HEADER_LEN};
+use flumen_records::{Batch, BatchHeader, Check, HEADER_LEN};
 use flumen_types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::error::FileError;
@@ -105,7 +105,9 @@ impl<'a> Loader<'a> {
         self.end = last.base();
         loop {
             match scan.next_batch() {
-                Ok(Some((_, batch))) if batch.verify_crc().is_ok() => self.end = batch.header().next_offset(),
+                Ok(Some((_, batch))) if Check::LastBatch.verify(&batch).is_ok() => {
+                    self.end = batch.header().next_offset()
+                }
                 Ok(None) => break,
                 // A header that has rotted would have the log end where it does not.
                 Ok(Some(_)) | Err(ScanError::Broken { .. }) => return Ok(false),
