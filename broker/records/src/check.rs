@@ -38,6 +38,8 @@ checks! {
     CleanedBatch,
     /// A batch that a recovery reads.
     RecoveredBatch,
+    /// One of the last batches, by which a clean start goes.
+    LastBatch,
     /// A batch that is looked for behind a broken one.
     BatchBehind,
     /// A snapshot of producers.

@@ -44,6 +44,7 @@ pub use directory::meta::node_id_of;
 pub use directory::store::Store;
 pub use error::{AppendError, FileError, OpenError, ReadError, TopicError, TrimError};
 pub use events::{Events, Marks};
+pub use files::contract;
 pub use files::durable_file;
 pub use files::file_system::{Advice, File, FileSystem, Open, Scope, Stat};
 pub use files::os::OsFiles;

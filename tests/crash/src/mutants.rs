@@ -43,6 +43,7 @@ fn of_site(site: Site) -> Suite {
         | Site::RecoveredRecords
         | Site::RecoveredIndex
         | Site::RecoveredAborted
+        | Site::RecoveredSnapshot
         | Site::RecoveredNames => Suite::PowerFew,
         // Power cuts find it too, in one campaign of many.
         Site::ReplacedSegments => Suite::Tests("flumen-store"),
@@ -57,7 +58,9 @@ fn of_check(check: Check) -> Suite {
         Check::SentBatch | Check::CleanedBatch | Check::Snapshot | Check::ClusterMetadata => {
             Suite::Tests("flumen-log")
         }
-        Check::ReadBatch | Check::RecoveredBatch | Check::BatchBehind => Suite::Tests("flumen-store"),
+        Check::ReadBatch | Check::RecoveredBatch | Check::LastBatch | Check::BatchBehind => {
+            Suite::Tests("flumen-store")
+        }
     }
 }
 

@@ -40,6 +40,11 @@ pub fn node_id_of(dir: &Path) -> Option<i32> {
 }
 
 impl Meta {
+    /// Nobody has founded the directory yet, or not to the end.
+    pub(crate) fn is_missing(files: &dyn FileSystem, dir: &Path) -> bool {
+        !files.exists(&dir.join(NAME))
+    }
+
     /// Reads and checks, or founds a new directory.
     pub(crate) fn open(files: &dyn FileSystem, dir: &Path, node_id: i32) -> Result<Meta, OpenError> {
         let path = dir.join(NAME);

@@ -47,6 +47,8 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     pub(crate) catalogue: Mutex<Catalogue>,
     pub(crate) partitions: Arc<Partitions>,
+    /// The checkpoints may speak of partitions that are gone.
+    stale_checkpoints: AtomicBool,
     maintenance: Mutex<Option<Maintenance>>,
     flusher: Mutex<Flusher<Partition>>,
     meta: Meta,
@@ -58,6 +60,9 @@ impl Store {
     pub fn open(options: Options, events: Arc<dyn Events>) -> Result<Store, OpenError> {
         let (dir, files, clock) = (options.dir.clone(), options.files.clone(), options.clock.clone());
         durable_file::create_dirs(&*files, &dir)?;
+        if Meta::is_missing(&*files, &dir) {
+            durable_file::sync_ancestors(&*files, &dir)?;
+        }
         let held = DirLock::take(&*files, &dir)?;
         half_copied::refuse_without_meta(&*files, &dir)?;
         let meta = Meta::open(&*files, &dir, options.node_id)?;
@@ -101,6 +106,7 @@ impl Store {
             shared,
             catalogue: Mutex::new(catalogue),
             partitions: Arc::default(),
+            stale_checkpoints: AtomicBool::new(false),
             maintenance: Mutex::default(),
             flusher: Mutex::new(flusher),
             meta,
@@ -215,8 +221,18 @@ impl Store {
     /// A partition that is gone has no checkpoint, or the next of its name would believe it.
     pub(crate) fn forget_checkpoints(&self) {
         if let Err(error) = self.upkeep().save_checkpoints() {
+            self.stale_checkpoints.store(true, Ordering::Relaxed);
             tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
         }
+    }
+
+    /// The same before a partition is made, which one of its name must not have outlived.
+    pub(crate) fn forget_stale_checkpoints(&self) -> Result<(), FileError> {
+        if self.stale_checkpoints.load(Ordering::Relaxed) {
+            self.upkeep().checkpoint()?;
+            self.stale_checkpoints.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Makes everything in the data directory durable.

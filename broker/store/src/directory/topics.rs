@@ -153,6 +153,7 @@ impl Store {
     /// Makes the partitions of a topic from a number on.
     fn make_partitions(&self, record: &TopicRecord, from: i32) -> Result<Vec<Arc<Partition>>, TopicError> {
         let config = self.config_of(record)?;
+        self.forget_stale_checkpoints()?;
         let (dir, files) = (&self.shared.options.dir, self.shared.files());
         let together = record.partitions - from > SYNC_ALL_OVER as i32;
         let mut made = Vec::new();

@@ -139,18 +139,21 @@ pub(crate) fn create_dir(files: &dyn FileSystem, dir: &Path) -> Result<(), FileE
     }
 }
 
-/// Makes a folder and those that it is in, unless they are there; durable when this returns.
+/// Makes a folder and those that it is in, unless they are there.
 pub(crate) fn create_dirs(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
     let ancestors = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty());
     let missing: Vec<&Path> = ancestors.take_while(|dir| !files.exists(dir)).collect();
-    for made in missing.into_iter().rev() {
-        create_dir(files, made)?;
-        match made.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => {
-                sync_dir(files, Path::new("."), Site::DataDir)?;
-            }
-            Some(parent) => sync_dir(files, parent, Site::DataDir)?,
-            None => {}
+    missing.into_iter().rev().try_for_each(|missing| create_dir(files, missing))
+}
+
+/// Makes the names of a folder, and of those that it is in, durable: whoever made them may have been killed
+/// before. What this user may not look into, somebody else has made.
+pub(crate) fn sync_ancestors(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
+    for parent in dir.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match sync_dir(files, parent, Site::DataDir) {
+            Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => break,
+            other => other?,
         }
     }
     Ok(())

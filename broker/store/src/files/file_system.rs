@@ -176,6 +176,7 @@ impl dyn File + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::contract;
     use crate::files::os::OsFiles;
     use crate::tests::testing::{Faulty, NoFaults};
 
@@ -234,44 +235,10 @@ mod tests {
         assert_eq!(file.stat().unwrap().length, 6000);
     }
 
-    /// What every file system here is held to, as far as it shows without a power cut.
-    fn keeps_the_contract(files: &dyn FileSystem, dir: &Path) {
-        let (a, b) = (dir.join("a"), dir.join("b"));
-        let kind = |result: io::Result<Arc<dyn File>>| result.map(|_| ()).map_err(|error| error.kind());
-        assert_eq!(kind(files.open(&a, Open::Write)), Err(io::ErrorKind::NotFound));
-        let first = files.open(&a, Open::New).unwrap();
-        assert_eq!(kind(files.open(&a, Open::New)), Err(io::ErrorKind::AlreadyExists));
-        first.write_all_at(&mut [IoSlice::new(b"first")], 3).unwrap();
-        assert_eq!(files.open(&a, Open::Read).unwrap().read_upto_at(99, 0).unwrap(), b"\0\0\0first");
-        first.sync(Scope::Itself, Site::ActiveRecords).unwrap();
-        files.open(&b, Open::OrCreate).unwrap().write_all_at(&mut [IoSlice::new(b"second")], 0).unwrap();
-        files.rename(&b, &a).unwrap();
-        assert_eq!(first.read_upto_at(99, 3).unwrap(), b"first", "who has it open reads on");
-        assert_eq!(files.open(&a, Open::OrCreate).unwrap().read_upto_at(99, 0).unwrap(), b"second");
-        assert_eq!(files.rename(&b, &a).unwrap_err().kind(), io::ErrorKind::NotFound);
-        first.set_len(4).unwrap();
-        assert_eq!(first.stat().unwrap().length, 4);
-        assert_eq!(files.open(&a, Open::Emptied).unwrap().stat().unwrap().length, 0);
-        files.create_dir(&dir.join("folder")).unwrap();
-        files.open(&dir.join("folder/x"), Open::NewPrivate).unwrap();
-        assert!(files.is_dir(&dir.join("folder")) && files.exists(&a) && !files.exists(&b));
-        let folder = files.open(dir, Open::Folder).unwrap();
-        folder.sync(Scope::Itself, Site::SegmentNames).unwrap();
-        folder.sync(Scope::FileSystem, Site::Together).unwrap();
-        let mut names = files.list(dir).unwrap();
-        names.sort();
-        assert_eq!(names, ["a", "folder"]);
-        assert!(files.remove(&dir.join("folder")).is_err(), "it is no file");
-        assert!(files.remove_dir(&dir.join("folder")).is_err(), "it is not empty");
-        files.remove_all(&dir.join("folder")).unwrap();
-        files.remove(&a).unwrap();
-        assert_eq!(files.remove(&a).unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
-
     #[test]
     fn the_operating_systems_and_the_tests_own_keep_the_contract() {
         let dir = tempfile::tempdir().unwrap();
-        keeps_the_contract(&OsFiles, dir.path());
-        keeps_the_contract(&Faulty::new(NoFaults), dir.path());
+        contract::check(&OsFiles, dir.path());
+        contract::check(&Faulty::new(NoFaults), dir.path());
     }
 }

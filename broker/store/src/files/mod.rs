@@ -2,6 +2,7 @@
 
 pub(crate) mod buffers;
 pub(crate) mod checkpoints;
+pub mod contract;
 pub(crate) mod dir_lock;
 pub mod durable_file;
 pub(crate) mod file_system;

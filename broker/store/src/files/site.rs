@@ -86,6 +86,8 @@ sites! {
     RecoveredRecords,
     /// The indexes that a recovery has made.
     RecoveredIndex,
+    /// The producers at the end of a segment that a recovery has read.
+    RecoveredSnapshot,
     /// The aborted transactions that a recovery has found.
     RecoveredAborted,
     /// The names that a recovery has made and removed.

@@ -35,7 +35,7 @@ impl Partition {
         }
         let reach = i64::from(i32::MAX);
         let follows = |header: &BatchHeader| {
-            header.base_offset >= from
+            header.last_offset() >= from
                 && header.next_offset() <= end
                 && header.last_offset().since(segment.base()) <= reach
         };

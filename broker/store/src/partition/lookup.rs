@@ -37,15 +37,22 @@ impl Partition {
     /// The record with the largest timestamp, the first of them if there are several.
     pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, ReadError> {
         let start = self.marks().start;
-        let mut largest: Option<(Timestamp, std::sync::Arc<Segment>)> = None;
+        let mut candidates = Vec::new();
         for segment in self.segments_now() {
-            let timestamp = segment.largest_timestamp()?;
-            if timestamp.0 >= 0 && largest.as_ref().is_none_or(|(most, _)| timestamp > *most) {
-                largest = Some((timestamp, segment));
-            }
+            candidates.push((segment.largest_timestamp()?, Largest::AtMost, segment));
         }
-        let Some((time, segment)) = largest else { return Ok(None) };
-        self.first_in(&segment, start, time)
+        loop {
+            candidates.retain(|(timestamp, ..)| timestamp.0 >= 0);
+            // The first of those that have it.
+            let largest = candidates.iter_mut().rev().max_by_key(|(timestamp, ..)| *timestamp);
+            let Some((timestamp, known, segment)) = largest else { return Ok(None) };
+            let found = self.first_in(segment, start, *timestamp)?;
+            if found.is_some() || *known == Largest::Exact {
+                return Ok(found);
+            }
+            // The record that had it was trimmed, or compaction has left the head of its batch alone.
+            (*timestamp, *known) = (self.largest_behind(segment, start)?, Largest::Exact);
+        }
     }
 
     /// The largest epoch at or below this one, and where it ends; `None` if there is none so low.
@@ -53,6 +60,14 @@ impl Partition {
         let writer = self.writer();
         writer.epochs.end_of(epoch, writer.end)
     }
+}
+
+/// What is known of a segment's largest timestamp.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Largest {
+    /// What its index says, which counts records that are gone.
+    AtMost,
+    Exact,
 }
 
 /// What most batches unpack to; any number of lookups may do that at once.
@@ -87,6 +102,25 @@ impl Partition {
             }
         }
         Ok(None)
+    }
+
+    /// The largest timestamp of a segment's records at or behind an offset.
+    fn largest_behind(&self, segment: &Segment, start: Offset) -> Result<Timestamp, ReadError> {
+        let file = segment.file()?;
+        let mut scan = segment.scan(&*file, segment.begin_at(&*file, start)?);
+        let mut largest = Timestamp::NONE;
+        while let Some((position, batch)) = scan.next_batch().map_err(|error| broken(segment, error))? {
+            let header = batch.header();
+            if header.records_count == 0 || header.last_offset() < start {
+                continue;
+            }
+            let of_batch = match header.base_offset < start {
+                true => largest_of(&batch, start).map_err(|_| corrupt(segment, position))?,
+                false => header.max_timestamp,
+            };
+            largest = largest.max(of_batch);
+        }
+        Ok(largest)
     }
 
     fn first_record(
@@ -138,6 +172,24 @@ fn first_of(
         }
     }
     Ok(None)
+}
+
+/// Of a batch's records at or behind an offset.
+fn largest_of(batch: &Batch, start: Offset) -> Result<Timestamp, BatchError> {
+    let header = batch.header();
+    let records = match batch.records(USUAL_BYTES) {
+        // Then of all: whoever looks there finds the batch.
+        Err(BatchError::TooLarge(_)) => return Ok(header.max_timestamp),
+        records => records?,
+    };
+    let mut largest = Timestamp::NONE;
+    for record in &records {
+        let record = record?;
+        if header.base_offset.plus(i64::from(record.offset_delta)) >= start {
+            largest = largest.max(Timestamp(header.base_timestamp.0.saturating_add(record.timestamp_delta)));
+        }
+    }
+    Ok(largest)
 }
 
 pub(crate) fn broken(segment: &Segment, error: ScanError) -> ReadError {

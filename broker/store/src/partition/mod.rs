@@ -151,7 +151,7 @@ pub(crate) enum Phase {
 pub(crate) struct Sealed {
     pub(crate) segment: Arc<Segment>,
     pub(crate) end: Offset,
-    /// `None` if it was recovered, which needs none.
+    /// `None` if it has one already.
     pub(crate) snapshot: Option<Vec<u8>>,
 }
 

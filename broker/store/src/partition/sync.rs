@@ -5,13 +5,16 @@
 //! sync that failed nothing more is published and nothing more is appended; reads up to the high
 //! watermark go on. A flush that lacks a descriptor or memory has failed nothing: it is begun again.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use flumen_log::producers::ProducerStates;
 use flumen_types::Offset;
 
 use crate::error::{FileError, chain};
 use crate::files::durable_file::{self, sync_all, sync_dir, sync_if_there};
+use crate::files::file_system::FileSystem;
 use crate::files::flusher::{Flushable, Flushed, Turn};
 use crate::files::site::Site;
 use crate::locks::{lock, read};
@@ -111,7 +114,11 @@ impl Partition {
         self.write_aborted(&writer.active, None)?;
         let path = snapshot_path(&self.dir, writer.end);
         let files = self.shared.files();
-        durable_file::write(files, &path, &writer.producers.snapshot())?;
+        // Over the one that the roll left: for as long as it is half written, there would be none.
+        let is_there = writer.active.size() == 0 && has_snapshot(files, &path, &writer.producers)?;
+        if !is_there {
+            durable_file::write(files, &path, &writer.producers.snapshot())?;
+        }
         if sync {
             writer.active.sync_index(Site::CleanStop)?;
             sync_if_there(files, &writer.active.path(Part::TxnIndex), Site::CleanStop)?;
@@ -263,4 +270,9 @@ fn save_each(job: &mut Job, save: impl Fn(&Sealed) -> Result<(), FileError>) -> 
         }
     }
     Ok(())
+}
+
+fn has_snapshot(files: &dyn FileSystem, path: &Path, producers: &ProducerStates) -> Result<bool, FileError> {
+    let content = durable_file::read(files, path)?.unwrap_or_default();
+    Ok(ProducerStates::from_snapshot(&content).is_ok_and(|known| known == *producers))
 }

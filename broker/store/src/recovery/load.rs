@@ -5,6 +5,7 @@
 //! Invariants: what is in a loaded partition is durable before anybody sees it; where there are many,
 //! the store syncs them all at once.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use flumen_log::epochs::LeaderEpochs;
 use flumen_log::producers::ProducerStates;
-use flumen_records::{Batch, BatchHeader, HEADER_LEN};
+use flumen_records::{Batch, BatchHeader, Check, HEADER_LEN};
 use flumen_types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::error::FileError;
@@ -54,6 +55,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) unsaved: Vec<Sealed>,
     /// How far a recovery after this one need not look.
     pub(crate) point: Option<Offset>,
+    /// What a recovery knew of the producers at the base of each segment that it has read.
+    pub(crate) snapshots: BTreeMap<Offset, Vec<u8>>,
     /// What was durable and is not there.
     pub(crate) missing: Option<Range<Offset>>,
     pub(crate) index_interval_bytes: u64,
@@ -87,6 +90,7 @@ impl<'a> Loader<'a> {
             taken: Offset::ZERO,
             unsaved: Vec::new(),
             point: None,
+            snapshots: BTreeMap::new(),
             missing: None,
             index_interval_bytes: known.config.index_interval_bytes,
         })
@@ -107,9 +111,12 @@ impl<'a> Loader<'a> {
         self.end = last.base();
         loop {
             match scan.next_batch() {
-                Ok(Some((_, batch))) => self.end = batch.header().next_offset(),
+                Ok(Some((_, batch))) if Check::LastBatch.verify(&batch).is_ok() => {
+                    self.end = batch.header().next_offset()
+                }
                 Ok(None) => break,
-                Err(ScanError::Broken { .. }) => return Ok(false),
+                // A header that has rotted would have the log end where it does not.
+                Ok(Some(_)) | Err(ScanError::Broken { .. }) => return Ok(false),
                 Err(ScanError::Io { source, .. }) => return Err(last.unreadable(source)),
             }
         }
@@ -163,7 +170,9 @@ impl<'a> Loader<'a> {
 
     /// The newest snapshot at or before an offset that can be read; from where to replay.
     pub(crate) fn load_snapshot(&mut self, upto: Offset) -> Result<Offset, FileError> {
-        for offset in self.folder.snapshots.iter().rev().filter(|offset| **offset <= upto) {
+        // One from before the first segment knows nothing of the records between, which are gone.
+        let usable = self.segments[0].base()..=upto;
+        for offset in self.folder.snapshots.iter().rev().filter(|offset| usable.contains(offset)) {
             let path = snapshot_path(self.dir, *offset);
             let content = durable_file::read(self.shared.files(), &path)?.unwrap_or_default();
             match ProducerStates::from_snapshot(&content) {

@@ -26,6 +26,7 @@ use crate::files::file_system::Advice;
 use crate::files::site::Site;
 use crate::partition::Sealed;
 use crate::partition::aborted::AbortedIndex;
+use crate::partition::folder::snapshot_path;
 use crate::partition::known::Known;
 use crate::recovery::load::Loader;
 use crate::recovery::set_aside;
@@ -65,8 +66,12 @@ impl Loader<'_> {
         let mut whole = trusted;
         let suspects = self.segments[trusted..].to_vec();
         for segment in &suspects {
-            if segment.base() < self.end && resume.is_none() {
+            let fits = segment.base() >= self.end && !self.is_torn_off(known, segment, point);
+            if resume.is_none() && !fits {
                 break;
+            }
+            if whole > trusted {
+                self.snapshots.insert(segment.base(), self.producers.snapshot());
             }
             whole += 1;
             if !self.recover_segment(segment, point, resume.take())? {
@@ -131,8 +136,21 @@ impl Loader<'_> {
         }
     }
 
+    /// Whether what lies between the end so far and this segment was appended and never reached the disk,
+    /// though the segment's name did. Nobody was told of it, nor of what is behind it. Below the point, and
+    /// where compaction leaves gaps, a gap is no sign of that.
+    fn is_torn_off(&self, known: &Known, segment: &Arc<Segment>, point: Offset) -> bool {
+        let compacted = known.config.cleanup_policy.compact || known.cleaned_upto.is_some();
+        let first = Arc::ptr_eq(segment, &self.segments[0]);
+        !compacted && !first && self.end >= point && segment.base() > self.end
+    }
+
     fn set_aside_from(&mut self, whole: usize) -> Result<(), FileError> {
         for segment in self.segments.drain(whole..) {
+            if segment.size() == 0 {
+                set_aside::remove_empty(&segment)?;
+                continue;
+            }
             let to = set_aside::whole(&segment)?;
             tracing::error!(file = %to.display(), "set aside a segment behind a torn one");
         }
@@ -143,15 +161,7 @@ impl Loader<'_> {
     fn save_recovered(&mut self, trusted: usize, sync: bool) -> Result<(), FileError> {
         for segment in &self.segments.clone()[trusted..] {
             if !Arc::ptr_eq(segment, self.last()) {
-                segment.seal()?;
-                match self.save_aborted(segment).and_then(|()| segment.save_index(Site::RecoveredIndex)) {
-                    // A full disk can be read: the next sync tries again.
-                    Err(error) if error.is_full() => {
-                        let end = self.next_base(segment).unwrap_or(self.end);
-                        self.unsaved.push(Sealed { segment: segment.clone(), end, snapshot: None });
-                    }
-                    other => other?,
-                }
+                self.save_sealed(segment)?;
             }
             if sync {
                 let path = segment.path(Part::Log);
@@ -162,6 +172,28 @@ impl Loader<'_> {
             durable_file::sync_dir(self.shared.files(), self.dir, Site::RecoveredNames)
         } else {
             Ok(())
+        }
+    }
+
+    /// What a sealed segment has beside its records; the producers too, for when it is dropped.
+    fn save_sealed(&mut self, segment: &Arc<Segment>) -> Result<(), FileError> {
+        segment.seal()?;
+        let end = self.next_base(segment).unwrap_or(self.end);
+        let snapshot = self.snapshots.remove(&end);
+        let saved = self.save_aborted(segment).and_then(|()| {
+            if let Some(snapshot) = &snapshot {
+                let path = snapshot_path(self.dir, end);
+                durable_file::write_synced(self.shared.files(), &path, snapshot, Site::RecoveredSnapshot)?;
+            }
+            segment.save_index(Site::RecoveredIndex)
+        });
+        match saved {
+            // A full disk can be read: the next sync tries again.
+            Err(error) if error.is_full() => {
+                self.unsaved.push(Sealed { segment: segment.clone(), end, snapshot });
+                Ok(())
+            }
+            other => other,
         }
     }
 
@@ -287,5 +319,6 @@ fn cut(segment: &Segment, at: u64) -> Result<(), FileError> {
         }
         Err(error) => return Err(error),
     }
+    segment.clip_damage(at)?;
     segment.cut(at)
 }

@@ -61,6 +61,14 @@ pub(crate) fn whole(segment: &Segment) -> Result<PathBuf, FileError> {
     Ok(to)
 }
 
+/// Removes a segment in which nothing is.
+pub(crate) fn remove_empty(segment: &Segment) -> Result<(), FileError> {
+    for part in Part::LOG_LAST {
+        durable_file::remove(segment.files(), &segment.path(part))?;
+    }
+    Ok(())
+}
+
 fn free_name(files: &dyn FileSystem, log: &Path, at: u64) -> PathBuf {
     let named = |number: &str| {
         let mut name = log.as_os_str().to_owned();

@@ -28,7 +28,7 @@ pub(crate) struct Damaged {
 }
 
 /// Those of a segment, by position; they do not touch.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Damage(Arc<[Damaged]>);
 
 impl Damage {
@@ -64,6 +64,13 @@ impl Damage {
             ranges.sort_unstable_by_key(|range| range.position);
         }
         Damage(ranges.into())
+    }
+
+    /// As it is of a file of that size: what is appended behind that is not damaged.
+    #[must_use]
+    pub(crate) fn within(&self, size: u64) -> Damage {
+        let within = self.0.iter().filter(|range| range.position < size);
+        Damage(within.map(|range| Damaged { upto: range.upto.min(size), ..*range }).collect())
     }
 
     pub(crate) fn to_text(&self) -> String {
@@ -107,6 +114,8 @@ mod tests {
         assert_eq!(damage.at(19), Some(&range(10, 20)));
         assert_eq!((damage.at(20), damage.next_after(10, 99), damage.next_after(50, 99)), (None, 50, 99));
         assert_eq!(damage.next_offset_at(60), Some(Offset(2)));
+        assert_eq!(damage.within(55).ranges(), [range(10, 20), range(50, 55)]);
+        assert_eq!(damage.within(50).ranges(), [range(10, 20)]);
         let text = damage.to_text();
         assert_eq!(Damage::from_text(&text).unwrap().to_text(), text);
         for text in ["", "0\n", "0\n2\n1 2 3 4\n", "1\n0\n", "0\n1\n5 5 1 2\n", "0\n2\n1 9 1 2\n5 8 1 2\n"] {

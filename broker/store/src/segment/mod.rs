@@ -262,12 +262,32 @@ impl Segment {
         let path = self.path(Part::Quarantine);
         let Some(content) = durable_file::read(self.files(), &path)? else { return Ok(()) };
         match Damage::from_text(&String::from_utf8_lossy(&content)) {
-            Some(damage) => *write(&self.damage) = damage,
+            Some(damage) => {
+                *write(&self.damage) = damage;
+                return self.clip_damage(self.size());
+            }
             None => {
                 tracing::error!(path = %path.display(), "ignoring a list of damaged ranges that is damaged itself")
             }
         }
         Ok(())
+    }
+
+    /// The file ends here now, or did all along: a range that reaches further, whose end a power cut took,
+    /// must not hide what is appended there from now on.
+    pub(crate) fn clip_damage(&self, size: u64) -> Result<(), FileError> {
+        let known = self.damage();
+        let within = known.within(size);
+        if within == known {
+            return Ok(());
+        }
+        *write(&self.damage) = within.clone();
+        let path = self.path(Part::Quarantine);
+        match durable_file::replace(self.files(), &path, within.to_text().as_bytes()) {
+            // Without the list each range is found anew; with a wrong one good records would be lost.
+            Err(error) if error.is_full() => durable_file::remove(self.files(), &path).map(|_| ()),
+            other => other,
+        }
     }
 
     /// From here on nobody reads this range, also after a restart.

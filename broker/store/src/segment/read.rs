@@ -111,7 +111,8 @@ impl Segment {
         limit: Offset,
     ) -> Result<(usize, Offset), ReadError> {
         let (mut end, mut next) = (first.total_len(), first.next_offset());
-        while bytes.len() - end >= HEADER_LEN {
+        // What lies behind the limit is not looked at: it may not be there yet, or not any more.
+        while next < limit && bytes.len() - end >= HEADER_LEN {
             let header = self.header(&bytes[end..], position + end as u64)?;
             if header.base_offset >= limit || header.total_len() > bytes.len() - end {
                 break;

@@ -84,7 +84,9 @@ impl<'a> Scan<'a> {
 
     /// The next batch and where it begins; its CRC is not checked.
     pub(crate) fn next_batch(&mut self) -> Result<Option<(u64, Batch)>, ScanError> {
-        while let Some(upto) = self.damage.at(self.position).map(|range| range.upto) {
+        while self.position < self.end
+            && let Some(upto) = self.damage.at(self.position).map(|range| range.upto)
+        {
             self.skip_to(upto);
         }
         let left = self.end - self.position;

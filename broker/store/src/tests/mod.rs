@@ -4,6 +4,7 @@ mod bad_directory;
 mod checkpoint;
 mod cleaners;
 mod disk;
+mod found;
 mod log;
 mod model;
 mod recover;

@@ -19,6 +19,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use flumen_log::cleaner::{Aborted, Cleaner, Holds, OffsetMap, Outcome, Transactions};
 use flumen_log::compaction::{self, Dirt, Group, Piece, Reached};
@@ -33,6 +34,9 @@ use crate::partition::Partition;
 use crate::partition::lookup::broken;
 use crate::segment::{Part, Segment};
 use crate::upkeep::cleaned::Cleaned;
+
+/// A sync that takes longer is waited for by the next pass.
+const SYNC_WAIT: Duration = Duration::from_secs(5);
 
 type Known = (Arc<Segment>, SegmentFacts);
 
@@ -124,7 +128,17 @@ impl Partition {
         let map = self.map_keys(segments, dirt, &aborted)?;
         let reached = segments.partition_point(|(segment, _)| segment.base() < map.end());
         let segments = &segments[..reached];
-        let producers = self.writer().producers.last_records();
+        // The batch before a producer's last is not needed any more once the last is durable.
+        let (producers, end) = {
+            let writer = self.writer();
+            (writer.producers.last_records(), writer.end)
+        };
+        if self.durable() < end {
+            self.mark_dirty();
+        }
+        if !self.wait_durable(end, SYNC_WAIT) {
+            return Err(CompactError::Stopped);
+        }
         let transactions = Transactions::new(aborted, marks.start);
         let upto = dirt.to;
         let mut cleaner =
