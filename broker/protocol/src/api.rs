@@ -163,11 +163,11 @@ apis! {
     DeleteRecords = 21, DeleteRecordsRequest, versions 0 to 2;
     InitProducerId = 22, InitProducerIdRequest, versions 0 to 5;
     OffsetForLeaderEpoch = 23, OffsetForLeaderEpochRequest, versions 2 to 4;
-    AddPartitionsToTxn = 24, AddPartitionsToTxnRequest, versions 0 to 3;
+    AddPartitionsToTxn = 24, AddPartitionsToTxnRequest, versions 0 to 5;
     AddOffsetsToTxn = 25, AddOffsetsToTxnRequest, versions 0 to 4;
-    EndTxn = 26, EndTxnRequest, versions 0 to 4;
+    EndTxn = 26, EndTxnRequest, versions 0 to 5;
     WriteTxnMarkers = 27, WriteTxnMarkersRequest, versions 1 to 2;
-    TxnOffsetCommit = 28, TxnOffsetCommitRequest, versions 0 to 4;
+    TxnOffsetCommit = 28, TxnOffsetCommitRequest, versions 0 to 5;
     DescribeAcls = 29, DescribeAclsRequest, versions 1 to 3;
     CreateAcls = 30, CreateAclsRequest, versions 1 to 3;
     DeleteAcls = 31, DeleteAclsRequest, versions 1 to 3;
@@ -188,7 +188,7 @@ apis! {
     DescribeCluster = 60, DescribeClusterRequest, versions 0 to 2;
     DescribeProducers = 61, DescribeProducersRequest, versions 0 to 0;
     DescribeTransactions = 65, DescribeTransactionsRequest, versions 0 to 0;
-    ListTransactions = 66, ListTransactionsRequest, versions 0 to 1;
+    ListTransactions = 66, ListTransactionsRequest, versions 0 to 2;
     ConsumerGroupHeartbeat = 68, ConsumerGroupHeartbeatRequest, versions 0 to 1;
     ConsumerGroupDescribe = 69, ConsumerGroupDescribeRequest, versions 0 to 1;
     ListConfigResources = 74, ListConfigResourcesRequest, versions 0 to 1;

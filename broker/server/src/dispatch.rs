@@ -25,7 +25,8 @@ pub(crate) enum Order {
 /// Begins a request. An error is the reason to close the connection.
 ///
 /// A produce is in the log when this returns, and needs its share of the budget no more, nor does what
-/// waits for others; any other request holds it to the end.
+/// waits for others; any other request holds it to the end. The first produce of a transaction to a partition
+/// is such another one: it waits for the coordinator's disk before it is appended.
 pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Result<Pending, String> {
     let Some(api) = Api::find(head.api_key).filter(|api| api.serves(head.version)) else {
         return unsupported(&ctx, &head);
@@ -33,11 +34,24 @@ pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Res
     let request = Request::decode(api.key, head.version, body)
         .map_err(|error| format!("{} version {}: {error}", api.key, head.version))?;
     Ok(match request {
-        Request::Produce(request) => {
-            let appended = handlers::produce::append(&ctx, request, head.version);
-            let reply = async move { appended.reply(head.correlation, head.version).await };
-            Pending { reply: reply.boxed(), order: Order::Pipelined }
-        }
+        Request::Produce(request) => match handlers::produce::joining(&ctx, &request, head.version) {
+            None => {
+                let appended = handlers::produce::append(&ctx, request, head.version, Ok(()));
+                let reply = async move { appended.reply(head.correlation, head.version).await };
+                Pending { reply: reply.boxed(), order: Order::Pipelined }
+            }
+            // The first of a transaction on a partition; those behind it come after it into the log.
+            Some(joining) => {
+                let reply = async move {
+                    let id = request.transactional_id.clone().unwrap_or_default();
+                    let joined = handlers::produce::join(&ctx, joining, &id).await;
+                    let appended = handlers::produce::append(&ctx, request, head.version, joined);
+                    drop(held);
+                    appended.reply(head.correlation, head.version).await
+                };
+                Pending { reply: reply.boxed(), order: Order::Alone }
+            }
+        },
         request => {
             let waits = matches!(request, Request::Fetch(_) | Request::JoinGroup(_) | Request::SyncGroup(_));
             let held = (!waits).then_some(held);

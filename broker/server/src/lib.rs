@@ -19,6 +19,7 @@ pub mod coordinator;
 mod ctx;
 mod dispatch;
 mod endpoint;
+mod features;
 mod fetch_sessions;
 mod frame_reader;
 mod handlers;

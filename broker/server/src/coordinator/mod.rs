@@ -25,5 +25,6 @@ pub use groups::{GroupCoordinator, HeartbeatRefused, JoinRefused, LoadError, Off
 pub use journal::ReplayError;
 pub use transactions::TransactionCoordinator;
 
+pub use flumen_groups::TxnVersion;
 pub use flumen_groups::txn::Producer;
 pub use flumen_groups::{Committed, Committer};

@@ -9,10 +9,7 @@ use flumen_protocol::messages::api_versions_response::{
 use flumen_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::ctx::Ctx;
-
-/// The feature that stands for the consumer protocol (KIP-848).
-const GROUP_VERSION: &str = "group.version";
-const GROUP_VERSION_LEVEL: i16 = 1;
+use crate::features::{FEATURES, Feature};
 
 pub(crate) async fn handle(_: &Ctx, request: ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
     if version >= 3 && !(is_word(&request.client_software_name) && is_word(&request.client_software_version))
@@ -21,22 +18,26 @@ pub(crate) async fn handle(_: &Ctx, request: ApiVersionsRequest, version: i16) -
     }
     message!(ApiVersionsResponse {
         api_keys: served(),
-        supported_features: vec![supported(version)],
+        supported_features: FEATURES.iter().map(|feature| supported(feature, version)).collect(),
         finalized_features_epoch: 0,
-        finalized_features: vec![message!(FinalizedFeatureKey {
-            name: GROUP_VERSION.into(),
-            min_version_level: GROUP_VERSION_LEVEL,
-            max_version_level: GROUP_VERSION_LEVEL,
-        })],
+        finalized_features: FEATURES.iter().map(finalized).collect(),
     })
 }
 
 /// Up to version 3 clients take a least level of 0 for a broken answer.
-fn supported(version: i16) -> SupportedFeatureKey {
+fn supported(feature: &Feature, version: i16) -> SupportedFeatureKey {
     message!(SupportedFeatureKey {
-        name: GROUP_VERSION.into(),
-        min_version: i16::from(version < 4),
-        max_version: GROUP_VERSION_LEVEL,
+        name: feature.name.into(),
+        min_version: if version < 4 { feature.min.max(1) } else { feature.min },
+        max_version: feature.level,
+    })
+}
+
+fn finalized(feature: &Feature) -> FinalizedFeatureKey {
+    message!(FinalizedFeatureKey {
+        name: feature.name.into(),
+        min_version_level: feature.level,
+        max_version_level: feature.level,
     })
 }
 

@@ -61,5 +61,6 @@ mod single_batch;
 pub(crate) mod sync_group;
 mod topic_errors;
 mod topic_settings;
+mod transaction_joins;
 pub(crate) mod txn_offset_commit;
 pub(crate) mod write_txn_markers;
