@@ -145,3 +145,13 @@ fn a_producer_that_measures_commits_what_it_sends() {
     ];
     assert_eq!(stdout("kcat", &mut kcat(&read)).lines().count(), 5000);
 }
+
+#[test]
+fn a_client_of_version_1_keeps_its_epoch() {
+    let flumen = Flumen::start("[topics.first]\npartitions = 1\n");
+    let script = include_str!("../scripts/aiokafka_transactions.py");
+    python("aiokafka", script, &[&flumen.bootstrap(), "first", "6", "5"]);
+    let seen = values(&flumen, "confluent", "first", 15, "read_committed");
+    assert!(seen.len() == 15 && seen.iter().all(|v| v.starts_with("commit-")), "{seen:?}");
+    assert_eq!(described(&flumen, "e2e-aiokafka"), (0, "CompleteAbort".to_string()));
+}
