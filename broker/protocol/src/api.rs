@@ -183,6 +183,8 @@ apis! {
     AlterPartitionReassignments = 45, AlterPartitionReassignmentsRequest, versions 0 to 1;
     ListPartitionReassignments = 46, ListPartitionReassignmentsRequest, versions 0 to 0;
     OffsetDelete = 47, OffsetDeleteRequest, versions 0 to 0;
+    DescribeClientQuotas = 48, DescribeClientQuotasRequest, versions 0 to 1;
+    AlterClientQuotas = 49, AlterClientQuotasRequest, versions 0 to 1;
     DescribeUserScramCredentials = 50, DescribeUserScramCredentialsRequest, versions 0 to 0;
     AlterUserScramCredentials = 51, AlterUserScramCredentialsRequest, versions 0 to 0;
     DescribeCluster = 60, DescribeClusterRequest, versions 0 to 2;

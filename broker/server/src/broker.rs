@@ -13,12 +13,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
 use crate::complaints::Complaints;
+use crate::connection_limits::ConnectionLimits;
 use crate::coordinator::{GroupCoordinator, LoadError, TransactionCoordinator};
 use crate::endpoint::Endpoint;
 use crate::fetch_sessions::FetchSessions;
 use crate::listener;
 use crate::options::Options;
 use crate::partition_log::PartitionLog;
+use crate::quotas::Quotas;
 use crate::security::{Security, SecurityError};
 use crate::topics::{Topic, TopicError, TopicRecord, Topics};
 use crate::watches::Watches;
@@ -52,6 +54,8 @@ struct Inner {
     transactions: TransactionCoordinator,
     sessions: Mutex<FetchSessions>,
     security: Security,
+    quotas: Quotas,
+    connections: ConnectionLimits,
     budget: Budget,
     answers: Budget,
     complaints: Complaints,
@@ -89,6 +93,8 @@ impl Broker {
             transactions,
             sessions: Mutex::new(FetchSessions::new(options.fetch_sessions_max)),
             security,
+            quotas: Quotas::default(),
+            connections: ConnectionLimits::new(&options),
             budget: Budget::new(options.request_bytes_total),
             answers: Budget::new(ANSWERS_MAX * options.fetch_bytes_max),
             complaints: Complaints::default(),
@@ -166,6 +172,14 @@ impl Broker {
 
     pub fn security(&self) -> &Security {
         &self.0.security
+    }
+
+    pub(crate) fn connections(&self) -> &ConnectionLimits {
+        &self.0.connections
+    }
+
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.0.quotas
     }
 
     pub fn options(&self) -> &Options {

@@ -90,16 +90,24 @@ fn not_served(ctx: &Ctx, head: &RequestHead) -> String {
 async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply, EncodeError> {
     let version = head.version;
     macro_rules! by {
-        ($handler:ident, $request:ident) => {
-            sent(head, version, &handlers::$handler::handle(ctx, $request, version).await)
-        };
+        ($handler:ident, $request:ident) => {{
+            let (mut response, throttle) =
+                ctx.timed(handlers::$handler::handle(ctx, $request, version)).await;
+            response.throttle_time_ms = response.throttle_time_ms.max(throttle);
+            sent(head, version, &response)
+        }};
+        // Whose answer cannot say it; the connection is muted all the same.
+        ($handler:ident, $request:ident, silent) => {{
+            let (response, _) = ctx.timed(handlers::$handler::handle(ctx, $request, version)).await;
+            sent(head, version, &response)
+        }};
     }
     match request {
         Request::ApiVersions(request) => by!(api_versions, request),
         Request::Metadata(request) => by!(metadata, request),
         Request::ListOffsets(request) => by!(list_offsets, request),
         Request::OffsetsBefore(request) => {
-            let found = handlers::offsets_before::handle(ctx, request).await;
+            let (found, _) = ctx.timed(handlers::offsets_before::handle(ctx, request)).await;
             encode_offsets_found(head.correlation, &found).map(Reply::from)
         }
         Request::OffsetForLeaderEpoch(request) => by!(offset_for_leader_epoch, request),
@@ -130,25 +138,29 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::AddOffsetsToTxn(request) => by!(add_offsets_to_txn, request),
         Request::TxnOffsetCommit(request) => by!(txn_offset_commit, request),
         Request::EndTxn(request) => by!(end_txn, request),
-        Request::SaslHandshake(request) => by!(sasl_handshake, request),
-        Request::SaslAuthenticate(request) => by!(sasl_authenticate, request),
+        Request::SaslHandshake(request) => by!(sasl_handshake, request, silent),
+        Request::SaslAuthenticate(request) => by!(sasl_authenticate, request, silent),
         Request::DescribeAcls(request) => by!(describe_acls, request),
         Request::CreateAcls(request) => by!(create_acls, request),
         Request::DeleteAcls(request) => by!(delete_acls, request),
+        Request::DescribeClientQuotas(request) => by!(describe_client_quotas, request),
+        Request::AlterClientQuotas(request) => by!(alter_client_quotas, request),
         Request::DescribeUserScramCredentials(request) => by!(describe_user_scram_credentials, request),
         Request::AlterUserScramCredentials(request) => by!(alter_user_scram_credentials, request),
         Request::DescribeTransactions(request) => by!(describe_transactions, request),
         Request::ListTransactions(request) => by!(list_transactions, request),
         Request::DescribeLogDirs(request) => by!(describe_log_dirs, request),
         Request::DescribeProducers(request) => by!(describe_producers, request),
-        Request::WriteTxnMarkers(request) => by!(write_txn_markers, request),
+        Request::WriteTxnMarkers(request) => by!(write_txn_markers, request, silent),
         Request::ElectLeaders(request) => by!(elect_leaders, request),
         Request::AlterPartitionReassignments(request) => by!(alter_partition_reassignments, request),
         Request::ListPartitionReassignments(request) => by!(list_partition_reassignments, request),
         Request::AlterReplicaLogDirs(request) => by!(alter_replica_log_dirs, request),
         Request::ListConfigResources(request) => by!(list_config_resources, request),
         Request::Fetch(request) => {
-            let (response, held) = handlers::fetch::handle(ctx, request, version).await;
+            let ((mut response, held), throttle) =
+                ctx.timed(handlers::fetch::handle(ctx, request, version)).await;
+            response.throttle_time_ms = response.throttle_time_ms.max(throttle);
             encode_fetch_response(head.correlation, response, version).map(|frame| Reply::Held(frame, held))
         }
         Request::Produce(_) => unreachable!("a produce is answered where it is begun"),

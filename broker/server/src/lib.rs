@@ -13,6 +13,7 @@ mod budget;
 mod clock;
 mod complaints;
 mod connection;
+mod connection_limits;
 #[cfg(test)]
 mod contract;
 pub mod coordinator;
@@ -28,6 +29,7 @@ mod listener;
 mod local_log;
 mod options;
 mod partition_log;
+mod quotas;
 mod reply;
 mod security;
 mod stream;
@@ -47,7 +49,7 @@ pub use partition_log::{
     TimeQuery, TimedOffset, TrimError, durable,
 };
 pub use security::{
-    BearerOptions, ClientAuth, DeclaredAcl, DeclaredUser, Security, SecurityError, SecurityOptions,
-    StoredError, TlsOptions,
+    BearerOptions, ClientAuth, DeclaredAcl, DeclaredQuota, DeclaredUser, Security, SecurityError,
+    SecurityOptions, StoredError, TlsOptions,
 };
 pub use topics::{Topic, TopicError, TopicRecord, Topics};

@@ -47,12 +47,12 @@ impl Entity {
         }
     }
 
-    /// By Kafka's words for the kinds.
+    /// By Kafka's words for the kinds, in its order.
     pub fn parts(&self) -> Vec<(&'static str, &Name)> {
         match self {
             Entity::User(user) => vec![(Entity::USER, user)],
             Entity::Client(client) => vec![(Entity::CLIENT_ID, client)],
-            Entity::UserClient(user, client) => vec![(Entity::USER, user), (Entity::CLIENT_ID, client)],
+            Entity::UserClient(user, client) => vec![(Entity::CLIENT_ID, client), (Entity::USER, user)],
             Entity::Ip(ip) => vec![(Entity::IP, ip)],
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_auth::Operation;
+use flumen_auth::quota::Kind;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
@@ -32,6 +33,7 @@ use crate::coordinator::{Producer, TxnVersion};
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 use crate::partition_log::{AppendError, Marks, Origin, durable};
+use crate::quotas::percent;
 use crate::reply::Reply;
 use crate::topics::Topic;
 
@@ -131,7 +133,7 @@ pub(crate) fn append(
         timeout: Duration::from_millis(request.timeout_ms.max(0) as u64),
         room: message_sets::UNPACKED_MAX,
     };
-    let now = clock::now();
+    let (now, begun) = (clock::now(), Instant::now());
     let acks = matches!(request.acks, -1..=1).then_some(());
     let acks = acks.ok_or(Refused::from((ErrorCode::InvalidRequiredAcks, None)));
     let (joins, transactional_id) = (Joins::by_produce(version), request.transactional_id.as_deref());
@@ -140,7 +142,18 @@ pub(crate) fn append(
         let found = acks.clone().and_then(|()| find(ctx, &topic, version));
         produced.topic(&ends, topic, found, (version, now));
     }
+    produced.response.throttle_time_ms = throttle(ctx, request.acks, begun);
     produced
+}
+
+/// Kafka takes no time of those who want no answer.
+fn throttle(ctx: &Ctx, acks: i16, begun: Instant) -> i32 {
+    let bytes = ctx.use_quota(Kind::Produce, ctx.request_bytes as f64);
+    let time = match acks {
+        0 => Duration::ZERO,
+        _ => ctx.use_quota(Kind::Request, percent(begun.elapsed())),
+    };
+    ctx.throttle(bytes.max(time))
 }
 
 /// Who will end the transactions of a request's batches.
