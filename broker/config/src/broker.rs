@@ -145,9 +145,9 @@ section! {
         pub connections_max_idle: Millis = ["connections.max.idle.ms", "10m"; min 1],
         /// The most connections of all clients together. Beyond, nobody is accepted until somebody leaves.
         pub connections_max: NonZeroU32 = ["max.connections", 2_147_483_647],
-        /// The most connections from one address. More are closed at once.
+        /// The most connections from one address. More are closed at once. Beside `max.connections` it is written quoted: `\"max.connections.per.ip\" = 100`.
         pub connections_per_ip_max: u32 = ["max.connections.per.ip", 2_147_483_647],
-        /// The same for addresses of their own: `\"10.0.0.7:200,10.0.0.8:5\"`.
+        /// The same for addresses of their own, quoted too: `\"10.0.0.7:200,10.0.0.8:5\"`.
         pub connections_per_ip_overrides: AddressLimits = ["max.connections.per.ip.overrides", ""],
         /// The most bytes that one fetch answers with.
         pub fetch_max: ByteSize = ["fetch.max.bytes", "55MiB"; min 1024],

@@ -176,7 +176,7 @@ impl Check<'_, '_> {
 
     pub(crate) fn quotas(&mut self, draft: &Draft) {
         let mut known = BTreeSet::new();
-        for (index, rule) in draft.quotas.iter().enumerate() {
+        for (index, rule) in &draft.quotas {
             let path = format!("quotas.{index}");
             let Some(entity) = rule.entity() else {
                 let expected = "expected user, client-id, both, or ip alone";

@@ -18,7 +18,8 @@ pub(crate) struct Draft {
     pub(crate) databases: BTreeMap<String, Database>,
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) acls: Vec<AclRule>,
-    pub(crate) quotas: Vec<QuotaRule>,
+    /// Each with its number in the file.
+    pub(crate) quotas: Vec<(usize, QuotaRule)>,
     pub(crate) sources: BTreeMap<String, Plugin>,
     pub(crate) transforms: BTreeMap<String, Plugin>,
     pub(crate) sinks: BTreeMap<String, Plugin>,

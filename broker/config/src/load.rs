@@ -44,7 +44,7 @@ pub fn load(path: &Path, world: &dyn World) -> Result<Loaded, Vec<Problem>> {
                 databases: config.databases,
                 users: config.users,
                 acls: config.acls,
-                quotas: config.quotas,
+                quotas: config.quotas.into_iter().map(|(_, rule)| rule).collect(),
                 sources: config.sources,
                 transforms: config.transforms,
                 sinks: config.sinks,
@@ -91,7 +91,7 @@ fn read(tree: &Table, ctx: &mut Ctx<'_>) -> Draft {
         users: named("users", tree, ctx, |path, _, node, table, ctx| {
             section(path, node, table, &Habits::NONE, ctx)
         }),
-        acls: listed("acls", tree, ctx),
+        acls: listed("acls", tree, ctx).into_iter().map(|(_, rule)| rule).collect(),
         quotas: listed("quotas", tree, ctx),
         sources: named("sources", tree, ctx, |path, name, node, table, ctx| {
             let (links, settings) = plugin::<SourceLinks>(path, node, table, ctx)?;
@@ -109,7 +109,7 @@ fn read(tree: &Table, ctx: &mut Ctx<'_>) -> Draft {
 }
 
 /// `[[acls]]` and `[[quotas]]`: tables without names, in the order of the file.
-fn listed<S: Section>(name: &str, tree: &Table, ctx: &mut Ctx<'_>) -> Vec<S> {
+fn listed<S: Section>(name: &str, tree: &Table, ctx: &mut Ctx<'_>) -> Vec<(usize, S)> {
     let Some(node) = tree.get(name) else { return Vec::new() };
     let Value::Array(list) = &node.value else {
         let found = format!("{name} is {}", node.found());
@@ -120,7 +120,8 @@ fn listed<S: Section>(name: &str, tree: &Table, ctx: &mut Ctx<'_>) -> Vec<S> {
     for (index, node) in list.iter().enumerate() {
         let path = format!("{name}.{index}");
         let table = table(&path, node, ctx);
-        rules.extend(table.and_then(|table| section(&path, node, table, &Habits::NONE, ctx)));
+        let rule = table.and_then(|table| section(&path, node, table, &Habits::NONE, ctx));
+        rules.extend(rule.map(|rule| (index, rule)));
     }
     rules
 }

@@ -105,6 +105,11 @@ fn add<S: Section>(schema: &mut Json, generator: &mut SchemaGenerator) {
         if !default.is_null() {
             value.insert("default".into(), default);
         }
+        if is_below_a_value(schema, key.name) {
+            // TOML has no keys below a value: it is written quoted.
+            schema["properties"][key.name] = Json::Object(value);
+            continue;
+        }
         let mut table = &mut *schema;
         let mut parts = key.name.split('.').peekable();
         while let Some(part) = parts.next() {
@@ -125,6 +130,21 @@ fn add<S: Section>(schema: &mut Json, generator: &mut SchemaGenerator) {
             }
         }
     }
+}
+
+/// Whether a part of a dotted key has a value of its own.
+fn is_below_a_value(schema: &Json, key: &str) -> bool {
+    let mut table = schema;
+    for part in key.split('.') {
+        table = &table["properties"][part];
+        if table.is_null() {
+            return false;
+        }
+        if table["properties"].is_null() {
+            return true;
+        }
+    }
+    false
 }
 
 /// TOML has no null: an optional value is one that is left out.

@@ -88,6 +88,12 @@ fn nest(tables: impl Iterator<Item = (Shown, Json)>) -> Json {
     Json::Object(root)
 }
 
+/// Below a key with a value TOML has none, but quoted.
+fn written(key: &str, beside: &[Entry]) -> String {
+    let below = |other: &Entry| key.strip_prefix(other.key).is_some_and(|rest| rest.starts_with('.'));
+    if beside.iter().any(below) { format!("\"{key}\"") } else { key.to_string() }
+}
+
 impl Loaded {
     /// A topic's key that is not set has the broker's default.
     fn effective(&self, shown: &Shown, entry: &Entry) -> (Json, String) {
@@ -121,9 +127,10 @@ impl Loaded {
             text.push_str(&format!("{header}\n"));
             for entry in &shown.entries {
                 let (value, from) = self.effective(&shown, entry);
+                let key = written(entry.key, &shown.entries);
                 let line = match value {
-                    Json::Null => format!("# {} is unset", entry.key),
-                    value => format!("{} = {}", entry.key, inline(&value)),
+                    Json::Null => format!("# {key} is unset"),
+                    value => format!("{key} = {}", inline(&value)),
                 };
                 text.push_str(&format!("{line:<56} # {from}\n"));
             }
