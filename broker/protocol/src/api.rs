@@ -177,6 +177,10 @@ apis! {
     DescribeLogDirs = 35, DescribeLogDirsRequest, versions 1 to 5;
     SaslAuthenticate = 36, SaslAuthenticateRequest, versions 0 to 2;
     CreatePartitions = 37, CreatePartitionsRequest, versions 0 to 3;
+    CreateDelegationToken = 38, CreateDelegationTokenRequest, versions 1 to 3;
+    RenewDelegationToken = 39, RenewDelegationTokenRequest, versions 1 to 2;
+    ExpireDelegationToken = 40, ExpireDelegationTokenRequest, versions 1 to 2;
+    DescribeDelegationToken = 41, DescribeDelegationTokenRequest, versions 1 to 3;
     DeleteGroups = 42, DeleteGroupsRequest, versions 0 to 2;
     ElectLeaders = 43, ElectLeadersRequest, versions 0 to 2;
     IncrementalAlterConfigs = 44, IncrementalAlterConfigsRequest, versions 0 to 1;
@@ -189,12 +193,15 @@ apis! {
     AlterUserScramCredentials = 51, AlterUserScramCredentialsRequest, versions 0 to 0;
     DescribeCluster = 60, DescribeClusterRequest, versions 0 to 2;
     DescribeProducers = 61, DescribeProducersRequest, versions 0 to 0;
+    UnregisterBroker = 64, UnregisterBrokerRequest, versions 0 to 0;
     DescribeTransactions = 65, DescribeTransactionsRequest, versions 0 to 0;
     ListTransactions = 66, ListTransactionsRequest, versions 0 to 2;
     ConsumerGroupHeartbeat = 68, ConsumerGroupHeartbeatRequest, versions 0 to 1;
     ConsumerGroupDescribe = 69, ConsumerGroupDescribeRequest, versions 0 to 1;
     ListConfigResources = 74, ListConfigResourcesRequest, versions 0 to 1;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, versions 0 to 0;
+    AddRaftVoter = 80, AddRaftVoterRequest, versions 0 to 1;
+    RemoveRaftVoter = 81, RemoveRaftVoterRequest, versions 0 to 0;
 }
 
 impl fmt::Display for ApiKey {

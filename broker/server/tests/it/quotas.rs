@@ -10,7 +10,7 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_server::DeclaredQuota;
 use tokio::io::AsyncReadExt;
 
-use crate::running::{Running, batch, fetch, produce, values};
+use crate::running::{PATIENCE, Running, batch, fetch, produce, values};
 
 fn declared(entity: Entity, key: &str, value: f64) -> DeclaredQuota {
     let quotas = BTreeMap::from([(key.to_string(), value)]);
@@ -86,8 +86,9 @@ async fn a_session_goes_on_where_a_quota_has_stopped_it() {
     };
     let first = client.ask(&ask(0, 0, 0), 11).await;
     assert!(first.session_id > 0 && first.throttle_time_ms == 0);
-    let mut epoch = 1;
+    let (mut epoch, deadline) = (1, Instant::now() + 3 * PATIENCE);
     loop {
+        assert!(Instant::now() < deadline, "the rest never comes");
         let next = client.ask(&ask(1, first.session_id, epoch), 11).await;
         assert_eq!((next.session_id, next.error_code), (first.session_id, 0));
         if let Some(topic) = next.responses.first() {
@@ -130,11 +131,13 @@ async fn an_address_has_no_more_connections_than_it_may() {
     let mut first = running.client().await;
     first.ask(&MetadataRequest::default(), 9).await;
     let mut second = running.client().await;
-    let read = tokio::time::timeout(crate::running::PATIENCE, second.socket.read_u8()).await.unwrap();
+    let read = tokio::time::timeout(PATIENCE, second.socket.read_u8()).await.unwrap();
     assert!(read.is_err(), "it is closed");
     drop(first);
     // Its place is free again as soon as the broker has seen it leave.
+    let deadline = Instant::now() + PATIENCE;
     loop {
+        assert!(Instant::now() < deadline, "its place is never free again");
         let mut third = running.client().await;
         third.send(&MetadataRequest::default(), 9).await;
         if third.frame().await.is_some() {
