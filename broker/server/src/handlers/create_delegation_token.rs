@@ -1,7 +1,7 @@
 //! CreateDelegationToken (38): refused, see `delegation_tokens.rs`.
 
 use flumen_protocol::message;
-use flumen_protocol::messages::{CreateDelegationTokenRequest, CreateDelegationTokenResponse};
+use flumen_protocol::messages::{CreateDelegationTokenRequest, CreateDelegationTokenResponse, StrBytes};
 
 use super::delegation_tokens;
 use crate::ctx::Ctx;
@@ -9,10 +9,12 @@ use crate::ctx::Ctx;
 pub(crate) async fn handle(
     ctx: &Ctx,
     request: CreateDelegationTokenRequest,
-    _: i16,
+    version: i16,
 ) -> CreateDelegationTokenResponse {
     let error_code = delegation_tokens::refusal(ctx).code();
     let principal = &ctx.session.principal;
+    // Older versions cannot say who asked.
+    let told = |text: &str| if version >= 3 { text.into() } else { StrBytes::default() };
     let owner = request.owner_principal_name.filter(|name| !name.is_empty());
     message!(CreateDelegationTokenResponse {
         error_code,
@@ -21,8 +23,8 @@ pub(crate) async fn handle(
             None => principal.kind.as_str().into(),
         },
         principal_name: owner.unwrap_or_else(|| principal.name.as_str().into()),
-        token_requester_principal_type: principal.kind.as_str().into(),
-        token_requester_principal_name: principal.name.as_str().into(),
+        token_requester_principal_type: told(&principal.kind),
+        token_requester_principal_name: told(&principal.name),
         issue_timestamp_ms: -1,
         expiry_timestamp_ms: -1,
         max_timestamp_ms: -1,

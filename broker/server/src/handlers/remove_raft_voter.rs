@@ -8,9 +8,12 @@ use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
 
-pub(crate) async fn handle(ctx: &Ctx, _: RemoveRaftVoterRequest, _: i16) -> RemoveRaftVoterResponse {
+pub(crate) async fn handle(ctx: &Ctx, request: RemoveRaftVoterRequest, _: i16) -> RemoveRaftVoterResponse {
     let refusal = match ctx.may(Operation::Alter, Resource::Cluster) {
         Err(error) => error.into(),
+        Ok(()) if request.voter_directory_id.is_zero() => {
+            Refusal::new(ErrorCode::InvalidRequest, "a voter has a directory id")
+        }
         Ok(()) => {
             Refusal::new(ErrorCode::UnsupportedVersion, "the only node has no quorum; kraft.version is 0")
         }
