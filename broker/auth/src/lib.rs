@@ -1,4 +1,4 @@
-//! Who somebody is, and what they may do.
+//! Who somebody is, what they may do, and how much.
 //!
 //! ```text
 //! certificate -> distinguished name -> mapping rules --+
@@ -8,7 +8,7 @@
 //! Invariants: nothing here prints a password, a token or a key. Randomness (nonces, salts), the time
 //! and the users are passed in. What a peer sends is never trusted before its proof is checked.
 //!
-//! Lacks Kerberos, delegation tokens and quotas.
+//! Lacks Kerberos and delegation tokens.
 
 pub mod acl;
 pub mod authorizer;
@@ -19,6 +19,7 @@ pub mod identity;
 mod jwt;
 pub mod mapping;
 pub mod principal;
+pub mod quota;
 pub mod sasl;
 
 pub use acl::{Acl, AclFilter, Operation, Pattern, PatternFilter, Permission, ResourceType};

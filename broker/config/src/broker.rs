@@ -2,13 +2,14 @@
 //! the internal topics, and a bound on the memory for requests), and the few that Kafka
 //! has no name for (`data.dir`, `http`, `http.token`, `shutdown.drain.ms`).
 //!
-//! Lacks keys of what this broker does not do: replication, ZooKeeper, KRaft, Kerberos, quotas.
+//! Lacks keys of what this broker does not do: replication, ZooKeeper, KRaft, Kerberos.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use flumen_types::{ByteSize, Millis};
 
+use crate::address_limits::AddressLimits;
 use crate::consumer_group::{GroupAssignors, GroupMigration};
 use crate::field::FilePath;
 use crate::listener::{HttpAddress, Listener};
@@ -148,6 +149,12 @@ section! {
         pub queued_max_request: ByteSize = ["queued.max.request.bytes", "64MiB"; min 1024],
         /// A connection without a request for so long is closed.
         pub connections_max_idle: Millis = ["connections.max.idle.ms", "10m"; min 1],
+        /// The most connections of all clients together. Beyond, nobody is accepted until somebody leaves.
+        pub connections_max: NonZeroU32 = ["max.connections", 2_147_483_647],
+        /// The most connections from one address. More are closed at once. Beside `max.connections` it is written quoted: `\"max.connections.per.ip\" = 100`.
+        pub connections_per_ip_max: u32 = ["max.connections.per.ip", 2_147_483_647],
+        /// The same for addresses of their own, quoted too: `\"10.0.0.7:200,10.0.0.8:5\"`.
+        pub connections_per_ip_overrides: AddressLimits = ["max.connections.per.ip.overrides", ""],
         /// The most bytes that one fetch answers with.
         pub fetch_max: ByteSize = ["fetch.max.bytes", "55MiB"; min 1024],
         /// Fetch sessions that are remembered.

@@ -29,6 +29,7 @@ pub(crate) fn whole(draft: &Draft, tree: &Table, ctx: &mut Ctx<'_>) {
     }
     check.users(draft);
     check.acls(draft);
+    check.quotas(draft);
     for name in draft.topics.keys() {
         check.topic(name);
     }

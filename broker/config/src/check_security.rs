@@ -1,5 +1,9 @@
-//! What only the whole file can tell of listeners, users and rules.
+//! What only the whole file can tell of listeners, users, rules and quotas.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use flumen_auth::quota::{Entity, Name, key_of};
 use flumen_auth::{Operation, Pattern};
 
 use crate::broker::Broker;
@@ -166,6 +170,47 @@ impl Check<'_, '_> {
             if stars {
                 let found = format!("{path} is about names that begin with a star");
                 self.warn(&path, found, "every name is resource.pattern.type = \"literal\" and \"*\"");
+            }
+        }
+    }
+
+    pub(crate) fn quotas(&mut self, draft: &Draft) {
+        let mut known = BTreeSet::new();
+        for (index, rule) in &draft.quotas {
+            let path = format!("quotas.{index}");
+            let Some(entity) = rule.entity() else {
+                let expected = "expected user, client-id, both, or ip alone";
+                self.wrong(&path, format!("{path} is about nobody, or about too many"), expected);
+                continue;
+            };
+            let quotas = rule.quotas();
+            if quotas.is_empty() {
+                self.wrong(
+                    &path,
+                    format!("{path} limits nothing"),
+                    "expected a rate, such as producer_byte_rate",
+                );
+            }
+            if let Some(key) = quotas.keys().find(|key| key_of(&entity, key).is_none()) {
+                let expected =
+                    "expected connection_creation_rate of an ip, and the others of users and clients";
+                self.wrong(&format!("{path}.{key}"), format!("{key} is nothing that {entity} has"), expected);
+            }
+            if let Entity::Ip(Name::Named(ip)) = &entity
+                && ip.parse::<IpAddr>().is_err()
+            {
+                self.wrong(
+                    &format!("{path}.ip"),
+                    format!("{ip} is no address"),
+                    "expected one such as \"10.0.0.7\"",
+                );
+            }
+            if !known.insert(entity.clone()) {
+                self.wrong(
+                    &path,
+                    format!("{entity} has quotas above already"),
+                    "expected one table for each",
+                );
             }
         }
     }

@@ -64,6 +64,10 @@ pub enum Change {
     SetAcls {
         rules: usize,
     },
+    /// The quotas are no longer what they were.
+    SetQuotas {
+        quotas: usize,
+    },
     /// Takes effect at the next start.
     Restart {
         key: String,
@@ -97,6 +101,7 @@ impl fmt::Display for Change {
             Change::SetUser { user } => write!(f, "set user {user}"),
             Change::RemoveUser { user } => write!(f, "remove user {user}"),
             Change::SetAcls { rules } => write!(f, "set the access rules ({rules} tables)"),
+            Change::SetQuotas { quotas } => write!(f, "set the quotas ({quotas} tables)"),
             Change::Restart { key, from, to } => {
                 write!(f, "needs a restart: broker.{key} from {from} to {to}")
             }
@@ -166,6 +171,9 @@ impl Config {
         changes.extend(users(old, new));
         if old.acls != new.acls {
             changes.push(Change::SetAcls { rules: new.acls.len() });
+        }
+        if old.quotas != new.quotas {
+            changes.push(Change::SetQuotas { quotas: new.quotas.len() });
         }
         changes.extend(stops);
         changes.extend(starts);

@@ -6,6 +6,7 @@ use crate::acl::AclRule;
 use crate::broker::Broker;
 use crate::database::Database;
 use crate::plugin::Plugin;
+use crate::quota::QuotaRule;
 use crate::topic::Topic;
 use crate::user::User;
 
@@ -17,6 +18,8 @@ pub(crate) struct Draft {
     pub(crate) databases: BTreeMap<String, Database>,
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) acls: Vec<AclRule>,
+    /// Each with its number in the file.
+    pub(crate) quotas: Vec<(usize, QuotaRule)>,
     pub(crate) sources: BTreeMap<String, Plugin>,
     pub(crate) transforms: BTreeMap<String, Plugin>,
     pub(crate) sinks: BTreeMap<String, Plugin>,

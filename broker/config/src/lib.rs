@@ -10,6 +10,7 @@
 //! Lacks what needs a plugin's code: kinds, needs and config schemas of plugins are the host's to check.
 
 mod acl;
+mod address_limits;
 mod broker;
 mod check;
 mod check_security;
@@ -28,6 +29,7 @@ mod place;
 mod plugin;
 mod problem;
 mod protocol;
+mod quota;
 mod recipe;
 pub mod reference;
 mod schema;
@@ -42,6 +44,7 @@ mod user;
 mod world;
 
 pub use acl::AclRule;
+pub use address_limits::AddressLimits;
 pub use broker::Broker;
 pub use consumer_group::{GroupAssignors, GroupMigration};
 pub use database::{Database, DatabaseUrl};
@@ -55,6 +58,7 @@ pub use place::Place;
 pub use plugin::{DatabaseName, ErrorPolicy, FreeTable, Kind, Plugin, PluginRef, Settings};
 pub use problem::{Problem, nearest};
 pub use protocol::{ClientAuth, Mechanism, Protocol};
+pub use quota::{Amount, QuotaRule};
 pub use recipe::Recipe;
 pub use schema::json_schema;
 pub use secret::{Expanded, Secret};

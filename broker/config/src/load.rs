@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::acl::AclRule;
 use crate::broker::{self, Broker};
 use crate::draft::Draft;
 use crate::field::Ctx;
@@ -45,6 +44,7 @@ pub fn load(path: &Path, world: &dyn World) -> Result<Loaded, Vec<Problem>> {
                 databases: config.databases,
                 users: config.users,
                 acls: config.acls,
+                quotas: config.quotas.into_iter().map(|(_, rule)| rule).collect(),
                 sources: config.sources,
                 transforms: config.transforms,
                 sinks: config.sinks,
@@ -91,7 +91,8 @@ fn read(tree: &Table, ctx: &mut Ctx<'_>) -> Draft {
         users: named("users", tree, ctx, |path, _, node, table, ctx| {
             section(path, node, table, &Habits::NONE, ctx)
         }),
-        acls: rules(tree, ctx),
+        acls: listed("acls", tree, ctx).into_iter().map(|(_, rule)| rule).collect(),
+        quotas: listed("quotas", tree, ctx),
         sources: named("sources", tree, ctx, |path, name, node, table, ctx| {
             let (links, settings) = plugin::<SourceLinks>(path, node, table, ctx)?;
             Some(assemble(Kind::Source, name, None, Some(links.topic), settings))
@@ -108,18 +109,20 @@ fn read(tree: &Table, ctx: &mut Ctx<'_>) -> Draft {
     }
 }
 
-/// `[[acls]]`: tables without names, in the order of the file.
-fn rules(tree: &Table, ctx: &mut Ctx<'_>) -> Vec<AclRule> {
-    let Some(node) = tree.get("acls") else { return Vec::new() };
+/// `[[acls]]` and `[[quotas]]`: tables without names, in the order of the file.
+fn listed<S: Section>(name: &str, tree: &Table, ctx: &mut Ctx<'_>) -> Vec<(usize, S)> {
+    let Some(node) = tree.get(name) else { return Vec::new() };
     let Value::Array(list) = &node.value else {
-        ctx.problem(node, format!("acls is {}", node.found()), "expected [[acls]], once for each rule");
+        let found = format!("{name} is {}", node.found());
+        ctx.problem(node, found, &format!("expected [[{name}]], once for each"));
         return Vec::new();
     };
     let mut rules = Vec::new();
     for (index, node) in list.iter().enumerate() {
-        let path = format!("acls.{index}");
+        let path = format!("{name}.{index}");
         let table = table(&path, node, ctx);
-        rules.extend(table.and_then(|table| section(&path, node, table, &Habits::NONE, ctx)));
+        let rule = table.and_then(|table| section(&path, node, table, &Habits::NONE, ctx));
+        rules.extend(rule.map(|rule| (index, rule)));
     }
     rules
 }

@@ -9,6 +9,7 @@ use crate::database::Database;
 use crate::place::Place;
 use crate::plugin::{Kind, Plugin};
 use crate::problem::Problem;
+use crate::quota::QuotaRule;
 use crate::topic::Topic;
 use crate::tree::{self, Table, Value};
 use crate::user::User;
@@ -21,6 +22,7 @@ pub struct Config {
     pub databases: BTreeMap<String, Database>,
     pub users: BTreeMap<String, User>,
     pub acls: Vec<AclRule>,
+    pub quotas: Vec<QuotaRule>,
     pub sources: BTreeMap<String, Plugin>,
     pub transforms: BTreeMap<String, Plugin>,
     pub sinks: BTreeMap<String, Plugin>,

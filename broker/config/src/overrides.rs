@@ -26,13 +26,14 @@ use crate::user::User;
 use crate::world::World;
 
 /// What each table's keys are; `broker` itself, the others by name below it.
-pub(crate) const TABLES: [(&str, &[&[Key]]); 8] = [
+pub(crate) const TABLES: [(&str, &[&[Key]]); 9] = [
     ("broker", &[Broker::KEYS]),
     ("topics", &[Topic::KEYS]),
     ("databases", &[Database::KEYS]),
     ("users", &[User::KEYS]),
-    // A rule has no name that a variable could say.
+    // Rules and quotas have no names that a variable could say.
     ("acls", &[]),
+    ("quotas", &[]),
     ("sources", &[SourceLinks::KEYS, Settings::KEYS]),
     ("transforms", &[TransformLinks::KEYS, Settings::KEYS]),
     ("sinks", &[SinkLinks::KEYS, Settings::KEYS]),

@@ -4,6 +4,7 @@ use crate::acl::AclRule;
 use crate::broker::Broker;
 use crate::database::Database;
 use crate::plugin::{Settings, SinkLinks, SourceLinks, TransformLinks};
+use crate::quota::QuotaRule;
 use crate::section::Section;
 use crate::show::inline;
 use crate::topic::Topic;
@@ -66,6 +67,14 @@ pub fn page() -> String {
         "Rules for `authorizer.class.name`, in the words of `kafka-acls.sh`; once for each. One table stands for each of its \
          principals, operations, hosts and resources with each of the others. A change holds at once. Rules may also be made \
          through the API; one that is declared here is deleted here alone.",
+    );
+    table::<QuotaRule>(
+        &mut page,
+        "[[quotas]]",
+        "How much a user, a client id, both, or an address may use, in the words of `kafka-configs.sh`; once for each. Of several \
+         that fit, the most specific holds, by Kafka's order: user and client id before the user, the user before the client id, a \
+         name before `<default>`. Who uses more is told to wait (`throttle_time_ms`), and is not read meanwhile. A change holds at \
+         once. Quotas may also be set through the API; those of whom is declared here are changed here alone.",
     );
     table::<SourceLinks>(
         &mut page,

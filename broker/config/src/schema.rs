@@ -10,6 +10,7 @@ use crate::acl::AclRule;
 use crate::broker::{self, Broker};
 use crate::database::Database;
 use crate::plugin::{Settings, SinkLinks, SourceLinks, TransformLinks};
+use crate::quota::QuotaRule;
 use crate::section::{Section, ShortForm};
 use crate::topic::Topic;
 use crate::user::User;
@@ -28,6 +29,8 @@ pub fn json_schema() -> Json {
     add::<User>(&mut user, &mut generator);
     let mut rule = table();
     add::<AclRule>(&mut rule, &mut generator);
+    let mut quota = table();
+    add::<QuotaRule>(&mut quota, &mut generator);
     let source = plugin::<SourceLinks>(&mut generator);
     let transform = plugin::<TransformLinks>(&mut generator);
     let sink = plugin::<SinkLinks>(&mut generator);
@@ -54,6 +57,11 @@ pub fn json_schema() -> Json {
                 "description": "Rules, in the words of kafka-acls.sh",
                 "type": "array",
                 "items": rule
+            },
+            "quotas": {
+                "description": "How much somebody may use, in the words of kafka-configs.sh",
+                "type": "array",
+                "items": quota
             },
             "sources": named(source, "From the outside world into topics"),
             "transforms": named(transform, "From topics to topics"),
@@ -97,6 +105,11 @@ fn add<S: Section>(schema: &mut Json, generator: &mut SchemaGenerator) {
         if !default.is_null() {
             value.insert("default".into(), default);
         }
+        if is_below_a_value(schema, key.name) {
+            // TOML has no keys below a value: it is written quoted.
+            schema["properties"][key.name] = Json::Object(value);
+            continue;
+        }
         let mut table = &mut *schema;
         let mut parts = key.name.split('.').peekable();
         while let Some(part) = parts.next() {
@@ -117,6 +130,21 @@ fn add<S: Section>(schema: &mut Json, generator: &mut SchemaGenerator) {
             }
         }
     }
+}
+
+/// Whether a part of a dotted key has a value of its own.
+fn is_below_a_value(schema: &Json, key: &str) -> bool {
+    let mut table = schema;
+    for part in key.split('.') {
+        table = &table["properties"][part];
+        if table.is_null() {
+            return false;
+        }
+        if table["properties"].is_null() {
+            return true;
+        }
+    }
+    false
 }
 
 /// TOML has no null: an optional value is one that is left out.

@@ -11,7 +11,8 @@ use crate::plugin::Plugin;
 use crate::section::{Entry, Section};
 
 /// The one table of tables without names.
-const ACLS: &str = "acls";
+/// Tables without names.
+const LISTED: [&str; 2] = ["acls", "quotas"];
 
 /// `[table]` and its keys.
 struct Shown {
@@ -48,12 +49,11 @@ fn tables(config: &Config) -> Vec<Shown> {
     tables.extend(each("topics", &config.topics, Section::entries));
     tables.extend(each("databases", &config.databases, Section::entries));
     tables.extend(each("users", &config.users, Section::entries));
+    let listed = |table, index: usize, entries| Shown { table, name: Some(index.to_string()), entries };
     let rules = config.acls.iter().enumerate();
-    tables.extend(rules.map(|(index, rule)| Shown {
-        table: ACLS,
-        name: Some(index.to_string()),
-        entries: rule.entries(),
-    }));
+    tables.extend(rules.map(|(index, rule)| listed("acls", index, rule.entries())));
+    let quotas = config.quotas.iter().enumerate();
+    tables.extend(quotas.map(|(index, rule)| listed("quotas", index, rule.entries())));
     tables.extend(each("sources", &config.sources, Plugin::entries));
     tables.extend(each("transforms", &config.transforms, Plugin::entries));
     tables.extend(each("sinks", &config.sinks, Plugin::entries));
@@ -74,8 +74,8 @@ fn nest(tables: impl Iterator<Item = (Shown, Json)>) -> Json {
     for (shown, keys) in tables {
         match shown.name {
             None => drop(root.insert(shown.table.to_string(), keys)),
-            Some(_) if shown.table == ACLS => {
-                if let Json::Array(rules) = root.entry(ACLS).or_insert_with(|| json!([])) {
+            Some(_) if LISTED.contains(&shown.table) => {
+                if let Json::Array(rules) = root.entry(shown.table).or_insert_with(|| json!([])) {
                     rules.push(keys);
                 }
             }
@@ -86,6 +86,12 @@ fn nest(tables: impl Iterator<Item = (Shown, Json)>) -> Json {
         }
     }
     Json::Object(root)
+}
+
+/// Below a key with a value TOML has none, but quoted.
+fn written(key: &str, beside: &[Entry]) -> String {
+    let below = |other: &Entry| key.strip_prefix(other.key).is_some_and(|rest| rest.starts_with('.'));
+    if beside.iter().any(below) { format!("\"{key}\"") } else { key.to_string() }
 }
 
 impl Loaded {
@@ -111,7 +117,7 @@ impl Loaded {
         let mut text = String::new();
         for shown in tables(&self.config) {
             let header = match &shown.name {
-                Some(_) if shown.table == ACLS => "[[acls]]".into(),
+                Some(_) if LISTED.contains(&shown.table) => format!("[[{}]]", shown.table),
                 Some(name) => format!("[{}.{}]", shown.table, key(name)),
                 None => format!("[{}]", shown.table),
             };
@@ -121,9 +127,10 @@ impl Loaded {
             text.push_str(&format!("{header}\n"));
             for entry in &shown.entries {
                 let (value, from) = self.effective(&shown, entry);
+                let key = written(entry.key, &shown.entries);
                 let line = match value {
-                    Json::Null => format!("# {} is unset", entry.key),
-                    value => format!("{} = {}", entry.key, inline(&value)),
+                    Json::Null => format!("# {key} is unset"),
+                    value => format!("{key} = {}", inline(&value)),
                 };
                 text.push_str(&format!("{line:<56} # {from}\n"));
             }

@@ -59,6 +59,7 @@ errors! {
         ConcurrentTransactions = 51, "the transaction before this one is still being ended";
         InvalidRequest = 42, "a transactional id may not be empty";
         ProducerFenced = 90, "a newer producer uses this transactional id";
+        TransactionAbortable = 120, "the partition is not in the producer's open transaction";
         TransactionalIdNotFound = 105, "there is no such transactional id";
     }
 }

@@ -30,5 +30,5 @@ pub use offset_records::Committed;
 pub use offsets::{Entry, Offsets};
 pub use placement::place;
 pub use shard::{AnyGroup, CommitResult, Committer, Fetched, GroupShard, Kept};
-pub use txn_records::{TxnEntry, TxnMetadata, TxnStatus};
+pub use txn_records::{TxnEntry, TxnMetadata, TxnStatus, TxnVersion};
 pub use wire::WireError;

@@ -9,7 +9,8 @@
 //! topic  name string | partitions array of i32
 //! ```
 //!
-//! Written: value 1, whose strings and arrays are compact.
+//! Written: value 1, whose strings and arrays are compact. As Kafka does, the previous producer id is the one
+//! before the last transition, most often the same; the partitions of an empty transaction are null.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +20,10 @@ use flumen_types::{Millis, PartitionId, ProducerEpoch, ProducerId, Timestamp, To
 
 use crate::group_records::Record;
 use crate::wire::{Reader, WireError, Writer};
+
+const PREVIOUS_PRODUCER_ID: u32 = 0;
+const NEXT_PRODUCER_ID: u32 = 1;
+const CLIENT_VERSION: u32 = 2;
 
 /// Kafka's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,16 +71,43 @@ impl TxnStatus {
     }
 }
 
+/// Which of Kafka's protocols the producer spoke last (`transaction.version`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TxnVersion {
+    /// Partitions are added by their own request, and the epoch changes when a producer begins.
+    #[default]
+    V1,
+    /// KIP-890: a produce adds its partitions, and each end raises the epoch.
+    V2,
+}
+
+impl TxnVersion {
+    /// As the feature `transaction.version` counts; Kafka calls its first one 0 where it is written down.
+    fn level(self) -> i16 {
+        match self {
+            TxnVersion::V1 => 0,
+            TxnVersion::V2 => 2,
+        }
+    }
+
+    fn of_level(level: i16) -> TxnVersion {
+        if level >= 2 { TxnVersion::V2 } else { TxnVersion::V1 }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnMetadata {
     pub producer_id: ProducerId,
     pub previous_producer_id: ProducerId,
+    /// The one that the producer goes on with when what is prepared is complete, if its epochs have run out.
+    pub next_producer_id: ProducerId,
     pub epoch: ProducerEpoch,
     pub timeout: Millis,
     pub status: TxnStatus,
     pub partitions: BTreeSet<TopicPartition>,
     pub updated_at: Timestamp,
     pub started_at: Timestamp,
+    pub client: TxnVersion,
 }
 
 /// What a record of `__transaction_state` says; `None` for a tombstone.
@@ -119,16 +151,26 @@ impl TxnMetadata {
         self.write_partitions(&mut out);
         out.i64(self.updated_at.0);
         out.i64(self.started_at.0);
+        let id = |id: ProducerId| Bytes::copy_from_slice(&id.0.to_be_bytes());
+        let mut tagged = Vec::new();
         if self.previous_producer_id.is_some() {
-            out.tagged(&[(0, Bytes::copy_from_slice(&self.previous_producer_id.0.to_be_bytes()))]);
-        } else {
-            out.tagged(&[]);
+            tagged.push((PREVIOUS_PRODUCER_ID, id(self.previous_producer_id)));
         }
+        if self.next_producer_id.is_some() {
+            tagged.push((NEXT_PRODUCER_ID, id(self.next_producer_id)));
+        }
+        if self.client != TxnVersion::V1 {
+            tagged.push((CLIENT_VERSION, Bytes::copy_from_slice(&self.client.level().to_be_bytes())));
+        }
+        out.tagged(&tagged);
         out.finish()
     }
 
     /// Grouped by topic, each with its own tagged fields.
     fn write_partitions(&self, out: &mut Writer) {
+        if self.status == TxnStatus::Empty && self.partitions.is_empty() {
+            return out.uvarint(0);
+        }
         let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
         for partition in &self.partitions {
             topics.entry(&partition.topic).or_default().push(partition.partition.0);
@@ -152,17 +194,28 @@ impl TxnMetadata {
         let mut metadata = TxnMetadata {
             producer_id: ProducerId(input.i64("producer id")?),
             previous_producer_id: ProducerId::NONE,
+            next_producer_id: ProducerId::NONE,
             epoch: ProducerEpoch(input.i16("producer epoch")?),
             timeout: Millis(input.i32("timeout")?.into()),
             status: TxnStatus::read(input.i8("status")?)?,
             partitions: read_partitions(&mut input, flexible)?,
             updated_at: Timestamp(input.i64("last update")?),
             started_at: Timestamp(input.i64("start")?),
+            client: TxnVersion::V1,
         };
         if flexible {
             for (tag, mut field) in input.tagged("tagged fields")? {
-                if tag == 0 {
-                    metadata.previous_producer_id = ProducerId(field.i64("previous producer id")?);
+                match tag {
+                    PREVIOUS_PRODUCER_ID => {
+                        metadata.previous_producer_id = ProducerId(field.i64("previous producer id")?);
+                    }
+                    NEXT_PRODUCER_ID => {
+                        metadata.next_producer_id = ProducerId(field.i64("next producer id")?);
+                    }
+                    CLIENT_VERSION => {
+                        metadata.client = TxnVersion::of_level(field.i16("client's version")?);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -196,6 +249,7 @@ mod tests {
         TxnMetadata {
             producer_id: ProducerId(4),
             previous_producer_id: ProducerId::NONE,
+            next_producer_id: ProducerId::NONE,
             epoch: ProducerEpoch(2),
             timeout: Millis(60_000),
             status: TxnStatus::Ongoing,
@@ -207,6 +261,7 @@ mod tests {
             .into(),
             updated_at: Timestamp(20),
             started_at: Timestamp(10),
+            client: TxnVersion::V1,
         }
     }
 
@@ -232,13 +287,16 @@ mod tests {
     proptest! {
         #[test]
         fn transactions_come_back(
-            ids in (any::<i64>(), any::<i64>(), any::<i16>()),
+            ids in (any::<i64>(), any::<i64>(), any::<i16>(), any::<i64>()),
             status in 0..8i8,
+            v2 in any::<bool>(),
             partitions in proptest::collection::btree_set(("[a-z]{1,4}", 0..9i32), 0..9),
         ) {
             let metadata = TxnMetadata {
                 producer_id: ProducerId(ids.0),
                 previous_producer_id: ProducerId(ids.1.max(-1)),
+                next_producer_id: ProducerId(ids.3.max(-1)),
+                client: if v2 { TxnVersion::V2 } else { TxnVersion::V1 },
                 epoch: ProducerEpoch(ids.2),
                 status: TxnStatus::read(status).unwrap(),
                 partitions: partitions.into_iter().map(|(topic, p)| TopicPartition::new(topic, p)).collect(),

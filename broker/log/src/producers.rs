@@ -125,6 +125,19 @@ impl ProducerStates {
         Ok(Verdict::Append)
     }
 
+    /// Judges a batch that may be the first of its producer here, where that one must have sequence 0: with
+    /// transactions of version 2 (KIP-890) each begins at 0, and nothing of one that is open is forgotten.
+    pub fn check_first(&self, header: &BatchHeader) -> Result<(), ProducerError> {
+        match self.producers.contains_key(&header.producer_id) || header.base_sequence == Sequence(0) {
+            true => Ok(()),
+            false => Err(ProducerError::OutOfOrder {
+                id: header.producer_id,
+                expected: Sequence(0),
+                found: header.base_sequence,
+            }),
+        }
+    }
+
     /// Takes in a data batch that is in the log, offsets assigned.
     pub fn apply(&mut self, header: &BatchHeader) {
         if !header.producer_id.is_some() {

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
 use crate::complaints::Complaints;
+use crate::connection_limits::ConnectionLimits;
 use crate::coordinator::{GroupCoordinator, LoadError, ShareCoordinator, TransactionCoordinator};
 use crate::endpoint::Endpoint;
 use crate::fetch_sessions::FetchSessions;
@@ -21,6 +22,7 @@ use crate::group_configs::{GroupConfigs, GroupConfigsError};
 use crate::listener;
 use crate::options::Options;
 use crate::partition_log::PartitionLog;
+use crate::quotas::Quotas;
 use crate::security::{Security, SecurityError};
 use crate::topics::{Topic, TopicError, TopicRecord, Topics};
 use crate::watches::Watches;
@@ -57,9 +59,11 @@ struct Inner {
     groups: GroupCoordinator,
     transactions: TransactionCoordinator,
     /// The number of the last connection.
-    connections: AtomicU64,
+    connection_numbers: AtomicU64,
     sessions: Mutex<FetchSessions>,
     security: Security,
+    quotas: Quotas,
+    connections: ConnectionLimits,
     budget: Budget,
     answers: Budget,
     complaints: Complaints,
@@ -103,9 +107,11 @@ impl Broker {
             share,
             groups,
             transactions,
-            connections: AtomicU64::new(0),
+            connection_numbers: AtomicU64::new(0),
             sessions: Mutex::new(FetchSessions::new(options.fetch_sessions_max)),
             security,
+            quotas: Quotas::default(),
+            connections: ConnectionLimits::new(&options),
             budget: Budget::new(options.request_bytes_total),
             answers: Budget::new(ANSWERS_MAX * options.fetch_bytes_max),
             complaints: Complaints::default(),
@@ -188,7 +194,7 @@ impl Broker {
 
     /// A number that no other connection has.
     pub(crate) fn new_connection(&self) -> u64 {
-        self.0.connections.fetch_add(1, Ordering::Relaxed)
+        self.0.connection_numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub fn transactions(&self) -> &TransactionCoordinator {
@@ -197,6 +203,14 @@ impl Broker {
 
     pub fn security(&self) -> &Security {
         &self.0.security
+    }
+
+    pub(crate) fn connections(&self) -> &ConnectionLimits {
+        &self.0.connections
+    }
+
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.0.quotas
     }
 
     pub fn options(&self) -> &Options {

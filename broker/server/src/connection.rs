@@ -24,7 +24,7 @@ use flumen_protocol::RequestHead;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
@@ -32,6 +32,7 @@ use crate::ctx::Ctx;
 use crate::dispatch::{self, Order};
 use crate::endpoint::Endpoint;
 use crate::frame_reader::{Frame, FrameReader};
+use crate::quotas::Mute;
 use crate::reply::Reply;
 use crate::security::gate::{Gate, Refusal, UNKNOWN_BYTES_MAX, Verdict};
 use crate::security::session::Session;
@@ -80,6 +81,8 @@ pub(crate) struct Connection<S> {
     /// The peer will send no more.
     ended: bool,
     pending: VecDeque<Pending>,
+    /// Over a quota: nothing is read, and nothing that was read is begun.
+    mute: Arc<Mute>,
     quiet: Quiet,
 }
 
@@ -110,6 +113,7 @@ impl<S: Stream> Connection<S> {
             ahead: None,
             ended: false,
             pending: VecDeque::new(),
+            mute: Arc::default(),
             quiet,
         };
         if new.ends.endpoint.protocol.has_sasl() {
@@ -142,7 +146,9 @@ impl<S: Stream> Connection<S> {
         let mut check = interval(CHECK_INTERVAL);
         check.reset();
         loop {
-            if self.may_begin()
+            let muted = self.mute.until();
+            if muted.is_none()
+                && self.may_begin()
                 && let Some(frame) = self.ahead.take()
             {
                 self.begin(frame)?;
@@ -151,7 +157,7 @@ impl<S: Stream> Connection<S> {
             if self.ended && !self.pending.iter().any(|pending| pending.order == Order::Alone) {
                 return Ok(());
             }
-            let may_read = self.ahead.is_none() && !self.ended;
+            let may_read = muted.is_none() && self.ahead.is_none() && !self.ended;
             tokio::select! {
                 biased;
                 reply = first(&mut self.pending), if !self.pending.is_empty() => {
@@ -165,6 +171,7 @@ impl<S: Stream> Connection<S> {
                     Err(error) if is_ordinary(&error) => self.ended = true,
                     Err(error) => return Err(error.to_string()),
                 },
+                () = sleep_until(muted.unwrap_or(self.since)), if muted.is_some() => {}
                 _ = check.tick() => self.check_silence()?,
             }
         }
@@ -181,6 +188,7 @@ impl<S: Stream> Connection<S> {
             self.passed(answer);
             return Ok(());
         }
+        let request_bytes = frame.bytes.len();
         let (head, body) =
             RequestHead::split(frame.bytes).map_err(|error| format!("a request's header: {error}"))?;
         match self.gate.request(&head, &body, self.broker.security()) {
@@ -202,6 +210,8 @@ impl<S: Stream> Connection<S> {
             endpoint: self.ends.endpoint.clone(),
             session: self.gate.session().clone(),
             client_id: head.client_id.clone(),
+            request_bytes,
+            mute: self.mute.clone(),
         };
         self.pending.push_back(dispatch::begin(ctx, head, body, frame.held)?);
         Ok(())
@@ -317,7 +327,7 @@ impl<S: Stream> Connection<S> {
         if self.frames.is_overdue(Instant::now()) {
             return Err("the peer sends a request too slowly".into());
         }
-        let ours = !self.pending.is_empty() || self.frames.waits_for_budget();
+        let ours = !self.pending.is_empty() || self.mute.until().is_some() || self.frames.waits_for_budget();
         if ours || self.frames.received() != self.quiet.received {
             self.quiet = Quiet { received: self.frames.received(), since: Instant::now() };
             return Ok(());

@@ -8,6 +8,7 @@ use flumen_protocol::messages::StrBytes;
 use crate::broker::Broker;
 use crate::endpoint::Endpoint;
 use crate::options::Advertised;
+use crate::quotas::Mute;
 use crate::security::session::Session;
 
 /// One request's surroundings.
@@ -24,6 +25,10 @@ pub(crate) struct Ctx {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) session: Arc<Session>,
     pub(crate) client_id: Option<StrBytes>,
+    /// Of the request, as it came.
+    pub(crate) request_bytes: usize,
+    /// Of the connection.
+    pub(crate) mute: Arc<Mute>,
 }
 
 impl Ctx {

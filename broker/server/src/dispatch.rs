@@ -27,7 +27,8 @@ pub(crate) enum Order {
 /// Begins a request. An error is the reason to close the connection.
 ///
 /// A produce is in the log when this returns, and needs its share of the budget no more, nor does what
-/// waits for others; any other request holds it to the end.
+/// waits for others; any other request holds it to the end. The first produce of a transaction to a partition
+/// is such another one: it waits for the coordinator's disk before it is appended.
 pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Result<Pending, String> {
     let Some(api) = Api::find(head.api_key).filter(|api| api.serves(head.version)) else {
         return unsupported(&ctx, &head);
@@ -35,11 +36,24 @@ pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Res
     let request = Request::decode(api.key, head.version, body)
         .map_err(|error| format!("{} version {}: {error}", api.key, head.version))?;
     Ok(match request {
-        Request::Produce(request) => {
-            let appended = handlers::produce::append(&ctx, request, head.version);
-            let reply = async move { appended.reply(head.correlation, head.version).await };
-            Pending { reply: reply.boxed(), order: Order::Pipelined }
-        }
+        Request::Produce(request) => match handlers::produce::joining(&ctx, &request, head.version) {
+            None => {
+                let appended = handlers::produce::append(&ctx, request, head.version, Ok(()));
+                let reply = async move { appended.reply(head.correlation, head.version).await };
+                Pending { reply: reply.boxed(), order: Order::Pipelined }
+            }
+            // The first of a transaction on a partition; those behind it come after it into the log.
+            Some(joining) => {
+                let reply = async move {
+                    let id = request.transactional_id.clone().unwrap_or_default();
+                    let joined = handlers::produce::join(&ctx, joining, &id).await;
+                    let appended = handlers::produce::append(&ctx, request, head.version, joined);
+                    drop(held);
+                    appended.reply(head.correlation, head.version).await
+                };
+                Pending { reply: reply.boxed(), order: Order::Alone }
+            }
+        },
         request => {
             let waits = matches!(
                 request,
@@ -81,16 +95,24 @@ fn not_served(ctx: &Ctx, head: &RequestHead) -> String {
 async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply, EncodeError> {
     let version = head.version;
     macro_rules! by {
-        ($handler:ident, $request:ident) => {
-            sent(head, version, &handlers::$handler::handle(ctx, $request, version).await)
-        };
+        ($handler:ident, $request:ident) => {{
+            let (mut response, throttle) =
+                ctx.timed(handlers::$handler::handle(ctx, $request, version)).await;
+            response.throttle_time_ms = response.throttle_time_ms.max(throttle);
+            sent(head, version, &response)
+        }};
+        // Whose answer cannot say it; the connection is muted all the same.
+        ($handler:ident, $request:ident, silent) => {{
+            let (response, _) = ctx.timed(handlers::$handler::handle(ctx, $request, version)).await;
+            sent(head, version, &response)
+        }};
     }
     match request {
         Request::ApiVersions(request) => by!(api_versions, request),
         Request::Metadata(request) => by!(metadata, request),
         Request::ListOffsets(request) => by!(list_offsets, request),
         Request::OffsetsBefore(request) => {
-            let found = handlers::offsets_before::handle(ctx, request).await;
+            let (found, _) = ctx.timed(handlers::offsets_before::handle(ctx, request)).await;
             encode_offsets_found(head.correlation, &found).map(Reply::from)
         }
         Request::OffsetForLeaderEpoch(request) => by!(offset_for_leader_epoch, request),
@@ -121,18 +143,27 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::AddOffsetsToTxn(request) => by!(add_offsets_to_txn, request),
         Request::TxnOffsetCommit(request) => by!(txn_offset_commit, request),
         Request::EndTxn(request) => by!(end_txn, request),
-        Request::SaslHandshake(request) => by!(sasl_handshake, request),
-        Request::SaslAuthenticate(request) => by!(sasl_authenticate, request),
+        Request::SaslHandshake(request) => by!(sasl_handshake, request, silent),
+        Request::SaslAuthenticate(request) => by!(sasl_authenticate, request, silent),
         Request::DescribeAcls(request) => by!(describe_acls, request),
         Request::CreateAcls(request) => by!(create_acls, request),
         Request::DeleteAcls(request) => by!(delete_acls, request),
+        Request::CreateDelegationToken(request) => by!(create_delegation_token, request),
+        Request::RenewDelegationToken(request) => by!(renew_delegation_token, request),
+        Request::ExpireDelegationToken(request) => by!(expire_delegation_token, request),
+        Request::DescribeDelegationToken(request) => by!(describe_delegation_token, request),
+        Request::UnregisterBroker(request) => by!(unregister_broker, request),
+        Request::AddRaftVoter(request) => by!(add_raft_voter, request),
+        Request::RemoveRaftVoter(request) => by!(remove_raft_voter, request),
+        Request::DescribeClientQuotas(request) => by!(describe_client_quotas, request),
+        Request::AlterClientQuotas(request) => by!(alter_client_quotas, request),
         Request::DescribeUserScramCredentials(request) => by!(describe_user_scram_credentials, request),
         Request::AlterUserScramCredentials(request) => by!(alter_user_scram_credentials, request),
         Request::DescribeTransactions(request) => by!(describe_transactions, request),
         Request::ListTransactions(request) => by!(list_transactions, request),
         Request::DescribeLogDirs(request) => by!(describe_log_dirs, request),
         Request::DescribeProducers(request) => by!(describe_producers, request),
-        Request::WriteTxnMarkers(request) => by!(write_txn_markers, request),
+        Request::WriteTxnMarkers(request) => by!(write_txn_markers, request, silent),
         Request::ElectLeaders(request) => by!(elect_leaders, request),
         Request::AlterPartitionReassignments(request) => by!(alter_partition_reassignments, request),
         Request::ListPartitionReassignments(request) => by!(list_partition_reassignments, request),
@@ -141,20 +172,24 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::ShareGroupHeartbeat(request) => by!(share_group_heartbeat, request),
         Request::ShareGroupDescribe(request) => by!(share_group_describe, request),
         Request::ShareAcknowledge(request) => by!(share_acknowledge, request),
-        Request::InitializeShareGroupState(request) => by!(initialize_share_group_state, request),
-        Request::ReadShareGroupState(request) => by!(read_share_group_state, request),
-        Request::WriteShareGroupState(request) => by!(write_share_group_state, request),
-        Request::DeleteShareGroupState(request) => by!(delete_share_group_state, request),
-        Request::ReadShareGroupStateSummary(request) => by!(read_share_group_state_summary, request),
+        Request::InitializeShareGroupState(request) => by!(initialize_share_group_state, request, silent),
+        Request::ReadShareGroupState(request) => by!(read_share_group_state, request, silent),
+        Request::WriteShareGroupState(request) => by!(write_share_group_state, request, silent),
+        Request::DeleteShareGroupState(request) => by!(delete_share_group_state, request, silent),
+        Request::ReadShareGroupStateSummary(request) => by!(read_share_group_state_summary, request, silent),
         Request::DescribeShareGroupOffsets(request) => by!(describe_share_group_offsets, request),
         Request::AlterShareGroupOffsets(request) => by!(alter_share_group_offsets, request),
         Request::DeleteShareGroupOffsets(request) => by!(delete_share_group_offsets, request),
         Request::Fetch(request) => {
-            let (response, held) = handlers::fetch::handle(ctx, request, version).await;
+            let ((mut response, held), throttle) =
+                ctx.timed(handlers::fetch::handle(ctx, request, version)).await;
+            response.throttle_time_ms = response.throttle_time_ms.max(throttle);
             encode_fetch_response(head.correlation, response, version).map(|frame| Reply::Held(frame, held))
         }
         Request::ShareFetch(request) => {
-            let (response, held) = handlers::share_fetch::handle(ctx, request, version).await;
+            let ((mut response, held), throttle) =
+                ctx.timed(handlers::share_fetch::handle(ctx, request, version)).await;
+            response.throttle_time_ms = response.throttle_time_ms.max(throttle);
             encode_share_fetch_response(head.correlation, response, version)
                 .map(|frame| Reply::Held(frame, held))
         }

@@ -116,6 +116,15 @@ impl FetchSessions {
         }
     }
 
+    /// Nothing is told this time; the session that the answer names. One that would have begun does not.
+    pub(crate) fn withhold(&mut self, plan: &Plan) -> i32 {
+        if plan.incremental {
+            return plan.session;
+        }
+        self.sessions.remove(&plan.session);
+        NO_SESSION
+    }
+
     /// Takes note of an answer; says for each partition of it whether it has to be told.
     pub(crate) fn tell(&mut self, plan: &Plan, answers: &[PartitionData]) -> Vec<bool> {
         let session = self.sessions.get_mut(&plan.session);

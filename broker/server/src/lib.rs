@@ -13,12 +13,14 @@ mod budget;
 mod clock;
 mod complaints;
 mod connection;
+mod connection_limits;
 #[cfg(test)]
 mod contract;
 pub mod coordinator;
 mod ctx;
 mod dispatch;
 mod endpoint;
+mod features;
 mod fetch_sessions;
 mod frame_reader;
 mod group_configs;
@@ -28,6 +30,7 @@ mod listener;
 mod local_log;
 mod options;
 mod partition_log;
+mod quotas;
 mod reply;
 mod security;
 mod share_sessions;
@@ -51,7 +54,7 @@ pub use partition_log::{
     TimeQuery, TimedOffset, TrimError, durable,
 };
 pub use security::{
-    BearerOptions, ClientAuth, DeclaredAcl, DeclaredUser, Security, SecurityError, SecurityOptions,
-    StoredError, TlsOptions,
+    BearerOptions, ClientAuth, DeclaredAcl, DeclaredQuota, DeclaredUser, Security, SecurityError,
+    SecurityOptions, StoredError, TlsOptions,
 };
 pub use topics::{Topic, TopicError, TopicRecord, Topics};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_auth::Principal;
+use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
 use crate::connection::{Connection, Ends};
+use crate::connection_limits::Refused;
 use crate::endpoint::Endpoint;
 use crate::security::session::Session;
 
@@ -35,10 +37,26 @@ pub(crate) async fn serve(
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((socket, peer)) => match ends(&socket, peer, &endpoint) {
-                Ok(ends) => drop(connections.spawn(connect(broker.clone(), socket, ends, stop.clone()))),
-                Err(error) => tracing::debug!(%peer, %error, "a connection ended as it began"),
-            },
+            Ok((socket, peer)) => {
+                let admitted = tokio::select! {
+                    admitted = broker.connections().admit(&broker, peer.ip()) => admitted,
+                    () = stop.cancelled() => break,
+                };
+                let place = match admitted {
+                    Ok(place) => place,
+                    Err(refused) => {
+                        refuse(&broker, socket, peer, refused, &connections, &stop);
+                        continue;
+                    }
+                };
+                match ends(&socket, peer, &endpoint) {
+                    Ok(ends) => {
+                        let connected = connect(broker.clone(), socket, ends, stop.clone());
+                        drop(connections.spawn(connected.map(move |()| drop(place))));
+                    }
+                    Err(error) => tracing::debug!(%peer, %error, "a connection ended as it began"),
+                }
+            }
             Err(error) if is_of_one_peer(&error) => tracing::debug!(%error, "a connection ended as it began"),
             Err(error) => {
                 tracing::error!(%error, "cannot accept connections; trying again");
@@ -49,6 +67,35 @@ pub(crate) async fn serve(
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// Ends a connection that may not be, at once or after a while.
+fn refuse(
+    broker: &Broker,
+    socket: TcpStream,
+    peer: SocketAddr,
+    refused: Refused,
+    connections: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let unsaid = broker.complaints().of(peer.ip(), Instant::now());
+    match refused {
+        Refused::TooMany(count) => {
+            if let Some(unsaid) = unsaid {
+                tracing::warn!(%peer, count, unsaid, "closed a connection: its address has too many");
+            }
+        }
+        Refused::TooFast(wait) => {
+            if let Some(unsaid) = unsaid {
+                tracing::warn!(%peer, ?wait, unsaid, "a connection waits to be closed: its address begins too many");
+            }
+            let stop = stop.clone();
+            connections.spawn(async move {
+                let _ = timeout(wait, stop.cancelled()).await;
+                drop(socket);
+            });
+        }
+    }
 }
 
 fn ends(socket: &TcpStream, peer: SocketAddr, endpoint: &Arc<Endpoint>) -> io::Result<Ends> {

@@ -1,6 +1,7 @@
 //! What a broker is told when it starts.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,12 @@ pub struct Options {
     pub fetch_sessions_max: usize,
     /// `connections.max.idle.ms`
     pub idle_max: Duration,
+    /// `max.connections`
+    pub connections_max: usize,
+    /// `max.connections.per.ip`
+    pub connections_per_ip_max: usize,
+    /// `max.connections.per.ip.overrides`
+    pub connections_per_ip_overrides: Vec<(IpAddr, usize)>,
     /// Threads of the store that sync.
     pub flush_threads: usize,
     /// `num.recovery.threads.per.data.dir`
@@ -137,6 +144,9 @@ impl Options {
             fetch_bytes_max: 55 << 20,
             fetch_sessions_max: 1000,
             idle_max: Duration::from_secs(600),
+            connections_max: i32::MAX as usize,
+            connections_per_ip_max: i32::MAX as usize,
+            connections_per_ip_overrides: Vec::new(),
             flush_threads: 4,
             recovery_threads: 2,
             recovery: Arc::default(),

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use flumen_host::{GroupOffset, IoError, Log, Packed, Producer, Read};
 use flumen_protocol::ErrorCode;
 use flumen_records::{Batch, BatchBuilder, Compression, ControlRecord, HEADER_LEN, NewRecord, batches};
-use flumen_server::coordinator::Producer as Identity;
+use flumen_server::coordinator::{Producer as Identity, TxnVersion};
 use flumen_server::{
     AbortedTxn, AppendError, Bound, Broker, CURSORS, Origin, PartitionLog, ReadError, durable,
 };
@@ -292,7 +292,7 @@ impl Producer for Session {
             Err(error) => {
                 // Readers of these topics need not wait for the next producer of this id. Where there is
                 // nothing to abort, or it is decided already, the coordinator says so.
-                self.broker.transactions().end(&self.id, self.identity, false).await.ok();
+                self.broker.transactions().end(&self.id, self.identity, false, TxnVersion::V1).await.ok();
                 Err(error)
             }
         }
@@ -320,7 +320,7 @@ impl Session {
         let added = transactions.add_all(&self.id, self.identity, &partitions, first).await;
         added.map_err(|code| coordinator("AddPartitionsToTxn", code))?;
         for group in groups {
-            let added = transactions.add_offsets(&self.id, self.identity, group).await;
+            let added = transactions.add_offsets(&self.id, self.identity, group, TxnVersion::V1).await;
             added.map_err(|code| coordinator("AddOffsetsToTxn", code))?;
         }
 
@@ -342,7 +342,7 @@ impl Session {
                 return Err(IoError::Unavailable(format!("{tp}: its disk failed")));
             }
         }
-        let ended = transactions.end(&self.id, self.identity, true).await;
+        let ended = transactions.end(&self.id, self.identity, true, TxnVersion::V1).await;
         ended.map_err(|code| coordinator("EndTxn", code))?;
         Ok(open.cursors)
     }

@@ -233,7 +233,8 @@ impl Pipelines {
         left_alone.extend(self.left_alone(running, &loaded.config));
         let (mut done, mut problems) = (Vec::new(), Vec::new());
         if changes.iter().any(about_security) {
-            self.broker.security().declare(security::users(&loaded), security::acls(&loaded)).await;
+            let (users, acls) = (security::users(&loaded), security::acls(&loaded));
+            self.broker.security().declare(users, acls, security::quotas(&loaded)).await;
             done.extend(changes.iter().filter(|change| about_security(change)).map(Change::to_string));
         }
         for change in changes.iter().filter(|change| plugin_of(change).is_some()) {
@@ -409,7 +410,13 @@ fn plugin_of(change: &Change) -> Option<&str> {
 }
 
 fn about_security(change: &Change) -> bool {
-    matches!(change, Change::SetUser { .. } | Change::RemoveUser { .. } | Change::SetAcls { .. })
+    matches!(
+        change,
+        Change::SetUser { .. }
+            | Change::RemoveUser { .. }
+            | Change::SetAcls { .. }
+            | Change::SetQuotas { .. }
+    )
 }
 
 fn texts(problems: &[flumen_config::Problem]) -> Vec<String> {

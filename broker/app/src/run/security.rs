@@ -1,11 +1,11 @@
-//! Listeners, users and rules of the file, in the server's words.
+//! Listeners, users, rules and quotas of the file, in the server's words.
 
 use std::time::Duration;
 
 use flumen_config::{AuthorizerClass, Broker, ClientAuth, Config, Listener, Loaded, Protocol};
 use flumen_server::{
-    Advertised, BearerOptions, DeclaredAcl, DeclaredUser, Endpoint, SecurityOptions, SecurityProtocol,
-    TlsOptions,
+    Advertised, BearerOptions, DeclaredAcl, DeclaredQuota, DeclaredUser, Endpoint, SecurityOptions,
+    SecurityProtocol, TlsOptions,
 };
 
 /// What a listener is, and where its clients are told to connect.
@@ -39,6 +39,7 @@ pub(super) fn options(loaded: &Loaded) -> SecurityOptions {
         bearer: bearer(broker),
         users: users(loaded),
         acls: acls(loaded),
+        quotas: quotas(loaded),
     }
 }
 
@@ -57,6 +58,16 @@ pub(super) fn acls(loaded: &Loaded) -> Vec<DeclaredAcl> {
     let each = rules.flat_map(|(index, rule)| {
         let place = loaded.place(&format!("acls.{index}")).to_string();
         rule.acls().into_iter().map(move |acl| DeclaredAcl { acl, place: place.clone() })
+    });
+    each.collect()
+}
+
+pub(super) fn quotas(loaded: &Loaded) -> Vec<DeclaredQuota> {
+    let rules = loaded.config.quotas.iter().enumerate();
+    let each = rules.filter_map(|(index, rule)| {
+        let place = loaded.place(&format!("quotas.{index}")).to_string();
+        // A rule about nobody is refused with the file.
+        Some(DeclaredQuota { entity: rule.entity()?, quotas: rule.quotas(), place })
     });
     each.collect()
 }

@@ -44,6 +44,9 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         fetch_bytes_max: broker.fetch_max.as_usize(),
         fetch_sessions_max: broker.fetch_session_slots as usize,
         idle_max: broker.connections_max_idle.duration(),
+        connections_max: broker.connections_max.get() as usize,
+        connections_per_ip_max: broker.connections_per_ip_max as usize,
+        connections_per_ip_overrides: overrides(&broker.connections_per_ip_overrides),
         recovery_threads: broker.num_recovery_threads.get() as usize,
         retention_interval: broker.log_retention_check_interval.duration(),
         checkpoint_interval: broker.log_flush_checkpoint_interval.duration(),
@@ -103,6 +106,10 @@ fn share(broker: &flumen_config::Broker) -> ShareOptions {
             ),
         },
     }
+}
+
+fn overrides(limits: &flumen_config::AddressLimits) -> Vec<(std::net::IpAddr, usize)> {
+    limits.0.iter().map(|(address, most)| (*address, *most as usize)).collect()
 }
 
 fn assignors(assignors: GroupAssignors) -> Vec<Assignor> {

@@ -42,7 +42,7 @@ use flumen_types::{Millis, PartitionId, Timestamp, TopicId};
 pub use assign::{Assignor, Candidate, Situation};
 pub use heartbeat::{Answer, Heartbeat, Refused};
 pub use member::{ClassicMember, Current, Member, MemberState, Owned, Profile};
-pub use pattern::Resolved;
+pub use pattern::{NamePattern, Resolved};
 pub use topics::{TopicImage, TopicShape};
 
 use crate::consumer_records::{Change, GroupEpoch, TargetEpoch};

@@ -20,6 +20,21 @@ pub struct Resolved {
     pub at: Timestamp,
 }
 
+/// An expression for other names than topics' (ListTransactions 2).
+#[derive(Clone, Debug)]
+pub struct NamePattern(Regex);
+
+impl NamePattern {
+    /// An error is what is wrong with it.
+    pub fn new(regex: &str) -> Result<NamePattern, String> {
+        compile(regex).map(NamePattern)
+    }
+
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.is_match(name)
+    }
+}
+
 /// What a client's expression may grow to in memory.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use flumen_types::{Millis, ProducerEpoch, ProducerId, Timestamp};
 
-use crate::txn_records::{TxnEntry, TxnMetadata, TxnStatus};
+use crate::txn_records::{TxnEntry, TxnMetadata, TxnStatus, TxnVersion};
 
 /// No client may use this transactional id.
 pub const RESERVED_ID: &str = "__flumen_producer_ids";
@@ -44,12 +44,14 @@ impl ProducerIds {
         let metadata = TxnMetadata {
             producer_id: ProducerId(self.end.saturating_add(BLOCK)),
             previous_producer_id: ProducerId::NONE,
+            next_producer_id: ProducerId::NONE,
             epoch: ProducerEpoch(0),
             timeout: Millis(0),
             status: TxnStatus::Empty,
             partitions: BTreeSet::new(),
             updated_at: now,
             started_at: Timestamp::NONE,
+            client: TxnVersion::V1,
         };
         TxnEntry::Transaction { id: RESERVED_ID.into(), metadata: Some(metadata) }
     }

@@ -3,17 +3,28 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use flumen_types::{ProducerEpoch, Timestamp};
+use flumen_types::{ProducerEpoch, ProducerId, Timestamp};
 
 use super::transaction::{Options, Transaction};
 use crate::deadlines::Deadlines;
-use crate::txn_records::{TxnEntry, TxnMetadata, TxnStatus};
+use crate::txn_records::{TxnMetadata, TxnStatus};
 
 #[derive(Debug, Default)]
 pub struct TxnShard {
     options: Options,
     transactions: HashMap<Arc<str>, Transaction>,
     deadlines: Deadlines<Arc<str>>,
+}
+
+/// What is to be done because time has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Write this, then the markers.
+    Abort(TxnMetadata),
+    /// Write a tombstone.
+    Forget,
+    /// An abort that needs a producer id, and there was none.
+    NeedsId,
 }
 
 /// A transactional id with its state.
@@ -65,16 +76,24 @@ impl TxnShard {
         self.deadlines.set(id, due);
     }
 
-    /// The next id whose time is up and what to write: an abort of an open transaction, or a
-    /// tombstone. Whoever cannot write it sets it to be [due again](Self::due_again).
-    pub fn pop_due(&mut self, now: Timestamp) -> Option<TxnEntry> {
+    /// The next id whose time is up, and what to do about it. Whoever cannot do it sets it to be
+    /// [due again](Self::due_again). `fresh` gives a producer id never used, if there is one at hand.
+    pub fn pop_due(
+        &mut self,
+        now: Timestamp,
+        mut fresh: impl FnMut() -> Option<ProducerId>,
+    ) -> Option<(Arc<str>, Due)> {
         while let Some(id) = self.deadlines.pop_due(now) {
             let Some(transaction) = self.transactions.get(&id) else { continue };
-            let metadata = match transaction.metadata().status {
-                TxnStatus::Ongoing => Some(transaction.fence(now)),
-                _ => None,
+            let due = match transaction.metadata().status {
+                TxnStatus::Ongoing if transaction.is_exhausted() => match fresh() {
+                    Some(fresh) => Due::Abort(transaction.fence(fresh, now)),
+                    None => Due::NeedsId,
+                },
+                TxnStatus::Ongoing => Due::Abort(transaction.fence(ProducerId::NONE, now)),
+                _ => Due::Forget,
             };
-            return Some(TxnEntry::Transaction { id, metadata });
+            return Some((id, due));
         }
         None
     }

@@ -28,5 +28,6 @@ pub use journal::ReplayError;
 pub(crate) use share::{Said, ShareCell, ShareCoordinator, Turn, key as share_key};
 pub use transactions::TransactionCoordinator;
 
+pub use flumen_groups::TxnVersion;
 pub use flumen_groups::txn::Producer;
 pub use flumen_groups::{Committed, Committer};

@@ -10,7 +10,7 @@ use flumen_records::{BatchBuilder, BatchHeader, Compression, NewRecord};
 use flumen_types::{Millis, Offset, Sequence, Timestamp, TopicId, TopicPartition};
 use tempfile::TempDir;
 
-use super::{Committer, Producer};
+use super::{Committer, Producer, TxnVersion};
 use crate::partition_log::{Bound, Origin, durable};
 use crate::{Broker, Options};
 
@@ -58,7 +58,7 @@ impl World {
     }
 
     async fn end(&self, producer: Producer, commit: bool) -> Result<(), ErrorCode> {
-        self.broker.transactions().end(ID, producer, commit).await
+        self.broker.transactions().end(ID, producer, commit, TxnVersion::V1).await.map(drop)
     }
 
     async fn committed(&self) -> Option<i64> {
@@ -186,8 +186,8 @@ async fn the_next_incarnation_aborts_what_the_one_before_left_open() {
     assert_eq!(world.seen(0).await, (0, true));
     assert_eq!(world.committed().await, None);
     assert_eq!(world.end(old, true).await, Err(ErrorCode::ProducerFenced));
-    let check = world.broker.transactions().check_produce(ID, old, &tp(0));
-    assert_eq!(check, Err(ErrorCode::InvalidProducerEpoch));
+    let check = world.broker.transactions().check_partition(ID, old, &tp(0));
+    assert_eq!(check, Err(ErrorCode::ProducerFenced));
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn transactions_of_many_producers_end_side_by_side() {
             for round in 0..10 {
                 transactions.add_all(&id, producer, &[tp(0)], Some(&id)).await.unwrap();
                 broker.groups().txn_commit(&id, producer, &[(tp(0), Offset(round))], "").await.unwrap();
-                transactions.end(&id, producer, round % 3 != 2).await.unwrap();
+                transactions.end(&id, producer, round % 3 != 2, TxnVersion::V1).await.unwrap();
             }
             broker.groups().committed(&id, &tp(0)).await.unwrap().map(|found| found.offset)
         }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_groups::txn::{
-    End, Init, InitRequest, Listed, Options as TxnOptions, Producer, ProducerIds, RESERVED_ID, Transaction,
+    End, EndRequest, Init, InitRequest, Listed, Options as TxnOptions, Producer, ProducerIds, RESERVED_ID,
+    Transaction, TxnShard,
 };
-use flumen_groups::{TxnEntry, TxnError, place};
+use flumen_groups::{TxnEntry, TxnError, TxnVersion, place};
 use flumen_protocol::ErrorCode;
 use flumen_types::{Millis, Offset, ProducerEpoch, ProducerId, TopicPartition};
 use tokio::sync::{Mutex, OnceCell};
@@ -144,7 +145,7 @@ impl TransactionCoordinator {
         let tick = |now: flumen_types::Timestamp| {
             let cells = self.0.cells.get()?;
             for cell in cells {
-                for (id, at) in cell.tick(now, now.plus(RETRY)) {
+                for (id, at) in cell.tick(now, now.plus(RETRY), || self.fresh_id_at_hand()) {
                     tracing::info!(transaction = %id, "aborting a transaction that took too long");
                     self.complete(cell.clone(), id, Some(at));
                 }
@@ -253,20 +254,40 @@ impl TransactionCoordinator {
     }
 
     async fn fresh_id(&self) -> Result<ProducerId, ErrorCode> {
+        // Before the lock: loading the cells takes it as well.
         let cell = self.cell(RESERVED_ID).await?;
         let mut ids = self.0.ids.lock().await;
         if let Some(id) = ids.take() {
             return Ok(id);
         }
+        self.reserve_ids(&cell, &mut ids).await?;
+        ids.take().ok_or(ErrorCode::UnknownServerError)
+    }
+
+    async fn reserve_ids(&self, cell: &TxnCell, ids: &mut ProducerIds) -> Result<(), ErrorCode> {
         let now = self.0.clock.now();
         let TxnEntry::Transaction { id, metadata: Some(metadata) } = ids.reserve(now) else {
             return Err(ErrorCode::UnknownServerError);
         };
         let record = flumen_groups::Record::transaction(&id, Some(&metadata));
         let at = cell.append(record, now).map_err(|error| unwritten(&error))?;
-        settle(&cell, Some(at)).await?;
+        settle(cell, Some(at)).await?;
         ids.reserved(metadata.producer_id);
-        ids.take().ok_or(ErrorCode::UnknownServerError)
+        Ok(())
+    }
+
+    /// For who cannot wait: without one, some are reserved for the next time.
+    fn fresh_id_at_hand(&self) -> Option<ProducerId> {
+        let taken = self.0.ids.try_lock().ok()?.take();
+        if taken.is_none() {
+            let transactions = self.clone();
+            self.0.tasks.spawn(async move {
+                let Ok(cell) = transactions.cell(RESERVED_ID).await else { return };
+                // What cannot be written is complained of there, and tried again with the next.
+                let _ = transactions.reserve_ids(&cell, &mut *transactions.0.ids.lock().await).await;
+            });
+        }
+        taken
     }
 
     /// Makes partitions part of the producer's transaction, which begins with the first of them.
@@ -275,6 +296,7 @@ impl TransactionCoordinator {
         transactional_id: &str,
         producer: Producer,
         partitions: &[TopicPartition],
+        client: TxnVersion,
     ) -> Result<(), ErrorCode> {
         let cell = self.cell(transactional_id).await?;
         let id: Arc<str> = transactional_id.into();
@@ -283,7 +305,7 @@ impl TransactionCoordinator {
         let now = self.0.clock.now();
         let added = cell.change(now, |shard| {
             let transaction = shard.get(&id).ok_or(TxnError::InvalidProducerIdMapping)?;
-            let next = transaction.add_partitions(producer, partitions, now)?;
+            let next = transaction.add_partitions(producer, partitions, client, now)?;
             Ok::<_, Refusal>((next.map(|next| Write::new(&id, next)), ()))
         });
         let ((), at) = added.map_err(|refusal| refusal.0)?;
@@ -297,9 +319,10 @@ impl TransactionCoordinator {
         transactional_id: &str,
         producer: Producer,
         group: &str,
+        client: TxnVersion,
     ) -> Result<(), ErrorCode> {
         let partition = self.0.groups.partition_of(group).await?;
-        self.add_partitions(transactional_id, producer, &[partition]).await
+        self.add_partitions(transactional_id, producer, &[partition], client).await
     }
 
     /// Partitions and a group's offsets at once, for the price of one.
@@ -314,27 +337,23 @@ impl TransactionCoordinator {
         if let Some(group) = group {
             all.push(self.0.groups.partition_of(group).await?);
         }
-        self.add_partitions(transactional_id, producer, &all).await
+        self.add_partitions(transactional_id, producer, &all, TxnVersion::V1).await
     }
 
     /// Whether the producer may write to a partition in its open transaction.
-    pub fn check_produce(
+    pub fn check_partition(
         &self,
         transactional_id: &str,
         producer: Producer,
         partition: &TopicPartition,
     ) -> Result<(), ErrorCode> {
-        let cells = self.0.cells.get().ok_or(ErrorCode::InvalidTxnState)?;
+        let cells = self.0.cells.get().ok_or(ErrorCode::InvalidProducerIdMapping)?;
         let cell = &cells[place(transactional_id, cells.len() as i32).0 as usize];
         let checked = cell.read(|shard| match shard.get(transactional_id) {
             Some(transaction) => transaction.check_partition(producer, partition),
             None => Err(TxnError::InvalidProducerIdMapping),
         });
-        checked.map_err(|error| match error {
-            // As a partition calls it.
-            TxnError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
-            error => code(error),
-        })
+        checked.map_err(code)
     }
 
     /// Whether the producer may commit a group's offsets in its open transaction.
@@ -346,37 +365,68 @@ impl TransactionCoordinator {
     ) -> Result<(), ErrorCode> {
         let partition = self.0.groups.partition_of(group).await?;
         self.cell(transactional_id).await?;
-        self.check_produce(transactional_id, producer, &partition)
+        self.check_partition(transactional_id, producer, &partition)
     }
 
-    /// Commits or aborts. When this returns the outcome is lasting and its markers are durable, so that
-    /// whoever reads from now on sees it; only with a disk in trouble do the markers come later.
+    /// Commits or aborts; as whom the producer goes on. When this returns the outcome is lasting and its
+    /// markers are durable, so that whoever reads from now on sees it; only with a disk in trouble do the
+    /// markers come later.
     pub async fn end(
         &self,
         transactional_id: &str,
         producer: Producer,
         commit: bool,
-    ) -> Result<(), ErrorCode> {
+        version: TxnVersion,
+    ) -> Result<Producer, ErrorCode> {
         let cell = self.cell(transactional_id).await?;
         let id: Arc<str> = transactional_id.into();
+        loop {
+            let exhausted = |shard: &TxnShard| shard.get(&id).is_some_and(Transaction::is_exhausted);
+            let needs_id = version == TxnVersion::V2 && cell.read(exhausted);
+            let fresh = if needs_id { self.fresh_id().await? } else { ProducerId::NONE };
+            let request = EndRequest { producer, commit, version, fresh };
+            if let Some(ended) = self.end_with(&cell, &id, &request).await {
+                return ended;
+            }
+        }
+    }
+
+    /// `None` if it turns out that a new producer id is needed after all.
+    async fn end_with(
+        &self,
+        cell: &Arc<TxnCell>,
+        id: &Arc<str>,
+        request: &EndRequest,
+    ) -> Option<Result<Producer, ErrorCode>> {
         let now = self.0.clock.now();
         let decided = cell.change(now, |shard| {
-            let transaction = shard.get(&id).ok_or(TxnError::InvalidProducerIdMapping)?;
-            Ok::<_, Refusal>(match transaction.end(producer, commit, now)? {
-                End::Prepare(next) => (Some(Write::new(&id, next)), true),
-                End::Underway => (None, true),
-                End::Done => (None, false),
+            let transaction = shard.get(id).ok_or(TxnError::InvalidProducerIdMapping)?;
+            if request.version == TxnVersion::V2 && transaction.is_exhausted() && !request.fresh.is_some() {
+                return Ok((None, None));
+            }
+            Ok::<_, Refusal>(match transaction.end(request, now)? {
+                End::Prepare(next) => {
+                    let next_producer = Transaction::restore(next.clone()).after_end();
+                    (Some(Write::new(id, next)), Some((next_producer, true)))
+                }
+                End::Underway => (None, Some((transaction.after_end(), true))),
+                End::Done => (None, Some((transaction.after_end(), false))),
             })
         });
-        let (underway, at) = decided.map_err(|refusal| refusal.0)?;
+        let ((next, underway), at) = match decided {
+            Ok((told, at)) => (told?, at),
+            Err(refusal) => return Some(Err(refusal.0)),
+        };
         if let Some(at) = at {
             self.complete(cell.clone(), id.clone(), Some(at));
-            settle(&cell, Some(at)).await?;
+            if let Err(error) = settle(cell, Some(at)).await {
+                return Some(Err(error));
+            }
         }
         if underway {
-            let _ = tokio::time::timeout(PATIENCE, cell.until_completed(&id, Some(producer))).await;
+            let _ = tokio::time::timeout(PATIENCE, cell.until_completed(id, Some(next))).await;
         }
-        Ok(())
+        Some(Ok(next))
     }
 
     /// Ends a producer's transaction on one partition, which is there, whatever its coordinator knows.

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flumen_groups::txn::{Options, Producer, ProducerIds, RESERVED_ID, Transaction, TxnShard};
+use flumen_groups::txn::{Due, Options, Producer, ProducerIds, RESERVED_ID, Transaction, TxnShard};
 use flumen_groups::{Record, TxnEntry, TxnMetadata};
-use flumen_types::{Offset, ProducerEpoch, Timestamp};
+use flumen_types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 use tokio::sync::Notify;
 
 use super::journal::{Journal, ReplayError, Replayed};
@@ -22,7 +22,7 @@ pub(crate) struct Write {
     pub(crate) id: Arc<str>,
     /// `None`: a tombstone.
     pub(crate) metadata: Option<TxnMetadata>,
-    /// With InitProducerId, the epoch that the producer came with; with a time-out, the one that it had.
+    /// With InitProducerId, the epoch that the producer came with.
     pub(crate) last_epoch: Option<ProducerEpoch>,
 }
 
@@ -87,17 +87,27 @@ impl TxnCell {
         Ok(at)
     }
 
-    /// Writes what time brings about; the transactions that are to be ended because of it.
-    pub(crate) fn tick(&self, now: Timestamp, retry_at: Timestamp) -> Vec<(Arc<str>, Offset)> {
+    /// Writes what time brings about; the transactions that are to be ended because of it. `fresh` gives a
+    /// producer id if one is at hand.
+    pub(crate) fn tick(
+        &self,
+        now: Timestamp,
+        retry_at: Timestamp,
+        mut fresh: impl FnMut() -> Option<ProducerId>,
+    ) -> Vec<(Arc<str>, Offset)> {
         let mut ending = Vec::new();
         let mut shard = self.lock();
-        while let Some(TxnEntry::Transaction { id, metadata }) = shard.pop_due(now) {
+        while let Some((id, due)) = shard.pop_due(now, &mut fresh) {
+            let metadata = match due {
+                Due::Abort(metadata) => Some(metadata),
+                Due::Forget => None,
+                Due::NeedsId => {
+                    shard.due_again(&id, retry_at);
+                    continue;
+                }
+            };
             let aborts = metadata.is_some();
-            // A producer that was only slow goes on with the epoch that it has been fenced with (KIP-588).
-            let fenced = metadata.as_ref().map(|metadata| metadata.epoch.0);
-            let last_epoch = fenced.filter(|epoch| *epoch < i16::MAX).map(|epoch| ProducerEpoch(epoch - 1));
-            let write = Write { id: id.clone(), metadata, last_epoch };
-            match self.write(&mut shard, write, now) {
+            match self.write(&mut shard, Write { id: id.clone(), metadata, last_epoch: None }, now) {
                 Ok(at) if aborts => ending.push((id, at)),
                 Ok(_) => {}
                 Err(error) => {
@@ -127,7 +137,8 @@ impl TxnCell {
         loop {
             let completed = self.completed.notified();
             let ending = |transaction: &Transaction| {
-                transaction.is_ending() && producer.is_none_or(|producer| producer == transaction.producer())
+                let theirs = |producer| [transaction.producer(), transaction.after_end()].contains(&producer);
+                transaction.is_ending() && producer.is_none_or(theirs)
             };
             if !self.read(|shard| shard.get(id).is_some_and(ending)) {
                 return;

@@ -1,4 +1,5 @@
-//! AddOffsetsToTxn (25): a group's offsets become part of the transaction.
+//! AddOffsetsToTxn (25): a group's offsets become part of the transaction. Clients of transactions version 2
+//! do not ask for it: their TxnOffsetCommit does it.
 
 use flumen_auth::Operation;
 use flumen_protocol::message;
@@ -7,7 +8,7 @@ use flumen_types::{ProducerEpoch, ProducerId};
 
 use super::init_producer_id::fenced_since;
 use crate::access::Resource;
-use crate::coordinator::Producer;
+use crate::coordinator::{Producer, TxnVersion};
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(
@@ -22,7 +23,9 @@ pub(crate) async fn handle(
         .may(Operation::Write, Resource::TransactionalId(id))
         .and_then(|()| ctx.may(Operation::Read, Resource::Group(&request.group_id)));
     let added = match may {
-        Ok(()) => ctx.broker.transactions().add_offsets(id, producer, &request.group_id).await,
+        Ok(()) => {
+            ctx.broker.transactions().add_offsets(id, producer, &request.group_id, TxnVersion::V1).await
+        }
         Err(error) => Err(error),
     };
     let error_code = added.map_or_else(|error| fenced_since(error, version, 2).code(), |()| 0);

@@ -9,10 +9,7 @@ use flumen_protocol::messages::api_versions_response::{
 use flumen_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::ctx::Ctx;
-
-/// The features that say what a client may do: the consumer protocol (KIP-848), share groups (KIP-932).
-const FEATURES: [&str; 2] = ["group.version", "share.version"];
-const LEVEL: i16 = 1;
+use crate::features::{FEATURES, Feature};
 
 pub(crate) async fn handle(_: &Ctx, request: ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
     if version >= 3 && !(is_word(&request.client_software_name) && is_word(&request.client_software_version))
@@ -21,23 +18,27 @@ pub(crate) async fn handle(_: &Ctx, request: ApiVersionsRequest, version: i16) -
     }
     message!(ApiVersionsResponse {
         api_keys: served(),
-        supported_features: FEATURES.map(|name| supported(name, version)).to_vec(),
+        supported_features: FEATURES.iter().map(|feature| supported(feature, version)).collect(),
         finalized_features_epoch: 0,
-        finalized_features: FEATURES.map(finalized).to_vec(),
+        finalized_features: FEATURES.iter().map(finalized).collect(),
     })
 }
 
 /// Up to version 3 clients take a least level of 0 for a broken answer.
-fn supported(name: &str, version: i16) -> SupportedFeatureKey {
+fn supported(feature: &Feature, version: i16) -> SupportedFeatureKey {
     message!(SupportedFeatureKey {
-        name: name.into(),
-        min_version: i16::from(version < 4),
-        max_version: LEVEL,
+        name: feature.name.into(),
+        min_version: if version < 4 { feature.min.max(1) } else { feature.min },
+        max_version: feature.level,
     })
 }
 
-fn finalized(name: &str) -> FinalizedFeatureKey {
-    message!(FinalizedFeatureKey { name: name.into(), min_version_level: LEVEL, max_version_level: LEVEL })
+fn finalized(feature: &Feature) -> FinalizedFeatureKey {
+    message!(FinalizedFeatureKey {
+        name: feature.name.into(),
+        min_version_level: feature.level,
+        max_version_level: feature.level,
+    })
 }
 
 /// The answer to a version that is not known, for the layout of version 0.

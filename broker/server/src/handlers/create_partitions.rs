@@ -13,8 +13,17 @@ use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
+use crate::quotas::Mutations;
 
-pub(crate) async fn handle(ctx: &Ctx, request: CreatePartitionsRequest, _: i16) -> CreatePartitionsResponse {
+/// From then on clients know that a quota may refuse (KIP-599).
+const STRICT_SINCE: i16 = 3;
+
+pub(crate) async fn handle(
+    ctx: &Ctx,
+    request: CreatePartitionsRequest,
+    version: i16,
+) -> CreatePartitionsResponse {
+    let mut mutations = Mutations::new(ctx, version >= STRICT_SINCE);
     let mut results = Vec::with_capacity(request.topics.len());
     let mut times: HashMap<_, usize> = HashMap::new();
     for topic in &request.topics {
@@ -22,7 +31,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: CreatePartitionsRequest, _: i16) 
     }
     for topic in request.topics {
         let grown = match times.remove(&topic.name) {
-            Some(1) => grow(ctx, &topic, request.validate_only).await,
+            Some(1) => grow(ctx, &topic, request.validate_only, &mut mutations).await,
             Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic twice")),
             None => continue,
         };
@@ -33,10 +42,15 @@ pub(crate) async fn handle(ctx: &Ctx, request: CreatePartitionsRequest, _: i16) 
         }
         results.push(result);
     }
-    message!(CreatePartitionsResponse { results })
+    message!(CreatePartitionsResponse { results, throttle_time_ms: mutations.throttle() })
 }
 
-async fn grow(ctx: &Ctx, wanted: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
+async fn grow(
+    ctx: &Ctx,
+    wanted: &CreatePartitionsTopic,
+    validate_only: bool,
+    mutations: &mut Mutations<'_>,
+) -> Result<(), Refusal> {
     ctx.may(Operation::Alter, Resource::Topic(&wanted.name))?;
     let topic = ctx.broker.topic(&wanted.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if is_internal(&wanted.name) {
@@ -61,6 +75,7 @@ async fn grow(ctx: &Ctx, wanted: &CreatePartitionsTopic, validate_only: bool) ->
             return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, words));
         }
     }
+    mutations.take(wanted.count - have)?;
     if !validate_only {
         ctx.broker.topics().grow(&wanted.name, wanted.count).await?;
     }

@@ -15,21 +15,25 @@ use super::topic_settings;
 use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
+use crate::quotas::Mutations;
 
 /// More partitions than this, made at once for one topic, are taken for a slip.
 pub(super) const PARTITIONS_MAX: i32 = 10_000;
+/// From then on clients know that a quota may refuse (KIP-599).
+const STRICT_SINCE: i16 = 6;
 /// "As the broker has it."
 const DEFAULT: i32 = -1;
 
-pub(crate) async fn handle(ctx: &Ctx, request: CreateTopicsRequest, _: i16) -> CreateTopicsResponse {
+pub(crate) async fn handle(ctx: &Ctx, request: CreateTopicsRequest, version: i16) -> CreateTopicsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
+    let mut mutations = Mutations::new(ctx, version >= STRICT_SINCE);
     let mut times: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
         *times.entry(&topic.name).or_default() += 1;
     }
     for topic in &request.topics {
         let made = match times.remove(&*topic.name) {
-            Some(1) => create(ctx, topic, request.validate_only).await,
+            Some(1) => create(ctx, topic, request.validate_only, &mut mutations).await,
             Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic twice")),
             None => continue,
         };
@@ -42,13 +46,14 @@ pub(crate) async fn handle(ctx: &Ctx, request: CreateTopicsRequest, _: i16) -> C
             })
         }));
     }
-    message!(CreateTopicsResponse { topics })
+    message!(CreateTopicsResponse { topics, throttle_time_ms: mutations.throttle() })
 }
 
 async fn create(
     ctx: &Ctx,
     wanted: &CreatableTopic,
     validate_only: bool,
+    mutations: &mut Mutations<'_>,
 ) -> Result<CreatableTopicResult, Refusal> {
     let may = |resource| ctx.may(Operation::Create, resource);
     let topics = ctx.broker.topics();
@@ -58,6 +63,7 @@ async fn create(
     topics.check_new(&wanted.name)?;
     let partitions = shape(ctx, wanted)?;
     let configs = settings(ctx, wanted)?;
+    mutations.take(partitions)?;
     let made = match (validate_only, is_internal(&wanted.name)) {
         (true, _) => None,
         // It has the shape that the broker needs, whatever was asked for.

@@ -12,8 +12,13 @@ use flumen_types::TopicId;
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
+use crate::quotas::Mutations;
 
-pub(crate) async fn handle(ctx: &Ctx, request: DeleteTopicsRequest, _: i16) -> DeleteTopicsResponse {
+/// From then on clients know that a quota may refuse (KIP-599).
+const STRICT_SINCE: i16 = 5;
+
+pub(crate) async fn handle(ctx: &Ctx, request: DeleteTopicsRequest, version: i16) -> DeleteTopicsResponse {
+    let mut mutations = Mutations::new(ctx, version >= STRICT_SINCE);
     let by_name = request.topic_names.into_iter().map(|name| message!(DeleteTopicState { name: Some(name) }));
     let wanted: Vec<_> = by_name.chain(request.topics).collect();
     let mut times: HashMap<_, usize> = HashMap::new();
@@ -23,12 +28,12 @@ pub(crate) async fn handle(ctx: &Ctx, request: DeleteTopicsRequest, _: i16) -> D
     let mut responses = Vec::new();
     for wanted in wanted {
         responses.push(match times.remove(&identity(ctx, &wanted)) {
-            Some(1) => delete(ctx, wanted).await,
+            Some(1) => delete(ctx, wanted, &mut mutations).await,
             Some(_) => twice(ctx, wanted),
             None => continue,
         });
     }
-    message!(DeleteTopicsResponse { responses })
+    message!(DeleteTopicsResponse { responses, throttle_time_ms: mutations.throttle() })
 }
 
 /// The same for a topic's name and for its id.
@@ -52,12 +57,12 @@ fn twice(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
     })
 }
 
-async fn delete(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
+async fn delete(ctx: &Ctx, wanted: DeleteTopicState, mutations: &mut Mutations<'_>) -> DeletableTopicResult {
     let mut result = message!(DeletableTopicResult { name: wanted.name.clone(), topic_id: wanted.topic_id });
     let deleted = match (&wanted.name, wanted.topic_id.is_zero()) {
         (Some(name), true) => {
             let id = ctx.broker.topic(name).map_or(TopicId::ZERO, |topic| topic.id());
-            let deleted = delete_named(ctx, name).await;
+            let deleted = delete_named(ctx, name, mutations).await;
             // Whoever may not delete it does not learn whether it is there.
             result.topic_id = wire_id(if deleted.is_ok() { id } else { TopicId::ZERO });
             deleted
@@ -69,7 +74,7 @@ async fn delete(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
             }
             Some(topic) => {
                 result.name = Some((&*topic.name).into());
-                delete_named(ctx, &topic.name).await
+                delete_named(ctx, &topic.name, mutations).await
             }
             None => Err(Refusal::new(ErrorCode::UnknownTopicId, "no topic has this id")),
         },
@@ -82,10 +87,14 @@ async fn delete(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
     result
 }
 
-async fn delete_named(ctx: &Ctx, name: &str) -> Result<(), Refusal> {
+async fn delete_named(ctx: &Ctx, name: &str, mutations: &mut Mutations<'_>) -> Result<(), Refusal> {
     let may = |resource| ctx.may(Operation::Delete, resource);
     may(Resource::Cluster).or_else(|_| may(Resource::Topic(name)))?;
-    let id = ctx.broker.topic(name).map_or(TopicId::ZERO, |topic| topic.id());
+    let topic = ctx.broker.topic(name);
+    if let Some(topic) = &topic {
+        mutations.take(topic.record.partitions)?;
+    }
+    let id = topic.map_or(TopicId::ZERO, |topic| topic.id());
     ctx.broker.topics().delete(name).await?;
     // A topic made again under this name begins at 0, and so must its groups. If this fails they expire.
     if let Err(error) = ctx.broker.groups().forget_topic(name, id).await {

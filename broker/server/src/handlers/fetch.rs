@@ -3,13 +3,14 @@
 //!
 //! Rules of Kafka that clients lean on: the first batch of an answer comes even if it is larger than
 //! every limit, so that nobody gets stuck; an error is told at once; a reader of committed records is
-//! told which transactions to leave out.
+//! told which transactions to leave out. Who is over a quota is answered at once, with nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_auth::Operation;
+use flumen_auth::quota::Kind;
 use flumen_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use flumen_protocol::messages::{FetchRequest, FetchResponse, topic_id};
 use flumen_protocol::{ErrorCode, message};
@@ -39,6 +40,7 @@ const REREAD_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) async fn handle(ctx: &Ctx, request: FetchRequest, version: i16) -> (FetchResponse, Vec<Share>) {
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(ctx.broker.options().fetch_bytes_max);
+    let bytes_max = bytes_max.min(ctx.fetch_max());
     let asked = Asked {
         bound: if request.isolation_level == READ_COMMITTED {
             Bound::LastStable
@@ -72,6 +74,15 @@ pub(crate) async fn handle(ctx: &Ctx, request: FetchRequest, version: i16) -> (F
         // What it holds is given back before more is asked for: else two could wait for each other.
         drop(round);
         round = asked.read(&plan.wanted, &sources).await;
+    }
+    let bytes = round.bytes as f64;
+    let wait = ctx.use_quota(Kind::Fetch, bytes);
+    if !wait.is_zero() {
+        // Over its quota: it gets nothing now, and the same records later.
+        ctx.give_back(Kind::Fetch, bytes);
+        let session_id = ctx.broker.sessions().withhold(&plan);
+        let throttle_time_ms = ctx.throttle(wait);
+        return (message!(FetchResponse { session_id, throttle_time_ms }), Vec::new());
     }
     (answer(ctx, &plan, round.answers), round.held)
 }

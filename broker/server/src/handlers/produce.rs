@@ -2,13 +2,15 @@
 //!
 //! Invariants: an answer without an error means that the records survive a power cut, with acks=1 as
 //! with acks=all. A transactional batch is taken only while its partition is part of its producer's open
-//! transaction, so that none is left behind that nothing will ever end. Nothing of a record is decoded
-//! here, but of the message sets that came before batches.
+//! transaction, so that none is left behind that nothing will ever end: from version 12 on the produce itself
+//! makes it a part, and appends when that is durable. Nothing of a record is decoded here, but of the message
+//! sets that came before batches.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_auth::Operation;
+use flumen_auth::quota::Kind;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
@@ -24,12 +26,14 @@ use tokio::time::{Instant, timeout_at};
 use super::message_sets::{self, PRODUCE_WITH_BATCHES};
 use super::record_errors;
 use super::single_batch::single_batch;
+use super::transaction_joins::{Joins, in_producers_words_of};
 use crate::access::Resource;
 use crate::clock;
-use crate::coordinator::Producer;
+use crate::coordinator::{Producer, TxnVersion};
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 use crate::partition_log::{AppendError, Marks, Origin, durable};
+use crate::quotas::percent;
 use crate::reply::Reply;
 use crate::topics::Topic;
 
@@ -71,8 +75,57 @@ impl From<(ErrorCode, Option<String>)> for Refused {
     }
 }
 
-/// Appends all batches of a request; does not wait.
-pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produced {
+/// What has to become part of a transaction before a request can be appended.
+pub(crate) struct Joining {
+    producer: Producer,
+    partitions: Vec<TopicPartition>,
+}
+
+/// Looks for partitions that are not yet in the transaction of their batches. Most often there are none.
+pub(crate) fn joining(ctx: &Ctx, request: &ProduceRequest, version: i16) -> Option<Joining> {
+    if Joins::by_produce(version) != Joins::Itself {
+        return None;
+    }
+    let id = request.transactional_id.as_deref()?;
+    ctx.may(Operation::Write, Resource::TransactionalId(id)).ok()?;
+    let mut joining: Option<Joining> = None;
+    for topic in &request.topic_data {
+        let Ok(found) = find(ctx, topic, version) else { continue };
+        for data in &topic.partition_data {
+            let Some(header) = data.records.as_ref().and_then(|bytes| BatchHeader::parse(bytes).ok()) else {
+                continue;
+            };
+            if !header.is_transactional() || found.partition(PartitionId(data.index)).is_none() {
+                continue;
+            }
+            let partition = TopicPartition { topic: found.name.clone(), partition: PartitionId(data.index) };
+            let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
+            if ctx.broker.transactions().check_partition(id, producer, &partition).is_ok() {
+                continue;
+            }
+            let joining = joining.get_or_insert(Joining { producer, partitions: Vec::new() });
+            // Batches of a second producer find that they were not added.
+            if joining.producer == producer {
+                joining.partitions.push(partition);
+            }
+        }
+    }
+    joining
+}
+
+/// Makes them a part, durably. An error is that of the batches that are still none.
+pub(crate) async fn join(ctx: &Ctx, joining: Joining, id: &str) -> Result<(), ErrorCode> {
+    let Joining { producer, partitions } = joining;
+    ctx.broker.transactions().add_partitions(id, producer, &partitions, TxnVersion::V2).await
+}
+
+/// Appends all batches of a request; does not wait. `joined` is what came of [`join`].
+pub(crate) fn append(
+    ctx: &Ctx,
+    request: ProduceRequest,
+    version: i16,
+    joined: Result<(), ErrorCode>,
+) -> Produced {
     let mut produced = Produced {
         response: ProduceResponse::default(),
         waits: Vec::new(),
@@ -80,39 +133,56 @@ pub(crate) fn append(ctx: &Ctx, request: ProduceRequest, version: i16) -> Produc
         timeout: Duration::from_millis(request.timeout_ms.max(0) as u64),
         room: message_sets::UNPACKED_MAX,
     };
-    let now = clock::now();
+    let (now, begun) = (clock::now(), Instant::now());
     let acks = matches!(request.acks, -1..=1).then_some(());
     let acks = acks.ok_or(Refused::from((ErrorCode::InvalidRequiredAcks, None)));
-    let ends = Ends { ctx, transactional_id: request.transactional_id.as_deref() };
+    let (joins, transactional_id) = (Joins::by_produce(version), request.transactional_id.as_deref());
+    let ends = Ends { ctx, transactional_id, joins, joined };
     for topic in request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty()) {
         let found = acks.clone().and_then(|()| find(ctx, &topic, version));
         produced.topic(&ends, topic, found, (version, now));
     }
+    produced.response.throttle_time_ms = throttle(ctx, request.acks, begun);
     produced
+}
+
+/// Kafka takes no time of those who want no answer.
+fn throttle(ctx: &Ctx, acks: i16, begun: Instant) -> i32 {
+    let bytes = ctx.use_quota(Kind::Produce, ctx.request_bytes as f64);
+    let time = match acks {
+        0 => Duration::ZERO,
+        _ => ctx.use_quota(Kind::Request, percent(begun.elapsed())),
+    };
+    ctx.throttle(bytes.max(time))
 }
 
 /// Who will end the transactions of a request's batches.
 struct Ends<'a> {
     ctx: &'a Ctx,
     transactional_id: Option<&'a str>,
+    joins: Joins,
+    joined: Result<(), ErrorCode>,
 }
 
 impl Ends<'_> {
-    /// What is wrong with the batch itself, the log will say.
-    fn check(&self, records: &[u8], partition: &TopicPartition) -> Result<(), Refused> {
-        let Ok(header) = BatchHeader::parse(records) else { return Ok(()) };
+    /// As whose the batch is appended. What is wrong with the batch itself, the log will say.
+    fn check(&self, records: &[u8], partition: &TopicPartition) -> Result<Origin, Refused> {
+        let Ok(header) = BatchHeader::parse(records) else { return Ok(Origin::Client) };
         if !header.is_transactional() {
-            return Ok(());
+            return Ok(Origin::Client);
         }
         let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
         // Who does not say the id may not write for it, whether there is an authorizer or not.
         let id = self.transactional_id.ok_or((ErrorCode::TransactionalIdAuthorizationFailed, None))?;
         self.ctx.may(Operation::Write, Resource::TransactionalId(id)).map_err(|error| (error, None))?;
-        let checked = self.ctx.broker.transactions().check_produce(id, producer, partition);
+        let checked = self.ctx.broker.transactions().check_partition(id, producer, partition);
         checked.map_err(|error| {
+            let error = in_producers_words_of(self.joins, self.joined.err().unwrap_or(error));
+            let said = [ErrorCode::InvalidTxnState, ErrorCode::TransactionAbortable].contains(&error);
             let words = "the partition is no part of the producer's open transaction";
-            (error, (error == ErrorCode::InvalidTxnState).then(|| words.to_string())).into()
-        })
+            Refused::from((error, said.then(|| words.to_string())))
+        })?;
+        Ok(if self.joins == Joins::Itself { Origin::ClientInTransaction } else { Origin::Client })
     }
 }
 
@@ -228,7 +298,7 @@ fn append_one(
         }
         return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())).into());
     };
-    ends.check(&records, log.id())?;
+    let origin = ends.check(&records, log.id())?;
     let start = || log.watch().borrow().start;
     let begins_late = BatchHeader::parse(&records).is_ok_and(|header| header.base_offset != Offset(0));
     if version >= PRODUCE_WITH_BATCHES && begins_late {
@@ -236,7 +306,7 @@ fn append_one(
         let refused = Refused::from((ErrorCode::InvalidRecord, words));
         return Err(Refused { start: start(), ..refused });
     }
-    let appended = log.append(records.clone(), Origin::Client, now).map_err(|error| {
+    let appended = log.append(records.clone(), origin, now).map_err(|error| {
         if let AppendError::Storage(error) = &error {
             tracing::error!(partition = %log.id(), error = error as &dyn std::error::Error, "an append failed");
         }

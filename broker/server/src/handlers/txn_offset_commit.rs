@@ -1,4 +1,5 @@
-//! TxnOffsetCommit (28): offsets that count when the transaction does.
+//! TxnOffsetCommit (28): offsets that count when the transaction does. From version 5 on it makes them part of it
+//! (KIP-890); before that, AddOffsetsToTxn has.
 
 use flumen_auth::Operation;
 use flumen_protocol::messages::txn_offset_commit_response::{
@@ -9,14 +10,15 @@ use flumen_protocol::{ErrorCode, message};
 use flumen_types::{PartitionId, ProducerEpoch, ProducerId};
 
 use super::committed::{Commits, NewOffset};
+use super::transaction_joins::{Joins, in_words_of};
 use crate::access::Resource;
-use crate::coordinator::{Committer, Producer};
+use crate::coordinator::{Committer, Producer, TxnVersion};
 use crate::ctx::Ctx;
 
 pub(crate) async fn handle(
     ctx: &Ctx,
     request: TxnOffsetCommitRequest,
-    _version: i16,
+    version: i16,
 ) -> TxnOffsetCommitResponse {
     let producer =
         Producer { id: ProducerId(request.producer_id), epoch: ProducerEpoch(request.producer_epoch) };
@@ -49,7 +51,8 @@ pub(crate) async fn handle(
         Err(error) => commits.refuse(error),
         Ok(()) => {
             let run = commits.run(async |offsets| {
-                ctx.broker.transactions().check_offsets(transactional_id, producer, group).await?;
+                let joined = join(ctx, transactional_id, producer, group, version).await;
+                joined.map_err(|error| in_words_of(Joins::by_offset_commit(version), error))?;
                 ctx.broker.groups().txn_commit_offsets(group, &from, producer, offsets).await
             });
             run.await
@@ -67,4 +70,18 @@ pub(crate) async fn handle(
         message!(TxnOffsetCommitResponseTopic { name: topic.name, partitions })
     });
     message!(TxnOffsetCommitResponse { topics: topics.collect() })
+}
+
+async fn join(
+    ctx: &Ctx,
+    transactional_id: &str,
+    producer: Producer,
+    group: &str,
+    version: i16,
+) -> Result<(), ErrorCode> {
+    let transactions = ctx.broker.transactions();
+    match Joins::by_offset_commit(version) {
+        Joins::Itself => transactions.add_offsets(transactional_id, producer, group, TxnVersion::V2).await,
+        _ => transactions.check_offsets(transactional_id, producer, group).await,
+    }
 }

@@ -1,4 +1,4 @@
-//! Who may connect, and who may do what.
+//! Who may connect, who may do what, and how much.
 //!
 //! ```text
 //! listener -> tls (handshake, certificate's principal) -> gate (SASL) -> session -> Ctx::may -> authorizer
@@ -19,10 +19,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use flumen_auth::credential::ITERATIONS_MIN;
+use flumen_auth::quota::{Entity, Kind, Limits};
 use flumen_auth::{Acl, Authorizer, Jwks, JwtRules, ScramCredential, ScramHash, Verifier};
 use flumen_store::FileError;
 use thiserror::Error;
@@ -31,10 +33,12 @@ use uuid::Uuid;
 
 use crate::clock;
 use failures::Failures;
-pub use options::{BearerOptions, ClientAuth, DeclaredAcl, DeclaredUser, SecurityOptions, TlsOptions};
+pub use options::{
+    BearerOptions, ClientAuth, DeclaredAcl, DeclaredQuota, DeclaredUser, SecurityOptions, TlsOptions,
+};
 use reloaded::Reloaded;
 pub use stored::StoredError;
-pub(crate) use stored::{Credentials, Stored};
+pub(crate) use stored::{Credentials, QuotaValues, Stored};
 use tls::Tls;
 
 /// Why there is no security, and so no broker.
@@ -48,7 +52,7 @@ pub enum SecurityError {
     Bearer(String),
 }
 
-/// Users, rules, certificates and the count of those who were none of it.
+/// Users, rules, quotas, certificates and the count of those who were none of it.
 pub struct Security {
     options: SecurityOptions,
     dir: PathBuf,
@@ -59,6 +63,8 @@ pub struct Security {
     bearer: Option<Reloaded<JwtRules>>,
     decoy: Vec<u8>,
     failures: Failures,
+    /// Whether there is any quota: most often there is none to be looked for.
+    limited: AtomicBool,
 }
 
 /// What holds at one moment.
@@ -66,6 +72,7 @@ pub(crate) struct State {
     pub(crate) stored: Stored,
     pub(crate) declared: Arc<Declared>,
     authorizer: Authorizer,
+    limits: Limits,
 }
 
 /// What the configuration says, each with its place.
@@ -73,6 +80,7 @@ pub(crate) struct State {
 pub(crate) struct Declared {
     pub(crate) acls: BTreeMap<Acl, String>,
     pub(crate) users: BTreeMap<String, (Credentials, String)>,
+    pub(crate) quotas: BTreeMap<Entity, (QuotaValues, String)>,
 }
 
 impl State {
@@ -80,7 +88,15 @@ impl State {
         let acls = declared.acls.keys().chain(&stored.acls).cloned().collect();
         let super_users = options.super_users.iter().cloned().collect();
         let authorizer = Authorizer { acls, super_users, allow_everyone: options.allow_everyone };
-        State { stored, declared, authorizer }
+        let mut state = State { stored, declared, authorizer, limits: Limits::default() };
+        state.limits = Limits::new(state.quotas());
+        state
+    }
+
+    /// Everybody's quotas; the declared ones alone, of those that are declared.
+    pub(crate) fn quotas(&self) -> BTreeMap<&Entity, &QuotaValues> {
+        let declared = self.declared.quotas.iter().map(|(entity, (quotas, _))| (entity, quotas));
+        self.stored.quotas.iter().chain(declared).collect()
     }
 
     /// A user's keys; the declared ones alone, if the user is declared.
@@ -94,11 +110,13 @@ impl Security {
     /// Reads files: not for a thread that has other things to do.
     pub(crate) fn open(options: SecurityOptions, dir: PathBuf) -> Result<Security, SecurityError> {
         let stored = Stored::load(&dir)?;
-        let declared = Arc::new(declare(&options.users, &options.acls));
+        let declared = Arc::new(declare(&options.users, &options.acls, &options.quotas));
         let tls = options.tls.clone().map(Tls::new).transpose().map_err(SecurityError::Tls)?;
         let bearer = options.bearer.clone().map(bearer).transpose().map_err(SecurityError::Bearer)?;
+        let state = State::new(stored, declared, &options);
         Ok(Security {
-            state: RwLock::new(Arc::new(State::new(stored, declared, &options))),
+            limited: AtomicBool::new(!state.quotas().is_empty()),
+            state: RwLock::new(Arc::new(state)),
             changes: Mutex::new(()),
             tls,
             bearer,
@@ -126,6 +144,14 @@ impl Security {
         self.options.authorizer.then(|| Judge(self.state()))
     }
 
+    /// `None`: nobody's use of this is limited.
+    pub(crate) fn limits(&self, kind: Kind) -> Option<Quota> {
+        if !self.limited.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(Quota(self.state())).filter(|quota| quota.limits(kind))
+    }
+
     /// How many have failed to say who they are since the start.
     pub fn failed_authentications(&self) -> u64 {
         self.failures.total()
@@ -137,10 +163,15 @@ impl Security {
     }
 
     /// What the configuration declares from now on. Sessions go on as they are.
-    pub async fn declare(&self, users: Vec<DeclaredUser>, acls: Vec<DeclaredAcl>) {
+    pub async fn declare(
+        &self,
+        users: Vec<DeclaredUser>,
+        acls: Vec<DeclaredAcl>,
+        quotas: Vec<DeclaredQuota>,
+    ) {
         let _one_at_a_time = self.changes.lock().await;
         // Keys of passwords take their time.
-        let declaring = tokio::task::spawn_blocking(move || declare(&users, &acls));
+        let declaring = tokio::task::spawn_blocking(move || declare(&users, &acls, &quotas));
         let declared = match declaring.await {
             Ok(declared) => Arc::new(declared),
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
@@ -171,6 +202,7 @@ impl Security {
     }
 
     fn put(&self, state: State) {
+        self.limited.store(!state.quotas().is_empty(), Ordering::Relaxed);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
     }
 }
@@ -183,6 +215,17 @@ impl std::ops::Deref for Judge {
 
     fn deref(&self) -> &Authorizer {
         &self.0.authorizer
+    }
+}
+
+/// The quotas of one moment.
+pub(crate) struct Quota(Arc<State>);
+
+impl std::ops::Deref for Quota {
+    type Target = Limits;
+
+    fn deref(&self) -> &Limits {
+        &self.0.limits
     }
 }
 
@@ -218,7 +261,7 @@ impl Verifier for Answers<'_> {
     }
 }
 
-fn declare(users: &[DeclaredUser], acls: &[DeclaredAcl]) -> Declared {
+fn declare(users: &[DeclaredUser], acls: &[DeclaredAcl], quotas: &[DeclaredQuota]) -> Declared {
     let user = |user: &DeclaredUser| {
         let mut keys: Credentials = user.credentials.iter().cloned().collect();
         if let (Some(password), Some(iterations)) = (&user.password, NonZeroU32::new(ITERATIONS_MIN)) {
@@ -233,6 +276,7 @@ fn declare(users: &[DeclaredUser], acls: &[DeclaredAcl]) -> Declared {
     Declared {
         acls: acls.iter().map(|one| (one.acl.clone(), one.place.clone())).collect(),
         users: users.iter().map(user).collect(),
+        quotas: quotas.iter().map(DeclaredQuota::entry).collect(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a broker is told of users, rules and certificates.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flumen_auth::quota::Entity;
 use flumen_auth::{Acl, MappingRules, Mechanism, Principal, ScramCredential, ScramHash};
 
 /// Kafka's name of a setting is in its comment.
@@ -28,6 +30,7 @@ pub struct SecurityOptions {
     /// Users and rules of the configuration, which no request changes.
     pub users: Vec<DeclaredUser>,
     pub acls: Vec<DeclaredAcl>,
+    pub quotas: Vec<DeclaredQuota>,
 }
 
 impl Default for SecurityOptions {
@@ -43,6 +46,7 @@ impl Default for SecurityOptions {
             bearer: None,
             users: Vec::new(),
             acls: Vec::new(),
+            quotas: Vec::new(),
         }
     }
 }
@@ -100,4 +104,19 @@ impl fmt::Debug for DeclaredUser {
 pub struct DeclaredAcl {
     pub acl: Acl,
     pub place: String,
+}
+
+/// Quotas of the configuration: all that one entity has.
+#[derive(Clone, Debug)]
+pub struct DeclaredQuota {
+    pub entity: Entity,
+    /// By Kafka's names.
+    pub quotas: BTreeMap<String, f64>,
+    pub place: String,
+}
+
+impl DeclaredQuota {
+    pub(super) fn entry(&self) -> (Entity, (BTreeMap<String, f64>, String)) {
+        (self.entity.clone(), (self.quotas.clone(), self.place.clone()))
+    }
 }

@@ -1,10 +1,13 @@
-//! `flumen-security.json`: the rules and the users' keys that came through the API.
+//! `flumen-security.json`: the rules, the users' keys and the quotas that came through the API.
 //!
 //! ```text
 //! { "version": 1,
 //!   "acls":  [ { "resource", "pattern", "name", "principal", "host", "operation", "permission" } ],
-//!   "users": { name: { "SCRAM-SHA-256": "salt=...,stored_key=...,server_key=...,iterations=..." } } }
+//!   "users": { name: { "SCRAM-SHA-256": "salt=...,stored_key=...,server_key=...,iterations=..." } },
+//!   "quotas": [ { "entity": { "user": name, "client-id": null }, "quotas": { "producer_byte_rate": 1048576 } } ] }
 //! ```
+//!
+//! In a quota's entity null is the default. A file of before quotas has none.
 //!
 //! Invariants: replaced as a whole, durable before a change is acknowledged, and readable by nobody but
 //! the broker's own user. No password is in it.
@@ -12,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use flumen_auth::quota::{Entity, Name, key_of};
 use flumen_auth::{Acl, Operation, Pattern, Permission, ResourceType, ScramCredential, ScramHash};
 use flumen_store::{FileError, OsFiles, durable_file};
 use serde::{Deserialize, Serialize};
@@ -23,8 +27,12 @@ const VERSION: u32 = 1;
 /// One user's keys, by mechanism.
 pub(crate) type Credentials = BTreeMap<ScramHash, ScramCredential>;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// One entity's quotas, by Kafka's names.
+pub(crate) type QuotaValues = BTreeMap<String, f64>;
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Stored {
+    pub(crate) quotas: BTreeMap<Entity, QuotaValues>,
     pub(crate) acls: BTreeSet<Acl>,
     pub(crate) users: BTreeMap<String, Credentials>,
 }
@@ -43,6 +51,29 @@ struct Document {
     version: u32,
     acls: Vec<AclLine>,
     users: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
+    quotas: Vec<QuotaLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct QuotaLine {
+    entity: BTreeMap<String, Option<String>>,
+    quotas: QuotaValues,
+}
+
+impl QuotaLine {
+    fn of((entity, quotas): (&Entity, &QuotaValues)) -> QuotaLine {
+        let part = |(kind, name): (&str, &Name)| (kind.to_string(), name.named().map(str::to_string));
+        QuotaLine { entity: entity.parts().into_iter().map(part).collect(), quotas: quotas.clone() }
+    }
+
+    fn read(self) -> Option<(Entity, QuotaValues)> {
+        let part = |kind: &str| self.entity.get(kind).map(|name| Name::new(name.as_deref()));
+        let entity = Entity::new(part(Entity::USER), part(Entity::CLIENT_ID), part(Entity::IP))?;
+        let known = |name: &String| key_of(&entity, name).is_some();
+        (self.entity.len() == entity.parts().len() && self.quotas.keys().all(known))
+            .then_some((entity, self.quotas))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,9 +107,14 @@ impl Stored {
             keys.map(|keys| (name.clone(), keys))
                 .ok_or_else(|| wrong(format!("the keys of \"{name}\" are none")))
         };
+        let quota = |line: QuotaLine| {
+            let entity = format!("{:?}", line.entity);
+            line.read().ok_or_else(|| wrong(format!("the quotas of {entity} are none")))
+        };
         Ok(Stored {
             acls: document.acls.into_iter().map(acl).collect::<Result<_, _>>()?,
             users: document.users.into_iter().map(user).collect::<Result<_, _>>()?,
+            quotas: document.quotas.into_iter().map(quota).collect::<Result<_, _>>()?,
         })
     }
 
@@ -90,6 +126,7 @@ impl Stored {
             version: VERSION,
             acls: self.acls.iter().map(AclLine::of).collect(),
             users: self.users.iter().map(|(name, all)| (name.clone(), keys(all))).collect(),
+            quotas: self.quotas.iter().map(QuotaLine::of).collect(),
         };
         let content = serde_json::to_vec_pretty(&document).expect("texts and numbers are JSON");
         durable_file::replace_private(&OsFiles, &dir.join(NAME), &content)
@@ -150,8 +187,12 @@ mod tests {
             operation: Operation::DescribeConfigs,
             permission: Permission::Deny,
         };
-        let stored =
-            Stored { acls: [acl].into(), users: [("a".to_string(), ScramHash::ALL.map(keys).into())].into() };
+        let entity = Entity::UserClient(Name::Default, Name::Named("c".into()));
+        let stored = Stored {
+            acls: [acl].into(),
+            users: [("a".to_string(), ScramHash::ALL.map(keys).into())].into(),
+            quotas: [(entity, [("producer_byte_rate".to_string(), 5.0)].into())].into(),
+        };
         stored.save(dir.path()).unwrap();
         assert_eq!(Stored::load(dir.path()).unwrap(), stored);
         let content = std::fs::read_to_string(dir.path().join(NAME)).unwrap();

@@ -267,7 +267,7 @@ async fn what_the_configuration_declares_no_request_takes_away() {
     assert!(kept.error_message.as_deref().unwrap().contains("flumen.toml:31"));
     assert_eq!(bob.fetched("orders-eu").await, ErrorCode::None);
     // What is declared anew holds at once, for sessions that are open too.
-    running.broker.security().declare(Vec::new(), Vec::new()).await;
+    running.broker.security().declare(Vec::new(), Vec::new(), Vec::new()).await;
     assert_eq!(bob.fetched("orders-eu").await, ErrorCode::TopicAuthorizationFailed);
     running.stop().await;
 }

@@ -5,6 +5,7 @@ mod consumer_groups;
 mod hostile;
 mod old_clients;
 mod produce_fetch;
+mod quotas;
 mod running;
 mod sasl;
 mod tls;

@@ -49,7 +49,7 @@ impl Partition {
         let stamped = config.timestamp_type == TimestampType::LogAppendTime;
         let append_time = stamped.then_some(now);
         let mut writer = self.open_writer()?;
-        if let Some(duplicate) = self.judge(&writer, &incoming)? {
+        if let Some(duplicate) = self.judge(&writer, &incoming, origin)? {
             return Ok(Appended { append_time: duplicate.append_time.filter(|_| stamped), ..duplicate });
         }
         let appended = self.write(&mut writer, &config, &mut incoming, None)?;
@@ -93,8 +93,16 @@ impl Partition {
     }
 
     /// `Some` if it is here already.
-    fn judge(&self, writer: &Writer, incoming: &[Incoming]) -> Result<Option<Appended>, AppendError> {
+    fn judge(
+        &self,
+        writer: &Writer,
+        incoming: &[Incoming],
+        origin: Origin,
+    ) -> Result<Option<Appended>, AppendError> {
         for batch in incoming {
+            if origin == Origin::ClientInTransaction {
+                writer.producers.check_first(&batch.header)?;
+            }
             if let Verdict::Duplicate { base, last, timestamp } = writer.producers.check(&batch.header)? {
                 let (append_time, start) = (Some(timestamp), self.marks().start);
                 return Ok(Some(Appended { base, last, append_time, start, duplicate: true }));

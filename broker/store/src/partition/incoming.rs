@@ -15,6 +15,9 @@ use crate::error::AppendError;
 pub enum Origin {
     /// Somebody on a connection: nothing is trusted.
     Client,
+    /// The same, in a transaction that the append has made its partition a part of (KIP-890): a producer
+    /// that the partition does not know begins at sequence 0, or something before it has failed.
+    ClientInTransaction,
     /// The broker itself; its batches were just built.
     Coordinator,
 }
@@ -45,7 +48,7 @@ pub(crate) fn check(
             Err(BatchError::Magic(magic)) => return Err(AppendError::UnsupportedMagic(magic)),
             Err(error) => return Err(AppendError::Corrupt(error)),
         };
-        if origin == Origin::Client {
+        if origin != Origin::Coordinator {
             validate(&batch, config, now)?;
             if let Some(bytes) = in_topics_codec(&batch, config)? {
                 batch = Batch::parse(bytes).map_err(AppendError::Corrupt)?;
