@@ -109,7 +109,7 @@ fn spans(read: &Read) -> Vec<(i64, i64)> {
 }
 
 fn marks(log: &Log) -> Marks {
-    *log.watch().borrow()
+    log.marks()
 }
 
 pub(crate) async fn offsets_ascend_without_gaps(log: Log) {

@@ -52,6 +52,12 @@ pub trait PartitionLog: Send + Sync + 'static {
     /// Start, high watermark, last stable offset and end, now and whenever they move.
     fn watch(&self) -> watch::Receiver<Marks>;
 
+    /// The same, now. A copy on purpose: whoever keeps what a watch lends has the next append wait, and whatever
+    /// it asks the partition then wait for that.
+    fn marks(&self) -> Marks {
+        *self.watch().borrow()
+    }
+
     /// The first record at or after a time, or the latest of all. It may lie above a reader's bound.
     async fn find(&self, time: TimeQuery) -> Result<Option<TimedOffset>, ReadError>;
 

@@ -436,7 +436,7 @@ async fn load(broker: &Broker) -> Result<HashMap<Vec<u8>, Vec<u8>>, IoError> {
     let mut all = HashMap::new();
     let Some(log) = broker.partition(&TopicPartition::new(CURSORS, 0)) else { return Ok(all) };
     let mut open: HashMap<ProducerId, Entries> = HashMap::new();
-    let mut at = log.watch().borrow().start;
+    let mut at = log.marks().start;
     loop {
         let read = log.read(at, CURSORS_READ, Bound::HighWatermark, true).await;
         let read = read.map_err(|error| refused(&*log, at, &error))?;

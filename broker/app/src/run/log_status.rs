@@ -19,7 +19,7 @@ impl Logs {
     pub(super) fn of(topics: &flumen_server::Topics) -> Logs {
         let of = |topic: &flumen_server::Topic| {
             let logs = topic.partitions.iter();
-            let logs = logs.map(|log| Log { marks: *log.watch().borrow(), health: log.health() });
+            let logs = logs.map(|log| Log { marks: log.marks(), health: log.health() });
             (topic.name.to_string(), logs.collect())
         };
         Logs(topics.all().iter().map(|topic| of(topic)).collect())

@@ -93,7 +93,7 @@ impl Journal {
         &self,
         mut each: impl FnMut(Replayed) -> Result<(), WireError>,
     ) -> Result<(), ReplayError> {
-        let marks = *self.log.watch().borrow();
+        let marks = self.log.marks();
         let mut next = marks.start;
         while next < marks.end {
             let read = match self.log.read(next, READ_BYTES, Bound::LogEnd, true).await {

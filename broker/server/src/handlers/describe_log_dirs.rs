@@ -45,7 +45,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: DescribeLogDirsRequest, _: i16) -
 }
 
 fn describe(log: &std::sync::Arc<dyn PartitionLog>) -> DescribeLogDirsPartition {
-    let marks = *log.watch().borrow();
+    let marks = log.marks();
     message!(DescribeLogDirsPartition {
         partition_index: log.id().partition.0,
         partition_size: i64::try_from(log.size_bytes()).unwrap_or(i64::MAX),

@@ -99,7 +99,7 @@ async fn partition_of(
         None => None,
     };
     let lag = |start: i64, done: i32| {
-        let end = log.map(|log| log.watch().borrow().high_watermark.0);
+        let end = log.map(|log| log.marks().high_watermark.0);
         let is_known = start != NONE && done != -1;
         end.filter(|_| is_known).map_or(NONE, |end| end - start - i64::from(done))
     };

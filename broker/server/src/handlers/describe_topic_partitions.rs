@@ -88,7 +88,7 @@ fn describe(ctx: &Ctx, topic: &Topic, skip: usize, told: usize) -> DescribeTopic
         message!(DescribeTopicPartitionsResponsePartition {
             partition_index: n as i32,
             leader_id: node,
-            leader_epoch: log.watch().borrow().epoch.0.max(0),
+            leader_epoch: log.marks().epoch.0.max(0),
             replica_nodes: vec![node],
             isr_nodes: vec![node],
             // Null is in the format, but Kafka's own admin client does not survive it.

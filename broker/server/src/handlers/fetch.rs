@@ -133,7 +133,7 @@ impl Asked {
             }
         };
         let log = topic.partition(PartitionId(wanted.partition)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        check_epoch(&log.watch().borrow(), wanted.leader_epoch)?;
+        check_epoch(&log.marks(), wanted.leader_epoch)?;
         Ok(log.clone())
     }
 

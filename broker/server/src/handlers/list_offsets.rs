@@ -72,7 +72,7 @@ async fn find(
     wanted: &ListOffsetsPartition,
     committed: bool,
 ) -> Result<Option<TimedOffset>, ErrorCode> {
-    let marks = *log.watch().borrow();
+    let marks = log.marks();
     check_epoch(&marks, wanted.current_leader_epoch)?;
     let bound = if committed { marks.last_stable } else { marks.high_watermark };
     let place = |offset| {

@@ -155,7 +155,7 @@ fn describe(ctx: &Ctx, topic: &Arc<Topic>) -> MetadataResponseTopic {
         message!(MetadataResponsePartition {
             partition_index: n as i32,
             leader_id: node,
-            leader_epoch: log.watch().borrow().epoch.0.max(0),
+            leader_epoch: log.marks().epoch.0.max(0),
             replica_nodes: vec![node],
             isr_nodes: vec![node],
         })

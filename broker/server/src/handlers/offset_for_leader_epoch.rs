@@ -47,7 +47,7 @@ async fn find(
 ) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
     ctx.may(Operation::Describe, Resource::Topic(&tp.topic))?;
     let log = ctx.broker.partition(tp).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let marks = *log.watch().borrow();
+    let marks = log.marks();
     check_epoch(&marks, wanted.current_leader_epoch)?;
     let end = log.offset_for_epoch(LeaderEpoch(wanted.leader_epoch)).await;
     // A partition without records has no epochs yet; its current one ends where it begins.

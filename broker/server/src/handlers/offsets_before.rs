@@ -37,7 +37,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: OffsetsBeforeRequest) -> Vec<Offs
 }
 
 async fn find(log: &dyn PartitionLog, wanted: &OffsetsBeforePartition) -> Result<Vec<i64>, ErrorCode> {
-    let marks = *log.watch().borrow();
+    let marks = log.marks();
     let first = match wanted.timestamp {
         LATEST => marks.high_watermark,
         EARLIEST => marks.start,

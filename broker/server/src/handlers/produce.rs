@@ -299,7 +299,7 @@ fn append_one(
         return Err((ErrorCode::InvalidRecord, Some("a produce without records".into())).into());
     };
     let origin = ends.check(&records, log.id())?;
-    let start = || log.watch().borrow().start;
+    let start = || log.marks().start;
     let begins_late = BatchHeader::parse(&records).is_ok_and(|header| header.base_offset != Offset(0));
     if version >= PRODUCE_WITH_BATCHES && begins_late {
         let words = Some("a produced batch begins at offset 0".to_string());

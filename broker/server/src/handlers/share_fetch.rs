@@ -9,6 +9,7 @@ mod taking;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flumen_auth::quota::Kind;
 use flumen_protocol::messages::share_fetch_request::FetchTopic;
 use flumen_protocol::messages::share_fetch_response::{PartitionData, ShareFetchableTopicResponse};
 use flumen_protocol::messages::{ShareFetchRequest, ShareFetchResponse, StrBytes, topic_id, wire_id};
@@ -67,7 +68,11 @@ pub(crate) async fn handle(
     if request.share_session_epoch == FINAL {
         ctx.broker.share().end_session(&owner);
     }
+    // What was taken is sent: others would wait for it until its lock passes. The pause comes behind it.
+    let bytes: usize = answers.iter().map(|(_, answer)| answer.records.len()).sum();
+    let throttle_time_ms = ctx.throttle(ctx.use_quota(Kind::Fetch, bytes as f64));
     let response = message!(ShareFetchResponse {
+        throttle_time_ms,
         error_message: None,
         acquisition_lock_timeout_ms: ctx.broker.share().limits(&owner.0).lock.0 as i32,
         responses: by_topic(answers),

@@ -25,7 +25,7 @@ fn packed(key: Option<&[u8]>, timestamp: Timestamp) -> Packed {
 
 fn marks(log: &BrokerLog, topic: &str) -> (Offset, Offset) {
     let partition = log.broker.partition(&TopicPartition::new(topic, 0)).unwrap();
-    let marks = *partition.watch().borrow();
+    let marks = partition.marks();
     (marks.last_stable, marks.end)
 }
 

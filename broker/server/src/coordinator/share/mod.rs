@@ -134,7 +134,7 @@ impl ShareCoordinator {
     }
 
     async fn load(&self, key: ShareKey, log: Arc<dyn PartitionLog>) -> Result<Arc<ShareCell>, ErrorCode> {
-        let leader_epoch = log.watch().borrow().epoch.0.max(0);
+        let leader_epoch = log.marks().epoch.0.max(0);
         let state = self.0.store.read(&key, leader_epoch).await.map_err(|error| match error {
             // As Kafka tells it to members.
             ErrorCode::InvalidRequest => ErrorCode::UnknownServerError,
@@ -151,7 +151,7 @@ impl ShareCoordinator {
 
     /// Where a group begins on a partition that is new to it.
     async fn begin(&self, group: &str, log: &dyn PartitionLog) -> Result<Offset, ErrorCode> {
-        let marks = *log.watch().borrow();
+        let marks = log.marks();
         let ago = match self.0.configs.settings(group).begin {
             Begin::Earliest => return Ok(marks.start),
             Begin::Latest => return Ok(marks.high_watermark),

@@ -66,7 +66,7 @@ impl ShareCell {
         state: &ShareState,
         start: Offset,
     ) -> Self {
-        let leader_epoch = log.watch().borrow().epoch.0.max(0);
+        let leader_epoch = log.marks().epoch.0.max(0);
         ShareCell {
             key,
             log,

@@ -165,7 +165,7 @@ impl<'a> Asked<'a> {
         room: usize,
         min_one: bool,
     ) -> (Result<Read, ReadError>, Option<Share>) {
-        let marks = *cell.log().watch().borrow();
+        let marks = cell.log().marks();
         if from >= marks.start && from >= self.limit(&marks) && from <= marks.end {
             let nothing = Read { bytes: Bytes::new(), next: from, aborted: Vec::new(), marks };
             return (Ok(nothing), None);
@@ -195,7 +195,7 @@ impl<'a> Asked<'a> {
             Ok(read) => read,
             Err(ReadError::OutOfRange { .. }) => {
                 // What lay before the log's beginning is gone for this group as well.
-                let start = cell.log().watch().borrow().start;
+                let start = cell.log().marks().start;
                 cell.truncate(turn, start);
                 return (answer, 0);
             }
