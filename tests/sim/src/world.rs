@@ -181,9 +181,7 @@ impl World {
                 Err(error) => return Err(anyhow::Error::new(error).context("the store does not open")),
             }
         }
-        // What is looked at here is not to be cut short.
-        let cut = self.disk.is_on();
-        if cut { self.look_at_all() } else { Ok(()) }
+        self.look_at_all()
     }
 
     fn some_outage(&mut self) -> Outage {
@@ -195,7 +193,8 @@ impl World {
         }
     }
 
-    /// Everything is what it should be, just after an open.
+    /// Everything is what it should be, just after an open. Should the power have gone at its very end, what it
+    /// tells without a disk counts all the same.
     fn look_at_all(&mut self) -> Result<()> {
         self.settle_doubts()?;
         let how = self.how(true);
