@@ -21,7 +21,6 @@ use crate::partition::folder::{self, snapshot_path};
 use crate::segment::damage::{Damage, Damaged};
 use crate::segment::scan::ScanError;
 use crate::segment::{Part, Segment, breakage};
-use crate::survey::beside;
 use crate::survey::indexes::Cursor;
 use crate::survey::{Finding, Question, Remedy, SegmentRange, Surveyed};
 
@@ -67,7 +66,7 @@ pub(super) fn walk(
     let listed = folder::segments(&*question.files, &dir)?;
     let segments: Vec<_> =
         listed.iter().map(|(base, size)| Segment::existing(&dir, *base, *size, &open_files)).collect();
-    let snapshots = beside::snapshots(&*question.files, &dir)?;
+    let snapshots = folder::snapshots(&*question.files, &dir)?;
     let mut walk = Walk {
         facts,
         question,
