@@ -196,11 +196,14 @@ impl World {
     /// Everything is what it should be, just after an open. Should the power have gone at its very end, what it
     /// tells without a disk counts all the same.
     fn look_at_all(&mut self) -> Result<()> {
+        self.coordinators.begin();
         self.settle_doubts()?;
         let how = self.how(true);
+        let disk = self.disk.clone();
         for (tp, partition, log) in self.all() {
             let partition = partition.with_context(|| format!("{tp} is gone"))?;
-            adopt(&partition, log).with_context(|| format!("{tp}: {:?}", partition.marks()))?;
+            let failed = disk.files(&format!("{DIR}/{tp}")).iter().any(|path| disk.has_failed(path));
+            adopt(&partition, log, failed).with_context(|| format!("{tp}: {:?}", partition.marks()))?;
         }
         for (name, topic) in &mut self.topics {
             for (n, log) in topic.partitions.iter_mut().enumerate() {

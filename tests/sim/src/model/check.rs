@@ -30,8 +30,10 @@ pub(crate) struct Checked {
     pub(crate) bytes_max: usize,
 }
 
-/// A partition was just opened: it holds what was acknowledged, and what else it holds counts from now on.
-pub(crate) fn adopt(partition: &Partition, log: &mut Log) -> Result<()> {
+/// A partition was just opened: it holds what was acknowledged, and what else it holds counts from now on. Where a
+/// sync has `failed`, it may have holes in what was not acknowledged: what came behind was written later, perhaps
+/// by a sync of others' that nobody told of.
+pub(crate) fn adopt(partition: &Partition, log: &mut Log, failed: bool) -> Result<()> {
     let marks = partition.marks();
     let (start, end) = (marks.start.0, marks.end.0);
     let (least, most) = (log.start_acked, log.start_max);
@@ -41,6 +43,8 @@ pub(crate) fn adopt(partition: &Partition, log: &mut Log) -> Result<()> {
     ensure!(marks.high_watermark.0 == end, "what was found at open is not durable");
     ensure!(!marks.failed, "it has failed from the start");
     log.truncate(end);
+    let holes = partition.lost().into_iter().map(|lost| lost.start.0..lost.end.0);
+    log.rotten.extend(holes.filter(|hole| failed && hole.start >= log.acked));
     log.unsure = log.acked;
     log.acked = end;
     log.start_max = start;
