@@ -248,10 +248,10 @@ impl ProducerStates {
         });
     }
 
-    /// Takes over from what was known later those that are not known here, and whose last batch lies before
-    /// an offset.
-    pub fn recall(&mut self, later: ProducerStates, before: Offset) {
-        for (id, state) in later.producers {
+    /// Takes over from what was known at another time those that are not known here, and whose last batch lies
+    /// before an offset.
+    pub fn recall(&mut self, other: ProducerStates, before: Offset) {
+        for (id, state) in other.producers {
             if state.last_offset() < before && !self.producers.contains_key(&id) {
                 self.insert(id, state);
             }

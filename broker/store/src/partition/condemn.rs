@@ -16,8 +16,8 @@ use crate::segment::damage::Damaged;
 use crate::segment::scan::ScanError;
 
 impl Partition {
-    /// Quarantines what is broken at a position, or on the way there. `from`: no offset before it is in there; `next`: the
-    /// base of the segment behind this one. False if nothing is wrong there after all.
+    /// Quarantines what is broken at a position, or on the way there from where the index says that `from` is;
+    /// `next`: the base of the segment behind this one. False if nothing is wrong there after all.
     pub(crate) fn condemn(
         &self,
         segment: &Segment,
@@ -57,13 +57,29 @@ fn first_broken(
     position: u64,
     from: Offset,
 ) -> Result<(u64, Offset), FileError> {
-    let mut end = from;
-    let mut scan = segment.scan(file, segment.begin_at(file, from)?);
+    let begin = segment.begin_at(file, from)?;
+    match walk(segment, file, begin, position)? {
+        (at, Some(end)) => Ok((at, end)),
+        // It is the first there: what was before only the way from the front tells.
+        (_, None) => {
+            let (at, end) = walk(segment, file, 0, position)?;
+            Ok((at, end.unwrap_or(segment.base())))
+        }
+    }
+}
+
+fn walk(
+    segment: &Segment,
+    file: &dyn File,
+    begin: u64,
+    position: u64,
+) -> Result<(u64, Option<Offset>), FileError> {
+    let (mut end, mut scan) = (None, segment.scan(file, begin));
     loop {
         match scan.next_batch() {
             Ok(Some((at, _))) if at >= position => return Ok((position, end)),
             Ok(Some((_, batch))) if Check::BatchBehind.verify(&batch).is_ok() => {
-                end = end.max(batch.header().next_offset());
+                end = Some(batch.header().next_offset());
             }
             Ok(Some((at, _))) => return Ok((at, end)),
             Ok(None) => return Ok((position, end)),

@@ -186,12 +186,14 @@ impl<'a> Loader<'a> {
         }
         // Compaction has taken that of the first segment. Whose records retention has dropped is not in the
         // log any more, but in what was known later.
-        self.producers = ProducerStates::default();
+        let mut known = ProducerStates::default();
         for offset in later.into_iter().rev().filter(|_| first > Offset::ZERO) {
-            if let Some(later) = self.read_snapshot(offset)? {
-                self.producers.recall(later, first);
+            if let Some(earlier) = self.read_snapshot(offset)? {
+                known.recall(earlier, Offset(i64::MAX));
             }
         }
+        self.producers = ProducerStates::default();
+        self.producers.recall(known, first);
         Ok(first)
     }
 

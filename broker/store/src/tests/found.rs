@@ -273,3 +273,40 @@ fn a_batch_is_not_lost_to_the_rotten_length_of_another() {
         assert_eq!(t.read(Offset(whole), 1, Bound::LogEnd, true).unwrap().next, Offset(whole + 1));
     }
 }
+
+/// Seed 53629: by a length that had rotted a reader came behind the end, and passed over what was between.
+#[test]
+fn what_a_rotten_length_reaches_over_is_not_passed_over() {
+    let mut fixture = Fixture::new(&[("index.interval.bytes", "100")]);
+    fill(&fixture, 6);
+    fixture.store.take().unwrap().close().unwrap();
+    let log = fixture.folder().join("00000000000000000000.log");
+    let mut content = fs::read(&log).unwrap();
+    let batch = content.len() / 6;
+    content[2 * batch + 10] ^= 0x40;
+    fs::write(&log, content).unwrap();
+    fixture.open();
+    let t = fixture.t();
+    assert_eq!(t.read(Offset(3), 1, Bound::LogEnd, true).unwrap().next, Offset(4));
+    assert_eq!(t.lost(), [Offset(2)..Offset(3)]);
+}
+
+/// Seeds 58924 and 62198: of a transaction that was aborted before the start, a pass kept the data and not the
+/// marker. A recovery, which reads both, had it open for ever.
+#[test]
+fn a_transaction_before_the_start_does_not_outlive_its_marker() {
+    let mut fixture = Fixture::new(&COMPACT);
+    fixture.t().append(sequenced(7, 0, "aborted", true), Origin::Client, NOW).unwrap();
+    abort(&fixture, 7);
+    put(&fixture, "a");
+    fixture.t().trim(Offset(2)).unwrap();
+    for at in [0, 0, 2000] {
+        roll(&fixture);
+        fixture.store().maintain_at(NOW.plus(Millis(at)));
+    }
+    assert_eq!(fixture.t().segments_now()[0].base(), Offset(0));
+    fixture.kill();
+    fixture.open();
+    let marks = fixture.t().marks();
+    assert_eq!(marks.last_stable, marks.end);
+}
