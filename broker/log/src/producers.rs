@@ -248,6 +248,16 @@ impl ProducerStates {
         });
     }
 
+    /// Takes over from what was known at another time those that are not known here, and whose last batch lies
+    /// before an offset.
+    pub fn recall(&mut self, other: ProducerStates, before: Offset) {
+        for (id, state) in other.producers {
+            if state.last_offset() < before && !self.producers.contains_key(&id) {
+                self.insert(id, state);
+            }
+        }
+    }
+
     pub(crate) fn insert(&mut self, id: ProducerId, state: ProducerState) {
         if let Some(first) = state.open_transaction {
             self.open.insert(first, id);
@@ -481,6 +491,19 @@ mod tests {
         states.apply(&batch(2, 0, 0, 1, 1, true));
         states.expire(Timestamp(100), Millis(50));
         assert_eq!(states.iter().map(|(id, _)| id).collect::<Vec<_>>(), [ProducerId(2)]);
+    }
+
+    #[test]
+    fn those_are_recalled_of_whom_nothing_else_is_left() {
+        let (mut states, mut later) = (ProducerStates::default(), ProducerStates::default());
+        states.apply(&batch(1, 0, 0, 1, 0, false));
+        for (id, epoch, offset) in [(1, 1, 2), (2, 0, 3), (3, 0, 7)] {
+            later.apply(&batch(id, epoch, 0, 1, offset, id == 2));
+        }
+        states.recall(later, Offset(7));
+        let known: Vec<_> = states.iter().map(|(id, state)| (id.0, state.epoch.0)).collect();
+        assert_eq!(known, [(1, 0), (2, 0)]);
+        assert_eq!(states.first_unstable(), Some(Offset(3)));
     }
 
     #[test]

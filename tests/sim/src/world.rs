@@ -181,9 +181,7 @@ impl World {
                 Err(error) => return Err(anyhow::Error::new(error).context("the store does not open")),
             }
         }
-        // What is looked at here is not to be cut short.
-        let cut = self.disk.is_on();
-        if cut { self.look_at_all() } else { Ok(()) }
+        self.look_at_all()
     }
 
     fn some_outage(&mut self) -> Outage {
@@ -195,13 +193,17 @@ impl World {
         }
     }
 
-    /// Everything is what it should be, just after an open.
+    /// Everything is what it should be, just after an open. Should the power have gone at its very end, what it
+    /// tells without a disk counts all the same.
     fn look_at_all(&mut self) -> Result<()> {
+        self.coordinators.begin();
         self.settle_doubts()?;
         let how = self.how(true);
+        let disk = self.disk.clone();
         for (tp, partition, log) in self.all() {
             let partition = partition.with_context(|| format!("{tp} is gone"))?;
-            adopt(&partition, log).with_context(|| format!("{tp}: {:?}", partition.marks()))?;
+            let failed = disk.files(&format!("{DIR}/{tp}")).iter().any(|path| disk.has_failed(path));
+            adopt(&partition, log, failed).with_context(|| format!("{tp}: {:?}", partition.marks()))?;
         }
         for (name, topic) in &mut self.topics {
             for (n, log) in topic.partitions.iter_mut().enumerate() {

@@ -36,6 +36,15 @@ fn replace_by(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<(), FileError>,
 ) -> Result<(), FileError> {
+    renamed_over(files, path, write)?;
+    path.parent().map_or(Ok(()), |dir| sync_dir(files, dir, Site::ReplacedName))
+}
+
+fn renamed_over(
+    files: &dyn FileSystem,
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), FileError>,
+) -> Result<(), FileError> {
     let beside = beside(path);
     let replaced =
         write(&beside).and_then(|()| files.rename(&beside, path).map_err(FileError::at("replace", path)));
@@ -43,8 +52,7 @@ fn replace_by(
         // What is left of it may be what fills the disk; that it cannot be removed changes nothing.
         let _ = files.remove(&beside);
     }
-    replaced?;
-    path.parent().map_or(Ok(()), |dir| sync_dir(files, dir, Site::ReplacedName))
+    replaced
 }
 
 /// Writes a file anew, nothing of it durable yet.
@@ -84,6 +92,16 @@ fn written(files: &dyn FileSystem, path: &Path, content: &[u8]) -> Result<Arc<dy
 
 fn fill(file: &dyn File, path: &Path, content: &[u8]) -> Result<(), FileError> {
     file.write_all_at(&mut [IoSlice::new(content)], 0).map_err(FileError::at("write", path))
+}
+
+/// Has a file hold this, durable but for its names: whatever happens, it holds this or what it did before.
+pub(crate) fn exchange(
+    files: &dyn FileSystem,
+    path: &Path,
+    content: &[u8],
+    site: Site,
+) -> Result<(), FileError> {
+    renamed_over(files, path, |beside| write_synced(files, beside, content, site))
 }
 
 /// Makes what is in an open file durable.

@@ -50,7 +50,8 @@ fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<Aborted> {
         last_offset: Offset(field(2)?),
         last_stable: Offset(field(3)?),
     };
-    (bytes[..2] == [0, 0] && entry.first_offset <= entry.last_offset).then_some(entry)
+    // A marker lies behind what it ends. Zeros are none: what never reached the disk reads so.
+    (bytes[..2] == [0, 0] && entry.first_offset < entry.last_offset).then_some(entry)
 }
 
 /// Ascending by marker, as they happen.
@@ -124,8 +125,9 @@ impl AbortedIndex {
     pub(crate) fn load_below(&mut self, content: &[u8], upto: Offset) -> bool {
         let (entries, rest) = content.as_chunks::<ENTRY_BYTES>();
         let decoded: Option<Vec<Aborted>> = entries.iter().map(decode).collect();
+        let ascends = |entries: &[Aborted]| entries.is_sorted_by(|a, b| a.last_offset < b.last_offset);
         match decoded {
-            Some(entries) if rest.is_empty() => {
+            Some(entries) if rest.is_empty() && ascends(&entries) => {
                 self.0.extend(entries.into_iter().filter(|entry| entry.last_offset < upto));
                 true
             }
@@ -172,6 +174,9 @@ mod tests {
         assert_eq!(loaded.0, index().0[..2]);
         assert!(!loaded.load(&content[1..]));
         assert!(!loaded.load(&[0xff; ENTRY_BYTES]));
+        // As a write that was cut short leaves it.
+        assert!(!loaded.load(&[&content[..ENTRY_BYTES], &[0; ENTRY_BYTES]].concat()));
+        assert!(!loaded.load(&[&content[ENTRY_BYTES..], &content[..ENTRY_BYTES]].concat()));
         loaded.trim(Offset(11));
         assert_eq!(loaded.0, index().0[1..2]);
     }

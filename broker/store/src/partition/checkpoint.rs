@@ -31,6 +31,12 @@ pub(crate) struct Moment {
     aborted: Vec<u8>,
 }
 
+impl Moment {
+    pub(crate) fn end(&self) -> Offset {
+        self.end
+    }
+}
+
 impl Partition {
     /// From where on a recovery has to look: not before segments of which something beside the records
     /// could not be written yet.

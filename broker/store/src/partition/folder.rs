@@ -82,6 +82,18 @@ pub(crate) fn segments(files: &dyn FileSystem, folder: &Path) -> Result<Vec<(Off
     Ok(segments)
 }
 
+/// Offsets of the snapshots that are there, ascending.
+pub(crate) fn snapshots(files: &dyn FileSystem, folder: &Path) -> Result<Vec<Offset>, FileError> {
+    let mut snapshots = Vec::new();
+    for path in durable_file::list(files, folder)? {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let stem = name.and_then(|name| name.strip_suffix(".snapshot"));
+        snapshots.extend(stem.and_then(|stem| stem.parse().ok()).map(Offset));
+    }
+    snapshots.sort_unstable();
+    Ok(snapshots)
+}
+
 /// `topic-3` taken apart; `None` if it is no partition's name.
 pub(crate) fn parse(name: &str) -> Option<TopicPartition> {
     let (topic, partition) = name.rsplit_once('-')?;

@@ -28,6 +28,9 @@ impl Partition {
             }
             self.shared.starts.raise(&self.tp, to)?;
             self.publish(|published| published.trimmed(to));
+        } else {
+            // What a full disk had no room for before counts as durable from now on.
+            self.shared.starts.save().or_else(|error| if error.is_full() { Ok(()) } else { Err(error) })?;
         }
         Ok(self.marks().start)
     }

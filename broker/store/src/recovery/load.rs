@@ -171,20 +171,39 @@ impl<'a> Loader<'a> {
     /// The newest snapshot at or before an offset that can be read; from where to replay.
     pub(crate) fn load_snapshot(&mut self, upto: Offset) -> Result<Offset, FileError> {
         // One from before the first segment knows nothing of the records between, which are gone.
-        let usable = self.segments[0].base()..=upto;
-        for offset in self.folder.snapshots.iter().rev().filter(|offset| usable.contains(offset)) {
-            let path = snapshot_path(self.dir, *offset);
-            let content = durable_file::read(self.shared.files(), &path)?.unwrap_or_default();
-            match ProducerStates::from_snapshot(&content) {
-                Ok(producers) => {
-                    self.producers = producers;
-                    return Ok(*offset);
-                }
-                Err(error) => tracing::warn!(path = %path.display(), %error, "skipping a producer snapshot"),
+        let first = self.segments[0].base();
+        let (usable, later): (Vec<Offset>, Vec<Offset>) = self
+            .folder
+            .snapshots
+            .iter()
+            .filter(|offset| **offset >= first)
+            .partition(|offset| **offset <= upto);
+        for offset in usable.into_iter().rev() {
+            if let Some(producers) = self.read_snapshot(offset)? {
+                self.producers = producers;
+                return Ok(offset);
+            }
+        }
+        // Compaction has taken that of the first segment. Whose records retention has dropped is not in the
+        // log any more, but in what was known later.
+        let mut known = ProducerStates::default();
+        for offset in later.into_iter().rev().filter(|_| first > Offset::ZERO) {
+            if let Some(earlier) = self.read_snapshot(offset)? {
+                known.recall(earlier, Offset(i64::MAX));
             }
         }
         self.producers = ProducerStates::default();
-        Ok(self.segments[0].base())
+        self.producers.recall(known, first);
+        Ok(first)
+    }
+
+    /// `None` if it cannot be right.
+    fn read_snapshot(&self, offset: Offset) -> Result<Option<ProducerStates>, FileError> {
+        let path = snapshot_path(self.dir, offset);
+        let content = durable_file::read(self.shared.files(), &path)?.unwrap_or_default();
+        let read = ProducerStates::from_snapshot(&content);
+        let skip = |error| tracing::warn!(path = %path.display(), %error, "skipping a producer snapshot");
+        Ok(read.map_err(skip).ok())
     }
 
     /// Brings the producers from one offset to another.

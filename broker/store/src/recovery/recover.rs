@@ -12,7 +12,7 @@
 //! - An old message format: the open is refused.
 //!
 //! Invariants: no offset below the recovery point is given to another record, and no byte that was
-//! ever in a log is unlinked.
+//! ever in a log is unlinked. A recovery that is cut short leaves the next one what this one went by.
 
 use std::io;
 use std::sync::Arc;
@@ -183,7 +183,7 @@ impl Loader<'_> {
         let saved = self.save_aborted(segment).and_then(|()| {
             if let Some(snapshot) = &snapshot {
                 let path = snapshot_path(self.dir, end);
-                durable_file::write_synced(self.shared.files(), &path, snapshot, Site::RecoveredSnapshot)?;
+                durable_file::exchange(self.shared.files(), &path, snapshot, Site::RecoveredSnapshot)?;
             }
             segment.save_index(Site::RecoveredIndex)
         });
@@ -203,7 +203,7 @@ impl Loader<'_> {
         if content.is_empty() {
             return durable_file::remove(self.shared.files(), &path).map(|_| ());
         }
-        durable_file::write_synced(self.shared.files(), &path, &content, Site::RecoveredAborted)
+        durable_file::exchange(self.shared.files(), &path, &content, Site::RecoveredAborted)
     }
 
     /// Checks every batch that is not trusted, rebuilds the index of those; false if the log ends in this

@@ -156,6 +156,10 @@ impl Segment {
                     return Ok(Some(position + at as u64));
                 }
                 at += header.total_len();
+                // By a length that has rotted, batches would be passed over that nobody has told of.
+                if position + at as u64 > end {
+                    return Err(self.corrupt(position + (at - header.total_len()) as u64));
+                }
             }
             position += at as u64;
         }

@@ -1,14 +1,11 @@
 //! What lies beside a partition's segments, against what the walk through them has found.
 
-use std::path::Path;
-
 use flumen_log::epochs::LeaderEpochs;
 use flumen_log::producers::ProducerStates;
 use flumen_types::{LeaderEpoch, Offset, TopicPartition};
 
 use crate::error::FileError;
 use crate::files::durable_file;
-use crate::files::file_system::FileSystem;
 use crate::partition::folder::{EPOCHS, snapshot_path};
 use crate::survey::Remedy;
 use crate::survey::partition::Walk;
@@ -24,6 +21,8 @@ impl Walk<'_, '_> {
                     // The log does not have all that it was made of.
                     Ok(_) if self.lossy || self.facts.compacted => None,
                     Ok(said) => self.differs(&said),
+                    // It is written again when a segment ends where a checkpoint was.
+                    Err(_) if !self.is_saved(offset.next()) => None,
                     Err(error) => Some(format!("it cannot be read: {error}")),
                 },
                 // Gone meanwhile.
@@ -93,15 +92,4 @@ impl Walk<'_, '_> {
             self.tell(self.dir.to_path_buf(), None, what, Remedy::None);
         }
     }
-}
-
-pub(super) fn snapshots(files: &dyn FileSystem, dir: &Path) -> Result<Vec<Offset>, FileError> {
-    let mut snapshots = Vec::new();
-    for path in durable_file::list(files, dir)? {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let stem = name.and_then(|name| name.strip_suffix(".snapshot"));
-        snapshots.extend(stem.and_then(|stem| stem.parse().ok()).map(Offset));
-    }
-    snapshots.sort_unstable();
-    Ok(snapshots)
 }

@@ -21,7 +21,6 @@ use crate::partition::folder::{self, snapshot_path};
 use crate::segment::damage::{Damage, Damaged};
 use crate::segment::scan::ScanError;
 use crate::segment::{Part, Segment, breakage};
-use crate::survey::beside;
 use crate::survey::indexes::Cursor;
 use crate::survey::{Finding, Question, Remedy, SegmentRange, Surveyed};
 
@@ -67,7 +66,7 @@ pub(super) fn walk(
     let listed = folder::segments(&*question.files, &dir)?;
     let segments: Vec<_> =
         listed.iter().map(|(base, size)| Segment::existing(&dir, *base, *size, &open_files)).collect();
-    let snapshots = beside::snapshots(&*question.files, &dir)?;
+    let snapshots = folder::snapshots(&*question.files, &dir)?;
     let mut walk = Walk {
         facts,
         question,
@@ -186,8 +185,7 @@ impl Walk<'_, '_> {
         let mut cursor = Cursor::open(&*self.question.files, &self.dir, base, segment.damage())?;
         let first_aborted = self.aborted.len();
         self.batches(segment, &mut cursor)?;
-        // Beside a broker the last may have been sealed, and its indexes may come, while it was read; another
-        // may have been compacted.
+        // Beside a broker its indexes may be yet to come; another may have been compacted while it was read.
         if self.is_being_written(segment) || self.has_changed(segment) {
             return Ok(());
         }
@@ -197,9 +195,15 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
+    /// A broker that is running saves what is beside a segment some time after it has gone on to the next, and
+    /// has done so before its recovery point is behind it.
     fn is_being_written(&self, segment: &Segment) -> bool {
-        let near_end = self.segments.iter().rev().take(2).any(|last| last.base() == segment.base());
-        self.facts.in_use && near_end
+        self.facts.in_use && self.next_of(segment).is_none_or(|next| !self.is_saved(next))
+    }
+
+    /// Whether all that is beside the records before an offset is on the disk for good.
+    pub(super) fn is_saved(&self, upto: Offset) -> bool {
+        !self.facts.in_use || self.facts.recovery_point.is_some_and(|point| upto <= point)
     }
 
     fn has_changed(&self, segment: &Segment) -> bool {

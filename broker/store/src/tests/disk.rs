@@ -90,6 +90,24 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
     assert_eq!(values, ["before", "after"]);
 }
 
+/// Seeds 41372 and 45145 of the simulation: who trimmed again was told so too early.
+#[test]
+fn a_trim_that_a_full_disk_had_no_room_for_is_durable_when_it_is_asked_for_again() {
+    let Setup { dir, disk, store, .. } = setup(1);
+    let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+    for value in ["gone", "there"] {
+        t.append(plain(value), Origin::Client, NOW).unwrap();
+    }
+    wait_durable(&t);
+    let starts = dir.path().join("log-start-offset-checkpoint");
+    disk.full.store(true, Ordering::SeqCst);
+    assert_eq!(t.trim(Offset(1)).unwrap(), Offset(1));
+    assert!(!starts.exists());
+    disk.full.store(false, Ordering::SeqCst);
+    assert_eq!(t.trim(Offset(1)).unwrap(), Offset(1));
+    assert!(std::fs::read_to_string(&starts).unwrap().ends_with("t 0 1\n"));
+}
+
 #[test]
 fn a_failed_sync_poisons_its_partition_and_is_not_tried_again() {
     let Setup { dir, disk, heard, store } = setup(1);

@@ -121,8 +121,7 @@ impl Partition {
         config: &TopicConfig,
         now: Timestamp,
     ) -> Result<(), CompactError> {
-        let marks = self.marks();
-        // Of what lies before the start nobody sees which was aborted, and Kafka does not ask.
+        let Some(first) = segments.first().map(|(segment, _)| segment.base()) else { return Ok(()) };
         let aborted = read(&self.aborted).entries().to_vec();
         let holds = Holds::new(self.shared.options.tombstones.holds(&self.tp));
         let map = self.map_keys(segments, dirt, &aborted)?;
@@ -139,7 +138,8 @@ impl Partition {
         if !self.wait_durable(end, SYNC_WAIT) {
             return Err(CompactError::Stopped);
         }
-        let transactions = Transactions::new(aborted, marks.start);
+        // Also of what lies before the start: who replays it would not meet the end of one whose marker went first.
+        let transactions = Transactions::new(aborted, first);
         let upto = dirt.to;
         let mut cleaner =
             Cleaner { map: &map, transactions, producers: &producers, config, now, upto, holds };

@@ -11,9 +11,9 @@ use crate::error::{CompactError, FileError};
 use crate::files::durable_file::{self, sync_dir};
 use crate::files::file_system::FileSystem;
 use crate::files::site::Site;
-use crate::locks::write;
+use crate::locks::{lock, write};
 use crate::partition::Partition;
-use crate::partition::folder::snapshot_path;
+use crate::partition::folder::{self, snapshot_path};
 use crate::recovery::folder::SWAP;
 use crate::segment::{DELETED, Part, Segment};
 use crate::upkeep::cleaned::Cleaned;
@@ -31,7 +31,7 @@ impl Partition {
         let next =
             self.segments_now().into_iter().map(|s| s.base()).find(|next| *next > old[old.len() - 1].base());
         met.sort_unstable_by_key(|txn| txn.last_offset);
-        self.forget_snapshots(old)?;
+        self.forget_snapshots(base, next)?;
         let swap = cleaned.finish(&met)?;
         for segment in old {
             segment.pin()?;
@@ -65,11 +65,18 @@ impl Partition {
     }
 
     /// A snapshot within what is rewritten may know of a transaction whose marker is about to go; replayed from
-    /// there, it would be open for ever. From further back, or from nothing, what compaction keeps is enough.
-    /// Durable with the names of step 2.
-    fn forget_snapshots(&self, old: &[Arc<Segment>]) -> Result<(), FileError> {
-        for segment in old {
-            durable_file::remove(self.shared.files(), &snapshot_path(&self.dir, segment.base()))?;
+    /// there, it would be open for ever. From further back, or from nothing, what compaction keeps is enough; of
+    /// whom retention has dropped the last batch, the next snapshot knows (`Loader::load_snapshot`). Durable with
+    /// the names of step 2.
+    fn forget_snapshots(&self, base: Offset, next: Option<Offset>) -> Result<(), FileError> {
+        let within = |offset: &Offset| *offset >= base && next.is_none_or(|next| *offset < next);
+        // A checkpoint takes them between two segments' bases, and would write another.
+        let mut moment = lock(&self.moment);
+        moment.take_if(|moment| within(&moment.end()));
+        for offset in
+            folder::snapshots(self.shared.files(), &self.dir)?.iter().filter(|offset| within(offset))
+        {
+            durable_file::remove(self.shared.files(), &snapshot_path(&self.dir, *offset))?;
         }
         Ok(())
     }

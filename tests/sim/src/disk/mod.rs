@@ -196,6 +196,13 @@ impl SimDisk {
         found
     }
 
+    /// Whether a sync of a file has failed, whoever was told of it.
+    pub(crate) fn has_failed(&self, path: &str) -> bool {
+        let device = self.lock();
+        let id = device.find(Path::new(path));
+        id.is_ok_and(|id| matches!(device.nodes[id], Node::File { failures: 1.., .. }))
+    }
+
     /// Bytes that were synced are others, and nobody was told.
     pub(crate) fn rot(&self, path: &str, at: usize, bytes: &[u8]) {
         let mut device = self.lock();

@@ -30,8 +30,10 @@ pub(crate) struct Checked {
     pub(crate) bytes_max: usize,
 }
 
-/// A partition was just opened: it holds what was acknowledged, and what else it holds counts from now on.
-pub(crate) fn adopt(partition: &Partition, log: &mut Log) -> Result<()> {
+/// A partition was just opened: it holds what was acknowledged, and what else it holds counts from now on. Where a
+/// sync has `failed`, it may have holes in what was not acknowledged: what came behind was written later, perhaps
+/// by a sync of others' that nobody told of.
+pub(crate) fn adopt(partition: &Partition, log: &mut Log, failed: bool) -> Result<()> {
     let marks = partition.marks();
     let (start, end) = (marks.start.0, marks.end.0);
     let (least, most) = (log.start_acked, log.start_max);
@@ -41,12 +43,21 @@ pub(crate) fn adopt(partition: &Partition, log: &mut Log) -> Result<()> {
     ensure!(marks.high_watermark.0 == end, "what was found at open is not durable");
     ensure!(!marks.failed, "it has failed from the start");
     log.truncate(end);
+    if failed {
+        log.rotten.extend(holes(partition, log));
+    }
     log.unsure = log.acked;
     log.acked = end;
     log.start_max = start;
     log.failed = false;
     log.high_watermark = end;
     Ok(())
+}
+
+/// In what was not acknowledged.
+fn holes(partition: &Partition, log: &Log) -> Vec<std::ops::Range<i64>> {
+    let lost = partition.lost().into_iter().map(|lost| lost.start.0..lost.end.0);
+    lost.filter(|hole| hole.start >= log.acked && !log.rotten.contains(hole)).collect()
 }
 
 /// Looks at all of a partition.
@@ -65,6 +76,9 @@ fn check_all(partition: &Partition, log: &mut Log, how: Checked) -> Result<()> {
     let marks = partition.marks();
     let (start, end) = (marks.start.0, marks.end.0);
     ensure!(end == log.end, "it ends at {end} and not at {}", log.end);
+    if log.failed {
+        log.rotten.extend(holes(partition, log));
+    }
     let rotten = !log.rotten.is_empty();
     if !rotten {
         ensure!(partition.lost().is_empty(), "it says that {:?} is lost", partition.lost());
