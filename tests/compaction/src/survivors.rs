@@ -14,6 +14,7 @@ pub struct Survivors {
 /// A batch, said in words with all that a rule decides about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survivor {
+    pub last: i64,
     pub header: String,
     pub records: Vec<Record>,
 }
@@ -47,6 +48,12 @@ impl Survivors {
 
     pub fn bases(&self) -> impl Iterator<Item = i64> {
         self.segments.iter().map(|(base, _)| *base)
+    }
+
+    /// Batches that a reader can come upon. What lies wholly before the start is kept for who replays it,
+    /// and Kafka keeps something else there.
+    pub fn visible(&self, start: i64) -> Vec<&Survivor> {
+        self.batches.iter().filter(|batch| batch.last >= start).collect()
     }
 
     /// What the other has not, line by line.
@@ -91,5 +98,10 @@ fn describe(batch: &Batch) -> Survivor {
         Record { offset: header.base_offset.0 + i64::from(record.offset_delta), said }
     };
     let records = batch.records(1 << 24).expect("records");
-    Survivor { header: said, records: records.iter().map(|found| record(found.expect("a record"))).collect() }
+    let last = header.last_offset().0;
+    Survivor {
+        last,
+        header: said,
+        records: records.iter().map(|found| record(found.expect("a record"))).collect(),
+    }
 }

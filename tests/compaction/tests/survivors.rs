@@ -90,7 +90,7 @@ fn live(kafka: &mut Kafka, parent: &Path, seed: u64, seen: &mut Seen) -> Result<
             seen.borderline += 1;
             break;
         }
-        if found.batches != expected.batches || !together || clean != clean_there {
+        if found.visible(start) != expected.visible(start) || !together || clean != clean_there {
             let marks = flumen.partition().marks();
             let (more, less) = (expected.beside(&found), found.beside(&expected));
             return Err(format!(

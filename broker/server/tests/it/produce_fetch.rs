@@ -271,8 +271,8 @@ async fn large_requests_and_answers_arrive_whole() {
     futures::future::join_all(senders).await;
     let mut request = fetch("t", 0, 0);
     request.topics[0].partitions[0].partition_max_bytes = 40 << 20;
-    let answer = client.ask(&request, 12).await;
-    let mut got: Vec<_> = values(&answer.responses[0].partitions[0]).into_iter().map(|(_, v)| v).collect();
+    let got = client.fetch_all(request, 12, 4).await;
+    let mut got: Vec<_> = got.into_iter().map(|(_, value)| value).collect();
     got.sort();
     assert!(got == (1..=4).map(large).collect::<Vec<_>>());
     running.stop().await;

@@ -128,6 +128,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.receive::<R>(correlation, version).await
     }
 
+    /// Reads on, answer by answer, until it has so many records; how many come at once is the broker's.
+    pub(crate) async fn fetch_all(
+        &mut self,
+        mut wanted: FetchRequest,
+        version: i16,
+        count: usize,
+    ) -> Vec<(i64, String)> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let answer = self.ask(&wanted, version).await;
+            let got = values(&answer.responses[0].partitions[0]);
+            let (last, _) = got.last().expect("more records, as there are");
+            wanted.topics[0].partitions[0].fetch_offset = last + 1;
+            all.extend(got);
+        }
+        all
+    }
+
     pub(crate) async fn create(&mut self, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
         let configs = configs.iter().map(|(name, value)| {
             message!(CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::running::{Client, PATIENCE, Running, batch, fetch, values};
+use crate::running::{Client, PATIENCE, Running, batch, fetch};
 
 /// An authority of the test's own.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -112,8 +112,7 @@ async fn megabytes_go_in_and_come_out_encrypted() {
     }
     let mut wanted = fetch("t", 0, 0);
     wanted.topics[0].partitions[0].partition_max_bytes = 50 << 20;
-    let got = client.ask(&wanted, 11).await;
-    let got = values(&got.responses[0].partitions[0]);
+    let got = client.fetch_all(wanted, 11, 5).await;
     assert_eq!(got.len(), 5);
     assert!(got.iter().all(|(_, value)| *value == long));
     running.stop().await;
