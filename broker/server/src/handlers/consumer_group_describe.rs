@@ -1,25 +1,23 @@
 //! ConsumerGroupDescribe (69): epochs, members, what each has and what it is to have.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use flumen_auth::Operation;
 use flumen_groups::AnyGroup;
 use flumen_groups::consumer::{Group, Member, Place, TopicImage};
 use flumen_protocol::messages::consumer_group_describe_response::{
     Assignment, DescribedGroup, Member as Described, TopicPartitions,
 };
-use flumen_protocol::messages::{
-    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, StrBytes, wire_id,
-};
+use flumen_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, StrBytes};
 use flumen_protocol::{ErrorCode, message};
-use flumen_types::TopicId;
 
+use super::group_places::{may_describe, named};
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
 
 const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
+
+const HIDDEN: &str = "The described group uses topics that the client is not authorized to describe.";
 
 pub(crate) async fn handle(
     ctx: &Ctx,
@@ -51,26 +49,13 @@ async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
     match ctx.broker.groups().describe(id).await? {
         Some(AnyGroup::Consumer(group)) => {
             let told = describe(ctx, &group);
-            may_describe(ctx, &told)?;
+            let used = told.members.iter().flat_map(|member| [&member.assignment, &member.target_assignment]);
+            let used = used.flat_map(|places| &places.topic_partitions);
+            may_describe(ctx, used.map(|topic| &*topic.topic_name), HIDDEN)?;
             Ok(told)
         }
         Some(_) => missing(format!("Group {id} is not a consumer group.")),
         None => missing(format!("Group {id} not found.")),
-    }
-}
-
-/// Who may not describe a topic does not learn that a group consumes it.
-fn may_describe(ctx: &Ctx, group: &DescribedGroup) -> Result<(), Refusal> {
-    let assignments = group.members.iter().flat_map(|member| [&member.assignment, &member.target_assignment]);
-    let topics: BTreeSet<&str> =
-        assignments.flat_map(|all| &all.topic_partitions).map(|topic| &*topic.topic_name).collect();
-    let hidden = |topic: &&str| ctx.may(Operation::Describe, Resource::Topic(topic)).is_err();
-    match topics.iter().any(hidden) {
-        false => Ok(()),
-        true => {
-            let words = "The described group uses topics that the client is not authorized to describe.";
-            Err(Refusal::new(ErrorCode::TopicAuthorizationFailed, words))
-        }
     }
 }
 
@@ -105,15 +90,9 @@ fn described(group: &Group, member: &Member, topics: &TopicImage) -> Described {
     })
 }
 
-/// Partitions of a topic that is gone have no name and are left out.
 fn assignment<'a>(places: impl IntoIterator<Item = &'a Place>, topics: &TopicImage) -> Assignment {
-    let mut by_topic: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
-    for (topic, partition) in places {
-        by_topic.entry(*topic).or_default().push(partition.0);
-    }
-    let told = by_topic.into_iter().filter_map(|(topic, partitions)| {
-        let topic_name = (&**topics.name(topic)?).into();
-        Some(message!(TopicPartitions { topic_id: wire_id(topic), topic_name, partitions }))
+    let told = named(places, topics).map(|(topic_id, topic_name, partitions)| {
+        message!(TopicPartitions { topic_id, topic_name, partitions })
     });
     message!(Assignment { topic_partitions: told.collect() })
 }

@@ -47,6 +47,7 @@ pub(crate) mod end_txn;
 pub(crate) mod expire_delegation_token;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
+mod group_places;
 mod group_settings;
 pub(crate) mod heartbeat;
 pub(crate) mod incremental_alter_configs;

@@ -1,7 +1,5 @@
 //! ShareGroupDescribe (77): epochs, members, and what each works on.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use flumen_auth::Operation;
 use flumen_groups::AnyGroup;
 use flumen_groups::consumer::{Assignment, TopicImage};
@@ -9,13 +7,15 @@ use flumen_groups::share::{ASSIGNOR, Group, Member};
 use flumen_protocol::messages::share_group_describe_response::{
     Assignment as Told, DescribedGroup, Member as Described, TopicPartitions,
 };
-use flumen_protocol::messages::{ShareGroupDescribeRequest, ShareGroupDescribeResponse, StrBytes, wire_id};
+use flumen_protocol::messages::{ShareGroupDescribeRequest, ShareGroupDescribeResponse, StrBytes};
 use flumen_protocol::{ErrorCode, message};
-use flumen_types::TopicId;
 
+use super::group_places::{may_describe, named};
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
+
+const HIDDEN: &str = "The group has described topic(s) that the client is not authorized to describe.";
 
 pub(crate) async fn handle(
     ctx: &Ctx,
@@ -47,25 +47,12 @@ async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
     match ctx.broker.groups().describe(id).await? {
         Some(AnyGroup::Share(group)) => {
             let told = describe(ctx, &group);
-            may_describe(ctx, &told)?;
+            let used = told.members.iter().flat_map(|member| &member.assignment.topic_partitions);
+            may_describe(ctx, used.map(|topic| &*topic.topic_name), HIDDEN)?;
             Ok(told)
         }
         Some(_) => missing(format!("Group {id} is not a share group.")),
         None => missing(format!("Group {id} not found.")),
-    }
-}
-
-/// Who may not describe a topic does not learn that a group works on it.
-fn may_describe(ctx: &Ctx, group: &DescribedGroup) -> Result<(), Refusal> {
-    let topics = group.members.iter().flat_map(|member| &member.assignment.topic_partitions);
-    let topics: BTreeSet<&str> = topics.map(|topic| &*topic.topic_name).collect();
-    let hidden = |topic: &&str| ctx.may(Operation::Describe, Resource::Topic(topic)).is_err();
-    match topics.iter().any(hidden) {
-        false => Ok(()),
-        true => {
-            let words = "The group has described topic(s) that the client is not authorized to describe.";
-            Err(Refusal::new(ErrorCode::TopicAuthorizationFailed, words))
-        }
     }
 }
 
@@ -94,15 +81,9 @@ fn described(member: &Member, topics: &TopicImage) -> Described {
     })
 }
 
-/// Partitions of a topic that is gone have no name and are left out.
 fn assignment(assigned: &Assignment, topics: &TopicImage) -> Told {
-    let mut by_topic: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
-    for (topic, partition) in assigned {
-        by_topic.entry(*topic).or_default().push(partition.0);
-    }
-    let told = by_topic.into_iter().filter_map(|(topic, partitions)| {
-        let topic_name = (&**topics.name(topic)?).into();
-        Some(message!(TopicPartitions { topic_id: wire_id(topic), topic_name, partitions }))
+    let told = named(assigned, topics).map(|(topic_id, topic_name, partitions)| {
+        message!(TopicPartitions { topic_id, topic_name, partitions })
     });
     message!(Told { topic_partitions: told.collect() })
 }

@@ -10,6 +10,7 @@ use flumen_protocol::messages::share_group_heartbeat_response::{
 use flumen_protocol::messages::{ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse, StrBytes, wire_id};
 use flumen_protocol::{ErrorCode, message};
 
+use super::group_places::by_topic;
 use super::share_acknowledgements::is_member_id;
 use crate::access::Resource;
 use crate::coordinator::HeartbeatRefused;
@@ -60,15 +61,9 @@ fn told(answer: &Answer) -> ShareGroupHeartbeatResponse {
 }
 
 fn assignment(assigned: &Assignment) -> Told {
-    let mut topics: Vec<Assigned> = Vec::new();
-    for (topic, partition) in assigned {
-        let id = wire_id(*topic);
-        match topics.last_mut().filter(|last| last.topic_id == id) {
-            Some(last) => last.partitions.push(partition.0),
-            None => topics.push(message!(Assigned { topic_id: id, partitions: vec![partition.0] })),
-        }
-    }
-    message!(Told { topic_partitions: topics })
+    let topics = by_topic(assigned).into_iter();
+    let told = topics.map(|(id, partitions)| message!(Assigned { topic_id: wire_id(id), partitions }));
+    message!(Told { topic_partitions: told.collect() })
 }
 
 fn refusal(refused: HeartbeatRefused) -> ShareGroupHeartbeatResponse {

@@ -10,7 +10,7 @@ use flumen_records::ControlRecord;
 use flumen_types::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition};
 
 use crate::tests::testing::*;
-use crate::{Bound, Finding, OpenError, Origin, OsFiles, Partition, ReadError, Repair, Store};
+use crate::{Bound, Finding, OpenError, Origin, OsFiles, ReadError, Repair, Store};
 
 const CONFIGS: [(&str, &str); 2] = [("internal.segment.bytes", "1000"), ("index.interval.bytes", "100")];
 
@@ -71,28 +71,6 @@ fn said(found: &[Finding]) -> String {
         format!("{}: {} [{}] {:?}\n", finding.path.display(), finding.what, finding.remedy, finding.lost)
     };
     found.iter().map(line).collect()
-}
-
-/// Offsets of the batches that a reader gets, and the ranges that it is refused.
-fn readable(t: &Partition) -> (Vec<i64>, Vec<(i64, i64)>) {
-    let (mut from, mut found, mut refused) = (t.marks().start, Vec::new(), Vec::new());
-    while from < t.marks().end {
-        match t.read(from, 500, Bound::HighWatermark, true) {
-            Ok(read) => {
-                for batch in flumen_records::batches(read.bytes).map(Result::unwrap) {
-                    batch.verify_crc().unwrap();
-                    found.push(batch.header().base_offset.0);
-                }
-                from = read.next;
-            }
-            Err(ReadError::Corrupt { offsets: Some(offsets), .. }) => {
-                refused.push((offsets.start.0, offsets.end.0));
-                from = offsets.end;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-    (found, refused)
 }
 
 /// A harm, what is said of it, and which offsets are lost by it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use flumen_types::{Offset, Timestamp};
 
 use crate::tests::testing::*;
-use crate::{Bound, OpenError, Origin, Partition, ReadError, Store};
+use crate::{Bound, OpenError, Origin, Store};
 
 const SEGMENT: (&str, &str) = ("internal.segment.bytes", "1000");
 
@@ -33,28 +33,6 @@ fn change(path: &std::path::Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut content = fs::read(path).unwrap();
     change(&mut content);
     fs::write(path, content).unwrap();
-}
-
-/// The offsets that can be read, and where readers are refused.
-fn readable(t: &Partition) -> (Vec<i64>, Vec<(i64, i64)>) {
-    let (mut from, mut found, mut refused) = (t.marks().start, Vec::new(), Vec::new());
-    while from < t.marks().end {
-        match t.read(from, 500, Bound::HighWatermark, true) {
-            Ok(read) => {
-                for batch in flumen_records::batches(read.bytes).map(Result::unwrap) {
-                    batch.verify_crc().unwrap();
-                    found.push(batch.header().base_offset.0);
-                }
-                from = read.next;
-            }
-            Err(ReadError::Corrupt { offsets: Some(offsets), .. }) => {
-                refused.push((offsets.start.0, offsets.end.0));
-                from = offsets.end;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-    (found, refused)
 }
 
 #[test]

@@ -12,8 +12,8 @@ use flumen_types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, Topic
 use tempfile::TempDir;
 
 use crate::{
-    Advice, Bound, File, FileSystem, Finding, Open, OpenError, Options, OsFiles, Partition, Question, Repair,
-    Scope, Site, Stat, Store, Surveyed, survey,
+    Advice, Bound, File, FileSystem, Finding, Open, OpenError, Options, OsFiles, Partition, Question,
+    ReadError, Repair, Scope, Site, Stat, Store, Surveyed, survey,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -286,4 +286,26 @@ impl<F: Faults> File for FaultyFile<F> {
     fn try_lock(&self) -> io::Result<bool> {
         self.file.try_lock()
     }
+}
+
+/// The offsets that can be read, and where readers are refused.
+pub(crate) fn readable(t: &Partition) -> (Vec<i64>, Vec<(i64, i64)>) {
+    let (mut from, mut found, mut refused) = (t.marks().start, Vec::new(), Vec::new());
+    while from < t.marks().end {
+        match t.read(from, 500, Bound::HighWatermark, true) {
+            Ok(read) => {
+                for batch in flumen_records::batches(read.bytes).map(Result::unwrap) {
+                    batch.verify_crc().unwrap();
+                    found.push(batch.header().base_offset.0);
+                }
+                from = read.next;
+            }
+            Err(ReadError::Corrupt { offsets: Some(offsets), .. }) => {
+                refused.push((offsets.start.0, offsets.end.0));
+                from = offsets.end;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (found, refused)
 }
