@@ -81,7 +81,7 @@ pub(crate) struct Connection<S> {
     /// The peer will send no more.
     ended: bool,
     pending: VecDeque<Pending>,
-    /// Over a quota: nothing is read, and nothing that was read is begun.
+    /// Over a quota: nothing is read, and nothing that was read is begun, but what holds of the budget.
     mute: Arc<Mute>,
     quiet: Quiet,
 }
@@ -146,7 +146,8 @@ impl<S: Stream> Connection<S> {
         let mut check = interval(CHECK_INTERVAL);
         check.reset();
         loop {
-            let muted = self.mute.until();
+            // What holds of the budget is read and begun all the same: others wait for that.
+            let muted = self.mute.until().filter(|_| !self.holds_budget());
             if muted.is_none()
                 && self.may_begin()
                 && let Some(frame) = self.ahead.take()
@@ -175,6 +176,10 @@ impl<S: Stream> Connection<S> {
                 _ = check.tick() => self.check_silence()?,
             }
         }
+    }
+
+    fn holds_budget(&self) -> bool {
+        self.frames.holds_budget() || self.ahead.as_ref().is_some_and(|ahead| !ahead.held.is_nothing())
     }
 
     fn may_begin(&self) -> bool {

@@ -158,6 +158,11 @@ impl FrameReader {
         self.covered = target;
     }
 
+    /// Whether others may be waiting for what the frame that has begun holds, or for its place.
+    pub(crate) fn holds_budget(&self) -> bool {
+        !self.held.is_nothing() || self.taking.is_some()
+    }
+
     /// Whether it is the budget that is waited for, and not the peer.
     pub(crate) fn waits_for_budget(&self) -> bool {
         self.taking.is_some()

@@ -77,6 +77,10 @@ impl PartitionLog for LocalLog {
         self.marks.clone()
     }
 
+    fn marks(&self) -> Marks {
+        *self.marks.borrow()
+    }
+
     async fn find(&self, time: TimeQuery) -> Result<Option<TimedOffset>, ReadError> {
         self.off_the_runtime(move |partition| match time {
             TimeQuery::AtOrAfter(time) => partition.offset_for_time(time),

@@ -95,18 +95,18 @@ pub(crate) fn joining(ctx: &Ctx, request: &ProduceRequest, version: i16) -> Opti
             let Some(header) = data.records.as_ref().and_then(|bytes| BatchHeader::parse(bytes).ok()) else {
                 continue;
             };
-            if !header.is_transactional() || found.partition(PartitionId(data.index)).is_none() {
+            let Some(log) = found.partition(PartitionId(data.index)).filter(|_| header.is_transactional())
+            else {
                 continue;
-            }
-            let partition = TopicPartition { topic: found.name.clone(), partition: PartitionId(data.index) };
+            };
             let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
-            if ctx.broker.transactions().check_partition(id, producer, &partition).is_ok() {
+            if ctx.broker.transactions().check_partition(id, producer, log.id()).is_ok() {
                 continue;
             }
             let joining = joining.get_or_insert(Joining { producer, partitions: Vec::new() });
             // Batches of a second producer find that they were not added.
             if joining.producer == producer {
-                joining.partitions.push(partition);
+                joining.partitions.push(log.id().clone());
             }
         }
     }

@@ -383,7 +383,7 @@ impl GroupCoordinator {
 
     /// Forgets all offsets of a topic that was deleted.
     pub async fn forget_topic(&self, topic: &str, id: TopicId) -> Result<(), ErrorCode> {
-        self.share_forget_topic(id).await?;
+        let shared = self.share_forget_topic(id).await;
         for cell in self.0.cells.get().into_iter().flatten() {
             let gone = cell.change(None, self.0.clock.now(), |shard| {
                 Ok::<_, AppendError>((shard.delete_topic(topic), ()))
@@ -391,7 +391,7 @@ impl GroupCoordinator {
             let ((), last) = gone.map_err(|error| unwritten(&error))?;
             settle(cell, last).await?;
         }
-        Ok(())
+        shared
     }
 
     /// The partition of `__consumer_offsets` that keeps a group, for its transactions.

@@ -118,19 +118,16 @@ impl ShareCoordinator {
 
     /// A partition as a group works on it; loaded if nobody has worked on it lately.
     pub(crate) async fn open(&self, group: &Arc<str>, place: Place) -> Result<Arc<ShareCell>, ErrorCode> {
+        if let Some(cell) = self.known(group, place) {
+            return Ok(cell);
+        }
         let (topic, partition) = place;
         let log = self.0.topics.by_id(topic).and_then(|topic| topic.partition(partition).cloned());
         let log = log.ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let key = key(group, place);
         let slot = self.cells().entry(key.clone()).or_default().clone();
-        let loaded = slot.get_or_try_init(|| self.load(key.clone(), log)).await;
-        match loaded {
-            Ok(cell) => Ok(cell.clone()),
-            Err(error) => {
-                self.cells().remove(&key);
-                Err(error)
-            }
-        }
+        // After an error the slot stays, empty: others may be at it, and a second one would be a second cell.
+        slot.get_or_try_init(|| self.load(key, log)).await.cloned()
     }
 
     async fn load(&self, key: ShareKey, log: Arc<dyn PartitionLog>) -> Result<Arc<ShareCell>, ErrorCode> {
@@ -164,30 +161,34 @@ impl ShareCoordinator {
 
     /// A partition that a member of the group has fetched from.
     pub(crate) fn known(&self, group: &Arc<str>, place: Place) -> Option<Arc<ShareCell>> {
-        let cell = self.cells().get(&key(group, place)).and_then(|slot| slot.get().cloned());
-        cell.filter(|cell| {
-            if cell.is_fenced() {
-                self.cells().remove(&key(group, place));
-            }
-            !cell.is_fenced()
-        })
+        let (key, mut cells) = (key(group, place), self.cells());
+        let cell = cells.get(&key)?.get()?.clone();
+        if cell.is_fenced() {
+            cells.remove(&key);
+            return None;
+        }
+        Some(cell)
     }
 
-    /// Ends a member's session and gives back what it holds; whether there was one.
-    pub(crate) fn end_session(&self, owner: &Owner) -> bool {
-        let places = self.sessions().end(owner);
-        let ended = places.is_some();
-        self.give_back(owner, &places.unwrap_or_default());
-        ended
+    /// Ends a member's session, if there is one, and gives back what it holds.
+    pub(crate) fn end_session(&self, owner: &Owner) {
+        let mut sessions = self.sessions();
+        let Some(places) = sessions.end(owner) else { return };
+        self.ended(sessions, owner, &places);
     }
 
     /// A connection has ended, and with it its session.
     pub(crate) fn disconnected(&self, connection: u64) {
         let mut sessions = self.sessions();
         let Some((owner, places)) = sessions.disconnected(connection) else { return };
+        self.ended(sessions, &owner, &places);
+    }
+
+    /// With its last session a group's partitions are forgotten.
+    fn ended(&self, sessions: MutexGuard<'_, ShareSessions>, owner: &Owner, places: &[Place]) {
         let is_idle = sessions.is_idle(&owner.0);
         drop(sessions);
-        self.give_back(&owner, &places);
+        self.give_back(owner, places);
         if is_idle {
             self.forget(|key| *key.group == *owner.0);
         }

@@ -105,6 +105,11 @@ impl ShareCell {
         self.fenced.load(Ordering::Acquire)
     }
 
+    /// Nothing will come of it any more: its state was set anew, or its topic is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_fenced() || self.log.watch().has_changed().is_err()
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         self.lock().next_deadline()
     }

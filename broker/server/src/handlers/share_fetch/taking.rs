@@ -66,7 +66,9 @@ impl<'a> Asked<'a> {
     ) -> Self {
         let settings = ctx.broker.group_configs().settings(&owner.0);
         let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
-        let bytes_max = bytes_max.min(ctx.broker.options().fetch_bytes_max);
+        // A pause that outlasts the locks would have everything delivered again; something is always taken.
+        let once = ctx.broker.options().fetch_bytes_max.min(ctx.fetch_max().max(1));
+        let bytes_max = bytes_max.min(once);
         Asked {
             ctx,
             owner,
@@ -107,7 +109,8 @@ impl<'a> Asked<'a> {
                 taken.answers.append(&mut failed.answers);
                 return taken;
             }
-            if is_last {
+            // Of a partition that is over there are no news, or news without end.
+            if is_last || cells.iter().any(|(_, cell)| cell.is_over()) {
                 return failed;
             }
             // What is there at the deadline is taken all the same.
@@ -145,7 +148,7 @@ impl<'a> Asked<'a> {
             taken.held.extend(held);
             readings.push(Reading { place, cell, turn, read });
         }
-        if !ends_wait && !is_last && bytes < self.bytes_min.max(1) && self.bytes_min > 0 {
+        if !ends_wait && !is_last && bytes < self.bytes_min {
             return None;
         }
         let mut left = self.records_max;
