@@ -229,7 +229,7 @@ impl Store {
     /// The same before a partition is made, which one of its name must not have outlived.
     pub(crate) fn forget_stale_checkpoints(&self) -> Result<(), FileError> {
         if self.stale_checkpoints.load(Ordering::Relaxed) {
-            self.upkeep().checkpoint()?;
+            self.upkeep().save_checkpoints()?;
             self.stale_checkpoints.store(false, Ordering::Relaxed);
         }
         Ok(())
@@ -364,7 +364,10 @@ fn load_one(shared: &Arc<Shared>, known: &Known) -> Result<Arc<Partition>, FileE
         folder::create(files, dir, &known.tp, known.topic_id)?;
         sync_dir(files, dir, Site::NewPartitions)?;
         // What was known of the old one's files says nothing of these.
-        return load::load(shared, Known { recovery_point: None, cleaned_upto: None, ..known.clone() });
+        let known = Known { recovery_point: None, cleaned_upto: None, ..known.clone() };
+        let partition = load::load(shared, known)?;
+        folder::sync(files, &partition.dir)?;
+        return Ok(partition);
     }
     load::load(shared, known.clone())
 }

@@ -368,7 +368,9 @@ impl Partition {
             let end = if published.marks().failed { published.durable() } else { published.marks().end };
             end.since(published.durable())
         };
-        let bytes = self.written.load(Ordering::Relaxed) - self.synced_bytes.load(Ordering::Relaxed);
+        // Others append and sync meanwhile: the two need not be of one moment.
+        let synced = self.synced_bytes.load(Ordering::Relaxed);
+        let bytes = self.written.load(Ordering::Relaxed).saturating_sub(synced);
         match flush.due(unsynced) {
             _ if unsynced == 0 => {}
             // Nobody waits for it, but a disk that is given its work late is the slower one, and so much

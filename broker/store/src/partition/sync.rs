@@ -222,7 +222,9 @@ impl Flushable for Partition {
                 None => Ok(()),
             })
             .collect();
-        let all = sync_all(group[0].shared.files(), &group[0].dir, Site::Together);
+        let shared = &group[0].shared;
+        let sync_all = || sync_all(shared.files(), &group[0].dir, Site::Together);
+        let all = shared.vitals.sync(&*shared.options.clock, sync_all);
         let mut flushed = Vec::with_capacity(group.len());
         for ((partition, job), written) in group.iter().zip(jobs).zip(written) {
             let Some(mut job) = job else {

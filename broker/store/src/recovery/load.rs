@@ -264,7 +264,8 @@ impl<'a> Loader<'a> {
             producers: self.producers,
             epochs,
             sealed: self.unsaved,
-            names: false,
+            // Its first segment was made just now.
+            names: self.folder.segments.is_empty(),
         };
         let segments = self.segments.iter().map(|segment| (segment.base(), segment.clone())).collect();
         let dir = self.dir.clone();

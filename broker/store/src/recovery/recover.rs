@@ -79,8 +79,8 @@ impl Loader<'_> {
             }
         }
         self.set_aside_from(whole)?;
-        self.point = Some(point.min(self.end));
         self.miss(known, point);
+        self.point = Some(point);
         self.save_recovered(trusted, known.sync)
     }
 

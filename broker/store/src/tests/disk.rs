@@ -1,8 +1,8 @@
 //! A disk that is full, and one that fails.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use flumen_types::{ByteSize, Offset, TopicId, TopicPartition};
 
@@ -254,6 +254,37 @@ fn a_cold_reader_leaves_nothing_behind_it_and_takes_nothing_from_the_hot_end() {
     assert_eq!(is_cached(&files[2], tail), Some(true), "the hot end stays");
     for (file, position) in [(&files[0], 0), (&files[0], 20 << 20), (&files[0], 36 << 20), (&files[1], 0)] {
         wait_until("what was read is let go", || is_cached(file, position) == Some(false));
+    }
+}
+
+/// The folders whose names were synced.
+#[derive(Default)]
+struct Named(Mutex<Vec<Site>>);
+
+impl Faults for Named {
+    fn sync(&self, _: Scope, site: Site) -> io::Result<()> {
+        self.0.lock().unwrap().push(site);
+        Ok(())
+    }
+}
+
+#[test]
+fn the_first_segment_of_a_folder_that_was_missing_has_a_durable_name_before_anything_is_acknowledged() {
+    for gone in ["t-0", "t-0/00000000000000000000.log"] {
+        let Setup { dir, store, .. } = setup(1);
+        store.close().unwrap();
+        drop(store);
+        let gone = dir.path().join(gone);
+        if gone.is_dir() { std::fs::remove_dir_all(&gone) } else { std::fs::remove_file(&gone) }.unwrap();
+        let named = Arc::new(Named::default());
+        let options = Options { files: Arc::new(Faulty(named.clone())), ..Options::new(dir.path()) };
+        let store = Store::open(options, Arc::new(())).unwrap();
+        let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
+        t.append(plain("x"), Origin::Client, NOW).unwrap();
+        wait_durable(&t);
+        let synced = named.0.lock().unwrap().clone();
+        let names = [Site::PartitionNames, Site::SegmentNames, Site::RecoveredNames];
+        assert!(synced.iter().any(|site| names.contains(site)), "{}: {synced:?}", gone.display());
     }
 }
 

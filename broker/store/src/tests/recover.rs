@@ -116,6 +116,22 @@ fn a_log_that_was_cut_between_batches_does_not_give_its_offsets_again() {
 }
 
 #[test]
+fn offsets_that_a_recovery_misses_are_not_given_again_by_the_one_after_it() {
+    let (mut fixture, batch) = filled(&[], 10);
+    fixture.store().upkeep().checkpoint().unwrap();
+    fixture.kill();
+    change(&log(&fixture, 0), |content| content.truncate(6 * batch));
+    for _ in 0..2 {
+        fixture.open();
+        assert_eq!(fixture.t().marks().end, Offset(10));
+        assert_eq!(fixture.t().lost(), [Offset(6)..Offset(10)]);
+        // As a delete of another topic does it.
+        fixture.store().upkeep().save_checkpoints().unwrap();
+        fixture.kill();
+    }
+}
+
+#[test]
 fn a_torn_tail_is_set_aside() {
     let (mut fixture, batch) = filled(&[], 10);
     fixture.kill();
