@@ -30,7 +30,7 @@ section! {
         pub listeners: Vec<Listener> = ["listeners", ["PLAINTEXT://127.0.0.1:9092"]],
         /// What clients are told to connect to, where it differs from `listeners` (behind NAT, in a container).
         pub advertised_listeners: Option<Vec<Listener>> = ["advertised.listeners", null],
-        /// The protocols of listeners with names of their own: `\"INTERNAL:PLAINTEXT,EXTERNAL:SASL_SSL\"`.
+        /// The protocols of listeners with names of their own: `"INTERNAL:PLAINTEXT,EXTERNAL:SASL_SSL"`.
         pub protocol_map: ProtocolMap = ["listener.security.protocol.map", ""],
 
         /// The broker's certificate in PEM, followed by those between it and its authority. Read anew when it changes.
@@ -41,7 +41,7 @@ section! {
         pub ssl_clients: Option<FilePath> = ["ssl.truststore.location", null],
         /// Whether clients show a certificate. One that is shown must be an authority's of `ssl.truststore.location`, and says who the client is.
         pub ssl_client_auth: ClientAuth = ["ssl.client.auth", "none"],
-        /// From a certificate's name to a user's, as Kafka has it: `\"RULE:^CN=(.*?),.*$/$1/L,DEFAULT\"`.
+        /// From a certificate's name to a user's, as Kafka has it: `"RULE:^CN=(.*?),.*$/$1/L,DEFAULT"`.
         pub ssl_rules: MappingRules = ["ssl.principal.mapping.rules", "DEFAULT"],
 
         /// What clients of SASL listeners may prove themselves by. PLAIN shows the password to whoever listens, unless the listener encrypts.
@@ -63,7 +63,7 @@ section! {
 
         /// Kafka's authorizer: nobody may do what no rule allows. Without it everybody may do everything.
         pub authorizer: AuthorizerClass = ["authorizer.class.name", ""],
-        /// Who may do everything: `\"User:alice;User:bob\"`.
+        /// Who may do everything: `"User:alice;User:bob"`.
         pub super_users: SuperUsers = ["super.users", ""],
         /// Everybody may do what there is no rule about.
         pub allow_everyone: bool = ["allow.everyone.if.no.acl.found", false],
@@ -151,9 +151,9 @@ section! {
         pub connections_max_idle: Millis = ["connections.max.idle.ms", "10m"; min 1],
         /// The most connections of all clients together. Beyond, nobody is accepted until somebody leaves.
         pub connections_max: NonZeroU32 = ["max.connections", 2_147_483_647],
-        /// The most connections from one address. More are closed at once. Beside `max.connections` it is written quoted: `\"max.connections.per.ip\" = 100`.
+        /// The most connections from one address. More are closed at once. Beside `max.connections` it is written quoted: `"max.connections.per.ip" = 100`.
         pub connections_per_ip_max: u32 = ["max.connections.per.ip", 2_147_483_647],
-        /// The same for addresses of their own, quoted too: `\"10.0.0.7:200,10.0.0.8:5\"`.
+        /// The same for addresses of their own, quoted too: `"10.0.0.7:200,10.0.0.8:5"`.
         pub connections_per_ip_overrides: AddressLimits = ["max.connections.per.ip.overrides", ""],
         /// The most bytes that one fetch answers with.
         pub fetch_max: ByteSize = ["fetch.max.bytes", "55MiB"; min 1024],

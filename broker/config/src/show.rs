@@ -10,7 +10,6 @@ use crate::loaded::{Config, Loaded};
 use crate::plugin::Plugin;
 use crate::section::{Entry, Section};
 
-/// The one table of tables without names.
 /// Tables without names.
 const LISTED: [&str; 2] = ["acls", "quotas"];
 

@@ -32,6 +32,7 @@ mod recovery;
 mod repair;
 mod segment;
 mod survey;
+mod tombstones;
 mod topic_name;
 mod upkeep;
 mod vitals;
@@ -52,6 +53,7 @@ pub use files::site::Site;
 pub use options::{CleanerOptions, Options, Threads, Work};
 pub use partition::aborted::AbortedTxn;
 pub use partition::append::Appended;
+pub use partition::cleaning::CleaningFailure;
 pub use partition::health::{Dirty, Health};
 pub use partition::incoming::Origin;
 pub use partition::lookup::TimedOffset;
@@ -59,9 +61,8 @@ pub use partition::read::Read;
 pub use partition::{Bound, Partition};
 pub use repair::Repair;
 pub use survey::{Finding, Question, Remedy, SegmentRange, Surveyed, is_in_use, survey};
+pub use tombstones::{HeldTombstones, TombstoneHold, TombstoneReaders};
 pub use topic_name::is_name as is_topic_name;
-pub use upkeep::cleaners::CleaningFailure;
-pub use upkeep::tombstones::{HeldTombstones, TombstoneHold, TombstoneReaders};
 pub use vitals::{Cleaned, Counts, Opening, Progress, SYNC_SECONDS, SyncTimes, Vitals};
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use flumen_types::{ByteSize, Millis};
 use crate::clock::{Clock, OsClock};
 use crate::files::file_system::FileSystem;
 use crate::files::os::OsFiles;
-use crate::upkeep::tombstones::TombstoneReaders;
+use crate::tombstones::TombstoneReaders;
 use crate::vitals::Progress;
 
 /// Everything but the directory has a default.

@@ -156,12 +156,13 @@ impl Progress {
         self.partitions_done.fetch_add(1, Ordering::Relaxed) as usize + 1
     }
 
-    pub fn now(&self) -> Opening {
+    /// As it stands at a moment; whoever shows it has a clock of its own.
+    pub fn at(&self, now: Instant) -> Opening {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (partitions, bytes) = (get(&self.partitions), get(&self.bytes));
         let partitions_done = get(&self.partitions_done).min(partitions);
         let bytes_done = get(&self.bytes_done).min(bytes);
-        let elapsed = self.began.get().map_or(Duration::ZERO, Instant::elapsed);
+        let elapsed = self.began.get().map_or(Duration::ZERO, |began| now.saturating_duration_since(*began));
         let (done, of) = if bytes > 0 { (bytes_done, bytes) } else { (partitions_done, partitions) };
         let left = if partitions_done == partitions { None } else { left(elapsed, done, of) };
         Opening { partitions, partitions_done, bytes, bytes_done, elapsed, left }
@@ -200,18 +201,18 @@ mod tests {
     #[test]
     fn the_time_left_is_told_from_what_was_read() {
         let progress = Progress::default();
-        assert_eq!(progress.now(), Opening::default());
+        assert_eq!(progress.at(OsClock.instant()), Opening::default());
         progress.begin(3, OsClock.instant());
         progress.expect(1000);
-        assert_eq!(progress.now().left, None, "nothing is known yet");
+        assert_eq!(progress.at(OsClock.instant()).left, None, "nothing is known yet");
         progress.read(250);
-        assert!(progress.now().left.is_some());
+        assert!(progress.at(OsClock.instant()).left.is_some());
         assert_eq!(left(Duration::from_secs(1), 250, 1000), Some(Duration::from_secs(3)));
         for _ in 0..3 {
             progress.loaded_one();
         }
         progress.read(9000);
-        let now = progress.now();
+        let now = progress.at(OsClock.instant());
         assert_eq!((now.left, now.partitions_done, now.bytes_done), (None, 3, 1000));
     }
 }

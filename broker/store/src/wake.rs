@@ -30,7 +30,8 @@ pub(crate) struct Asked {
     pub(crate) checkpoint: bool,
 }
 
-/// What a recovery may have to read, twice over: a checkpoint is begun by then, and the next ends it.
+/// What a recovery has to read, twice over: a checkpoint is begun by then, and the next ends it. More if checkpoints
+/// take so long that one is not begun at once.
 const CHECKPOINT_BYTES: u64 = 128 << 20;
 
 impl Wake {

@@ -171,6 +171,10 @@ fn partitions(partitions: &[Partition], out: &Out) -> Outcome {
         let Lost { partition, from, upto, why } = lost;
         out.warn(format!("partition {partition}: offsets {from} to {} are {why}", upto - 1));
     }
+    for one in partitions.iter().filter(|one| !one.misfits.is_empty()) {
+        let bases = one.misfits.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+        out.warn(format!("partition {}: segments {bases} do not fit their names", one.partition));
+    }
     Ok(())
 }
 

@@ -64,10 +64,6 @@ impl Admin for Office {
         for topic in &topics {
             offsets.sample(&[("topic", &topic.name)], topic.offsets as f64);
         }
-        let failed = snapshot.gauge("flumen_topic_failed_partitions", "Partitions whose disk failed");
-        for topic in &topics {
-            failed.sample(&[("topic", &topic.name)], topic.failed.len() as f64);
-        }
         log_metrics::add(&mut snapshot, &logs, &self.pipelines.broker().topics().counts());
         tombstones::measure(&mut snapshot, &topics);
         snapshot
@@ -97,9 +93,8 @@ impl Admin for Office {
     }
 
     async fn partitions(&self, topic: &str) -> Option<Vec<Partition>> {
-        let logs = self.logs();
-        let (_, logs) = logs.topics().find(|(name, _)| *name == topic)?;
-        Some((0..).zip(logs).map(|(n, log)| log_status::partition(n, log)).collect())
+        let logs = log_status::logs(&*self.pipelines.broker().topic(topic)?);
+        Some((0..).zip(&logs).map(|(n, log)| log_status::partition(n, log)).collect())
     }
 
     async fn reload(&self) -> Result<Vec<String>, Refusal> {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use flumen_http::{Admin, Partition, Refusal, Snapshot, Status};
@@ -39,13 +40,13 @@ impl Admin for Front {
         match self.office.get() {
             Some(office) => office.unready(),
             None if self.opened.load(Ordering::Relaxed) => Some("its plugins are being started".into()),
-            None => Some(format::opening(&log_status::opening(self.progress.now()))),
+            None => Some(format::opening(&log_status::opening(self.progress.at(Instant::now())))),
         }
     }
 
     fn metrics(&self) -> Snapshot {
         let mut snapshot = self.office.get().map(Admin::metrics).unwrap_or_default();
-        log_metrics::opening(&mut snapshot, &self.progress.now());
+        log_metrics::opening(&mut snapshot, &self.progress.at(Instant::now()));
         snapshot
     }
 
@@ -56,7 +57,7 @@ impl Admin for Front {
                 version: env!("CARGO_PKG_VERSION").into(),
                 started_ms: self.started_ms,
                 data_dir: self.data_dir.clone(),
-                opening: Some(log_status::opening(self.progress.now())),
+                opening: Some(log_status::opening(self.progress.at(Instant::now()))),
                 ..Status::default()
             },
         }

@@ -127,9 +127,14 @@ pub(super) fn opening(snapshot: &mut Snapshot, now: &Opening) {
         ("partitions_loaded", "Partitions that are loaded", now.partitions_done as f64),
         ("bytes", "Bytes to read again after a crash", now.bytes as f64),
         ("read_bytes", "Bytes that were read again", now.bytes_done as f64),
-        ("left_seconds", "Seconds left, by how fast it went", now.left.unwrap_or_default().as_secs_f64()),
     ];
     for (name, help, value) in all {
         snapshot.gauge(&format!("flumen_recovery_{name}"), help).sample(&[], value);
+    }
+    // Unknown until something is loaded.
+    let done = now.partitions_done == now.partitions;
+    if let Some(left) = now.left.or(done.then_some(std::time::Duration::ZERO)) {
+        let family = snapshot.gauge("flumen_recovery_left_seconds", "Seconds left, by how fast it went");
+        family.sample(&[], left.as_secs_f64());
     }
 }

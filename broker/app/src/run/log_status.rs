@@ -17,12 +17,7 @@ pub(super) struct Log {
 
 impl Logs {
     pub(super) fn of(topics: &flumen_server::Topics) -> Logs {
-        let of = |topic: &flumen_server::Topic| {
-            let logs = topic.partitions.iter();
-            let logs = logs.map(|log| Log { marks: log.marks(), health: log.health() });
-            (topic.name.to_string(), logs.collect())
-        };
-        Logs(topics.all().iter().map(|topic| of(topic)).collect())
+        Logs(topics.all().iter().map(|topic| (topic.name.to_string(), logs(topic))).collect())
     }
 
     pub(super) fn topics(&self) -> impl Iterator<Item = (&str, &[Log])> {
@@ -36,6 +31,11 @@ impl Logs {
         };
         self.0.iter().flat_map(move |topic| of(topic).map(|(tp, at)| (tp, &topic.1[at])))
     }
+}
+
+/// Of one topic, by number.
+pub(super) fn logs(topic: &flumen_server::Topic) -> Vec<Log> {
+    topic.partitions.iter().map(|log| Log { marks: log.marks(), health: log.health() }).collect()
 }
 
 /// Offsets of a range.
@@ -140,7 +140,7 @@ fn quantile(counts: &[u64], part: f64) -> Option<f64> {
     bucket.filter(|_| all > 0).and_then(|bucket| SYNC_SECONDS.get(bucket).copied())
 }
 
-/// `None` once everything is loaded.
+/// How far a start is, in the words of the admin API.
 pub(super) fn opening(now: flumen_server::Opening) -> Opening {
     let ms = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     Opening {

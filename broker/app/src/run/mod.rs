@@ -1,7 +1,7 @@
 //! `flumen run`: the broker, its plugins, its admin API, from start to the last signal.
 //!
 //! ```text
-//! start: file -> addresses -> admin API (not ready) -> broker (store, coordinators) -> host -> topics
+//! start: file -> addresses (are they free?) -> admin API (not ready) -> broker (store, coordinators) -> host -> topics
 //!        -> plugins -> listeners -> ready
 //! stop:  listeners and, at the same time, plugins, each after its transaction -> admin API -> broker
 //!        (clean shutdown)
@@ -149,6 +149,9 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
         started_ms: clock::now_ms(),
         data_dir: options.dir.display().to_string(),
     });
+    // One that is taken is told at once and not after a long recovery. They are let go again: nobody is to wait
+    // at a door that opens minutes later.
+    drop(bind_all(&config).await?);
     // Whoever waits for a long recovery can ask how far it is.
     let closes_unless_started = admin.clone().drop_guard();
     if let Some(web) = bind_http(&config).await? {
@@ -160,7 +163,14 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
         .await
         .map_err(|error| cannot_open(&config.broker.data_dir.path, error))?;
     front.opened.store(true, Ordering::Relaxed);
-    let sockets = bind_all(&config).await?;
+    let sockets = match bind_all(&config).await {
+        Ok(sockets) => sockets,
+        Err(failure) => {
+            // What was opened cleanly is left so.
+            broker.shutdown(config.broker.shutdown_drain.duration()).await.ok();
+            return Err(failure);
+        }
+    };
     let log = Arc::new(BrokerLog::new(broker.clone()));
     let options = flumen_host::Options { cache_dir: settings::plugin_cache(&config) };
     let host = Host::new(options, log.clone(), settings::databases(&config));

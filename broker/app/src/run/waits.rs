@@ -2,7 +2,7 @@
 //! that are compiled.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flumen_host::Host;
 use flumen_server::Progress;
@@ -21,7 +21,7 @@ pub(super) async fn recovering<T>(out: &Out, progress: &Progress, work: impl Fut
         tokio::select! {
             done = &mut work => break done,
             _ = look.tick() => {
-                let now = progress.now();
+                let now = progress.at(Instant::now());
                 partitions.set_length(now.partitions);
                 partitions.set_position(now.partitions_done);
                 if now.bytes > 0 {

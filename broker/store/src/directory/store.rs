@@ -28,14 +28,15 @@ use crate::files::page_cache::PageCache;
 use crate::files::reaper::Reaper;
 use crate::files::site::Site;
 use crate::files::starts::Starts;
+use crate::files::throttle::Throttle;
 use crate::locks::{lock, read, write};
 use crate::options::{Options, Threads, Work};
 use crate::partition::folder;
 use crate::partition::known::Known;
 use crate::partition::{Partition, Shared};
 use crate::recovery::load;
-use crate::upkeep::maintenance::{self, Maintenance, Partitions, Upkeep};
-use crate::upkeep::throttle::Throttle;
+use crate::upkeep::maintenance::Maintenance;
+use crate::upkeep::tasks::{self, Partitions, Upkeep};
 use crate::vitals::Vitals;
 
 /// Kafka's mark of a clean stop.
@@ -146,7 +147,7 @@ impl Store {
     }
 
     pub(crate) fn partitions_now(&self) -> Vec<Arc<Partition>> {
-        maintenance::in_order(&self.partitions)
+        tasks::in_order(&self.partitions)
     }
 
     /// Puts away the folders of deleted topics and of nobody.

@@ -2,7 +2,7 @@
 //!
 //! Order: folders first and then the catalogue when something comes, the catalogue first and then the
 //! folders when something goes. Whatever a crash leaves is then told apart at the next open
-//! (`store.rs`).
+//! (`sweep.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Small files that are whole or not there: written beside, synced, renamed over, folder synced.
+//! Small files, most of them whole or not there: written beside, synced, renamed over, folder synced.
 //!
 //! A rename or a new name survives a power cut only once its folder is synced, which is what
 //! [`sync_dir`] is for.

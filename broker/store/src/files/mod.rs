@@ -13,3 +13,4 @@ pub(crate) mod page_cache;
 pub(crate) mod reaper;
 pub(crate) mod site;
 pub(crate) mod starts;
+pub(crate) mod throttle;

@@ -1,8 +1,8 @@
 //! The aborted transactions of a partition, by where their markers are.
 //!
 //! In memory as a whole: an entry is 32 bytes and goes with its segment. On the disk in the
-//! `.txnindex` of the segment that holds the marker, written when that is sealed and rebuilt from
-//! the log when it is recovered.
+//! `.txnindex` of the segment that holds the marker, written when that is sealed and at each
+//! checkpoint; a recovery goes on from it, or rebuilds it from the log.
 //!
 //! ```text
 //! 34 bytes an entry: i16 version = 0, i64 producer id, i64 first offset, i64 last offset (the marker),

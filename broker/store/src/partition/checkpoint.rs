@@ -16,26 +16,9 @@ use crate::files::durable_file::{self, sync_dir, sync_if_there};
 use crate::files::site::Site;
 use crate::locks::{lock, read, write};
 use crate::partition::folder::snapshot_path;
+use crate::partition::moment::Moment;
 use crate::partition::{Partition, Phase};
-use crate::segment::index::Tail;
-use crate::segment::{Part, Segment};
-
-/// A partition as it stood at one moment.
-pub(crate) struct Moment {
-    end: Offset,
-    active: Arc<Segment>,
-    tail: Tail,
-    /// Of the producers.
-    snapshot: Vec<u8>,
-    /// Content of the active segment's `.txnindex`.
-    aborted: Vec<u8>,
-}
-
-impl Moment {
-    pub(crate) fn end(&self) -> Offset {
-        self.end
-    }
-}
+use crate::segment::Part;
 
 impl Partition {
     /// From where on a recovery has to look: not before segments of which something beside the records

@@ -4,7 +4,7 @@
 //! rest is what others have noted.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use flumen_log::cleaner::HeldTombstones;
 use flumen_log::compaction::Dirt;
@@ -47,43 +47,12 @@ impl Dirty {
     }
 }
 
-/// What the cleaner notes on its way.
-#[derive(Default)]
-pub(crate) struct Cleaning {
-    clean_bytes: AtomicU64,
-    cleanable_bytes: AtomicU64,
-    total: AtomicU64,
-    done: AtomicU64,
-}
-
-impl Cleaning {
-    pub(crate) fn surveyed(&self, dirt: &Dirt) {
-        self.clean_bytes.store(dirt.clean_bytes, Ordering::Relaxed);
-        self.cleanable_bytes.store(dirt.cleanable_bytes, Ordering::Relaxed);
-    }
-
-    /// The dirty part is read twice: for its keys, and to rewrite it with the rest.
-    fn begin(&self, dirt: &Dirt) {
-        self.done.store(0, Ordering::Relaxed);
-        self.total.store((dirt.clean_bytes + 2 * dirt.cleanable_bytes).max(1), Ordering::Relaxed);
-    }
-
-    pub(crate) fn read(&self, bytes: usize) {
-        self.done.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    fn end(&self) -> u64 {
-        self.total.store(0, Ordering::Relaxed);
-        self.done.swap(0, Ordering::Relaxed)
-    }
-
-    fn now(&self) -> Option<(u64, u64)> {
-        let total = self.total.load(Ordering::Relaxed);
-        (total > 0).then(|| (self.done.load(Ordering::Relaxed).min(total), total))
-    }
-}
-
 impl Partition {
+    /// Tombstones past their delete horizon that the last compaction left for somebody.
+    pub fn held_tombstones(&self) -> Vec<HeldTombstones> {
+        lock(&self.held_tombstones).clone()
+    }
+
     pub fn health(&self) -> Health {
         let segments = self.segments_now();
         let damage = segments.iter().flat_map(|segment| segment.damage().ranges().to_vec());

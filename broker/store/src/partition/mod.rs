@@ -5,11 +5,13 @@
 //! the middle, `recovery` brings it all back at open.
 //!
 //! Invariants: one mutex over assign-and-write, so offsets on the disk ascend without gaps. Locks
-//! are taken in the order upkeep, moment, writer, segments, published; no lock is held over a sync.
+//! are taken in the order checkpointing, upkeep, moment, writer, segments, published; the others alone or last.
+//! Writer, segments and published are not held over a sync, but for a log's first epoch and the stop.
 
 pub(crate) mod aborted;
 pub(crate) mod append;
 pub(crate) mod checkpoint;
+pub(crate) mod cleaning;
 pub(crate) mod condemn;
 pub(crate) mod folder;
 pub(crate) mod gaps;
@@ -17,6 +19,7 @@ pub(crate) mod health;
 pub(crate) mod incoming;
 pub(crate) mod known;
 pub(crate) mod lookup;
+pub(crate) mod moment;
 pub(crate) mod published;
 pub(crate) mod read;
 pub(crate) mod roll;
@@ -46,16 +49,16 @@ use crate::files::open_files::OpenFiles;
 use crate::files::page_cache::PageCache;
 use crate::files::reaper::Reaper;
 use crate::files::starts::Starts;
+use crate::files::throttle::Throttle;
 use crate::locks::{lock, read, write};
 use crate::options::{Options, Threads};
 use crate::partition::aborted::AbortedIndex;
-use crate::partition::checkpoint::Moment;
-use crate::partition::health::Cleaning;
+use crate::partition::cleaning::Cleaning;
+use crate::partition::cleaning::CleaningFailure;
 use crate::partition::known::Known;
+use crate::partition::moment::Moment;
 use crate::partition::published::Published;
 use crate::segment::Segment;
-use crate::upkeep::cleaners::CleaningFailure;
-use crate::upkeep::throttle::Throttle;
 use crate::vitals::Vitals;
 use crate::wake::Wake;
 
@@ -118,7 +121,8 @@ pub(crate) struct Shared {
     pub(crate) chance: RandomState,
     /// Held by who unpacks a large batch to look into it: one at a time.
     pub(crate) large_lookup: Mutex<()>,
-    /// Held by who writes the checkpoints, from when it asks the partitions until they are written.
+    /// Held by who writes the checkpoints, from when it asks the partitions until they are written; and over a
+    /// whole round of them, so that nothing is written into the folder of a partition that was made anew.
     pub(crate) checkpointing: Mutex<()>,
     /// The store is about to close: upkeep that takes long gives up.
     pub(crate) stopping: AtomicBool,

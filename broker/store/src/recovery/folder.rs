@@ -13,10 +13,7 @@ use crate::files::durable_file::{self, sync_dir};
 use crate::files::file_system::{FileSystem, Open};
 use crate::files::site::Site;
 use crate::segment::scan::Scan;
-use crate::segment::{DELETED, Part};
-
-pub(crate) const CLEANED: &str = ".cleaned";
-pub(crate) const SWAP: &str = ".swap";
+use crate::segment::{CLEANED, DELETED, Part, SWAP};
 
 /// What a folder holds, ascending.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -369,5 +369,8 @@ impl Closable for Segment {
     }
 }
 
+/// Suffix of a compacted segment while it is written, and when it is whole and waits to be installed.
+pub(crate) const CLEANED: &str = ".cleaned";
+pub(crate) const SWAP: &str = ".swap";
 /// Suffix of what waits to be unlinked.
 pub(crate) const DELETED: &str = ".deleted";

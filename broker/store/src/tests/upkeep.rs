@@ -8,7 +8,7 @@ use std::{fs, io};
 use flumen_records::ControlRecord;
 use flumen_types::{Millis, Offset, ProducerEpoch, ProducerId, Timestamp};
 
-use crate::recovery::folder::{CLEANED, SWAP};
+use crate::segment::{CLEANED, SWAP};
 use crate::segment::{DELETED, Part};
 use crate::tests::testing::*;
 use crate::{Bound, Options, Origin, ReadError, Scope, Site, Store, TrimError};

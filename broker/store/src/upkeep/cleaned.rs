@@ -15,9 +15,9 @@ use crate::files::durable_file::{self, sync_dir, write_synced};
 use crate::files::file_system::{Advice, File, FileSystem, Open};
 use crate::files::site::Site;
 use crate::partition::aborted::AbortedIndex;
-use crate::recovery::folder::{CLEANED, SWAP};
 use crate::segment::Part;
 use crate::segment::index::SegmentIndex;
+use crate::segment::{CLEANED, SWAP};
 
 pub(crate) struct Cleaned {
     files: Arc<dyn FileSystem>,

@@ -6,7 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flumen_log::compaction::{Dirt, retry_after};
 use flumen_types::{Timestamp, TopicPartition};
@@ -14,7 +14,8 @@ use flumen_types::{Timestamp, TopicPartition};
 use crate::error::{CompactError, chain};
 use crate::locks::lock;
 use crate::partition::Partition;
-use crate::upkeep::maintenance::Upkeep;
+use crate::partition::cleaning::CleaningFailure;
+use crate::upkeep::tasks::Upkeep;
 
 /// What the threads share.
 #[derive(Default)]
@@ -26,15 +27,6 @@ pub(crate) struct Cleaners {
 struct Agenda {
     due: VecDeque<Arc<Partition>>,
     busy: HashSet<TopicPartition>,
-}
-
-/// Why a partition is not compacted, as its status says it.
-#[derive(Clone, Debug)]
-pub struct CleaningFailure {
-    /// In a row.
-    pub failures: u32,
-    pub reason: String,
-    pub(crate) next_try: Instant,
 }
 
 impl Cleaners {

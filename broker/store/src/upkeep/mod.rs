@@ -6,5 +6,4 @@ pub(crate) mod compact;
 pub(crate) mod maintenance;
 pub(crate) mod retention;
 pub(crate) mod swap;
-pub(crate) mod throttle;
-pub(crate) mod tombstones;
+pub(crate) mod tasks;

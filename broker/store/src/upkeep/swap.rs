@@ -14,7 +14,7 @@ use crate::files::site::Site;
 use crate::locks::{lock, write};
 use crate::partition::Partition;
 use crate::partition::folder::{self, snapshot_path};
-use crate::recovery::folder::SWAP;
+use crate::segment::SWAP;
 use crate::segment::{DELETED, Part, Segment};
 use crate::upkeep::cleaned::Cleaned;
 
