@@ -102,7 +102,7 @@ async fn a_session_goes_on_where_a_quota_has_stopped_it() {
 
 #[tokio::test]
 async fn time_of_threads_is_limited_and_told_in_any_answer() {
-    let running = limited(Entity::User(Name::Default), "request_percentage", 0.000_1).await;
+    let running = limited(Entity::User(Name::Default), "request_percentage", 1e-9).await;
     let mut client = running.client().await;
     let answer = client.ask(&MetadataRequest::default(), 9).await;
     assert!((1..=1000).contains(&answer.throttle_time_ms), "{}", answer.throttle_time_ms);
