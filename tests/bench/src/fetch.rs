@@ -34,7 +34,7 @@ fn fetch(peer: &Peer, topic: &str, records: u64) -> Fetch {
 
 /// Hot and cold, for each size of record.
 pub(crate) fn table(args: &Args) -> Result<()> {
-    let note = "MB/s of values until the last record came, one partition, one librdkafka consumer after another; \
+    let note = "MB/s of values from the first request to the last record, one partition, one connected librdkafka consumer; \
 `hot`: 96 MiB written just before, read again and again; `cold`: dropped from the page cache before each run.";
     let columns = [
         "record",

@@ -1,14 +1,14 @@
 //! From the moment a record should be sent to its acknowledgement, 200 a second, open loop: records are
 //! sent at their times by senders that take turns, so that one that waits for the disk holds up no other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use flumen_client::{Client, Options, Producer, ProducerOptions, Record};
 use flumen_types::Timestamp;
 use hdrhistogram::Histogram;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::Instant;
 
 use crate::Args;
 use crate::figures::{Figure, Table, ratio};
@@ -74,42 +74,60 @@ impl Measured {
 
 /// Microseconds from the intended send time: a stall counts for every record that it holds up.
 async fn measure(bootstrap: String, topic: String) -> Result<Measured> {
-    let started = Instant::now() + Duration::from_millis(300);
     let mut senders = JoinSet::new();
-    for sender in 0..SENDERS {
-        let (bootstrap, topic) = (bootstrap.clone(), topic.clone());
-        senders.spawn_local(async move { send(bootstrap, topic, sender, started).await });
+    let mut turns = Vec::new();
+    for _ in 0..SENDERS {
+        let (turn, turns_of_one) = unbounded_channel();
+        turns.push(turn);
+        senders.spawn_local(send(bootstrap.clone(), topic.clone(), turns_of_one));
     }
+    let clock = std::thread::spawn(move || tick(&turns));
     let mut all = Measured::new()?;
     while let Some(measured) = senders.join_next().await {
         let measured = measured??;
         all.acknowledged.add(measured.acknowledged)?;
         all.late.add(measured.late)?;
     }
+    clock.join().map_err(|_| anyhow::anyhow!("the clock panicked"))?;
     Ok(all)
 }
 
+/// A record to be sent, and when.
+struct Turn {
+    record: u32,
+    intended: Instant,
+}
+
+/// Gives the senders their turns. A thread of its own: the runtime's timers are a millisecond late.
+fn tick(turns: &[UnboundedSender<Turn>]) {
+    let started = Instant::now() + Duration::from_millis(300);
+    for record in 0..RATE * SECONDS {
+        let intended = started + Duration::from_secs(1) / RATE * record;
+        std::thread::sleep(intended.saturating_duration_since(Instant::now()));
+        // A sender that failed has said so.
+        turns[(record % SENDERS) as usize].send(Turn { record, intended }).ok();
+    }
+}
+
 /// One sender's share of the records.
-async fn send(bootstrap: String, topic: String, sender: u32, started: Instant) -> Result<Measured> {
+async fn send(bootstrap: String, topic: String, mut turns: UnboundedReceiver<Turn>) -> Result<Measured> {
     let client = Client::connect(Options::new(bootstrap)).await?;
     let options = ProducerOptions { linger: Duration::ZERO, ..ProducerOptions::default() };
     let mut producer = Producer::new(&client, options).await?;
     let mut measured = Measured::new()?;
-    let record = Record {
+    let message = Record {
         timestamp: Timestamp(1_700_000_000_000),
         key: None,
         value: Some(vec![b'x'; 1024].into()),
         headers: Vec::new(),
     };
-    for i in (sender..RATE * SECONDS).step_by(SENDERS as usize) {
-        let intended = started + Duration::from_secs(1) / RATE * i;
-        tokio::time::sleep_until(intended).await;
+    while let Some(Turn { record, intended }) = turns.recv().await {
         let late = intended.elapsed();
-        producer.send(&topic, Some(0), record.clone()).await?;
+        producer.send(&topic, Some(0), message.clone()).await?;
         let flushed = producer.flush().await;
         anyhow::ensure!(flushed.failed == 0, "a record was refused: {:?}", flushed.error);
         // The first second warms up.
-        if i >= RATE {
+        if record >= RATE {
             measured.acknowledged.record(intended.elapsed().as_micros() as u64)?;
             measured.late.record(late.as_micros() as u64)?;
         }

@@ -78,7 +78,13 @@ const PRODUCER: c_int = 0;
 const CONSUMER: c_int = 1;
 const QUEUE_FULL: c_int = -184;
 const PARTITION_EOF: c_int = -191;
-const OFFSET_BEGINNING: i64 = -2;
+
+/// Where a consumer begins.
+#[derive(Clone, Copy)]
+pub(crate) enum From {
+    Beginning = -2,
+    End = -1,
+}
 
 /// The library, loaded.
 #[derive(Clone, Copy)]
@@ -223,7 +229,7 @@ impl Drop for Producer {
     }
 }
 
-/// A consumer of the first partitions of a topic, from their beginning.
+/// A consumer of the first partitions of a topic, which may begin again and again.
 pub(crate) struct Consumer {
     library: Library,
     handle: Handle,
@@ -233,9 +239,12 @@ pub(crate) struct Consumer {
 }
 
 /// What one call brought.
+#[derive(Default)]
 pub(crate) struct Got {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
+    /// So many partitions were read to their end.
+    pub(crate) ends: i32,
 }
 
 impl Consumer {
@@ -248,31 +257,50 @@ impl Consumer {
         let handle = library.client(CONSUMER, settings, ptr::null_mut())?;
         let name = CString::new(topic)?;
         // SAFETY: the handle is good; the topic and the queue are its own, and go before it.
-        unsafe {
-            let topic = (library.0.topic_new)(handle, name.as_ptr(), ptr::null_mut());
-            let queue = (library.0.queue_new)(handle);
-            for partition in 0..partitions {
-                let started = (library.0.consume_start_queue)(topic, partition, OFFSET_BEGINNING, queue);
-                ensure!(started == 0, "partition {partition}: {}", library.error((library.0.last_error)()));
-            }
-            Ok(Consumer { library, handle, topic, queue, partitions })
+        let (topic, queue) = unsafe {
+            ((library.0.topic_new)(handle, name.as_ptr(), ptr::null_mut()), (library.0.queue_new)(handle))
+        };
+        Ok(Consumer { library, handle, topic, queue, partitions })
+    }
+
+    pub(crate) fn start(&self, from: From) -> Result<()> {
+        let api = self.library.0;
+        for partition in 0..self.partitions {
+            // SAFETY: topic and queue are good, and no partition is started twice without a stop.
+            let started =
+                unsafe { (api.consume_start_queue)(self.topic, partition, from as i64, self.queue) };
+            // SAFETY: no arguments.
+            ensure!(
+                started == 0,
+                "partition {partition}: {}",
+                self.library.error(unsafe { (api.last_error)() })
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stop(&self) {
+        for partition in 0..self.partitions {
+            // SAFETY: the topic is good; a partition that was not started stays as it is.
+            unsafe { (self.library.0.consume_stop)(self.topic, partition) };
         }
     }
 
-    /// What is there, within a second.
-    pub(crate) fn poll(&self) -> Result<Got> {
+    /// The next so many, or fewer where that takes longer than a second: librdkafka waits until it has them all.
+    pub(crate) fn poll(&self, records: u64) -> Result<Got> {
         const MANY: usize = 10_000;
+        let most = MANY.min(records as usize);
         let mut messages = [ptr::null_mut(); MANY];
-        let mut got = Got { records: 0, bytes: 0 };
+        let mut got = Got::default();
         // SAFETY: the queue is good, the array as long as is said; each message is read before it is given back.
         unsafe {
-            let count = (self.library.0.consume_batch_queue)(self.queue, 1000, messages.as_mut_ptr(), MANY);
+            let count = (self.library.0.consume_batch_queue)(self.queue, 1000, messages.as_mut_ptr(), most);
             for message in &messages[..count.max(0) as usize] {
                 let (err, len) = ((**message).err, (**message).len);
                 (self.library.0.message_destroy)(*message);
                 match err {
-                    0 => got = Got { records: got.records + 1, bytes: got.bytes + len as u64 },
-                    PARTITION_EOF => {}
+                    0 => (got.records, got.bytes) = (got.records + 1, got.bytes + len as u64),
+                    PARTITION_EOF => got.ends += 1,
                     other => bail!("a fetch failed: {}", self.library.error(other)),
                 }
             }
@@ -283,11 +311,9 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
+        self.stop();
         // SAFETY: each once, the handle last.
         unsafe {
-            for partition in 0..self.partitions {
-                (self.library.0.consume_stop)(self.topic, partition);
-            }
             (self.library.0.queue_destroy)(self.queue);
             (self.library.0.topic_destroy)(self.topic);
             (self.library.0.destroy)(self.handle);

@@ -84,6 +84,18 @@ pub(crate) fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
+/// Apache Kafka refuses to make 10,000 partitions at once: half of them come later.
+pub(crate) async fn create(client: &Client, mut topic: NewTopic) -> Result<()> {
+    const AT_ONCE: i32 = 5000;
+    let all = topic.partitions.unwrap_or(1);
+    topic.partitions = Some(all.min(AT_ONCE));
+    client.create_topic(&topic, false).await?;
+    for partitions in (AT_ONCE..all).step_by(AT_ONCE as usize) {
+        client.grow_topic(&topic.name, all.min(partitions + AT_ONCE), false).await?;
+    }
+    Ok(())
+}
+
 impl Peer {
     pub(crate) async fn client(&self) -> Result<Client> {
         let mut options = Options::new(self.bootstrap.clone());
@@ -108,7 +120,7 @@ impl Peer {
             replication: Some(1),
             configs: configs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         };
-        wait(async { Ok(self.client().await?.create_topic(&topic, false).await?) })
+        wait(async { create(&self.client().await?, topic).await })
             .with_context(|| format!("{}: creating {name}", self.name))
     }
 

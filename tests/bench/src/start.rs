@@ -85,7 +85,7 @@ async fn create(bootstrap: &str, name: &str, partitions: i32) -> Result<()> {
         replication: Some(1),
         configs: std::collections::BTreeMap::default(),
     };
-    Ok(client.create_topic(&topic, false).await?)
+    peers::create(&client, topic).await
 }
 
 /// A record to every partition.
