@@ -1,13 +1,12 @@
 //! The broker's process over a data folder that outlives it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use flumen_harness::process::Process;
-use flumen_harness::{tools, wait};
+use flumen_harness::{port, tools};
 use tokio::net::TcpStream;
 
 use crate::power::{Aim, Device, Watch};
@@ -36,7 +35,7 @@ pub(crate) struct Broker {
 impl Broker {
     /// In a folder that is there and empty; with `power` its data folder is a device that can lose.
     pub(crate) fn prepare(dir: &Path, power: bool) -> Result<Broker> {
-        let port = wait::free_port();
+        let port = port::free();
         let cache = tools::target().join("plugin-cache");
         let config = format!(
             "[broker]\ndata.dir = \"data\"\nlisteners = [\"PLAINTEXT://127.0.0.1:{port}\"]\nhttp = \"\"\n\
@@ -55,9 +54,7 @@ impl Broker {
 
     /// With a device that can lose, the sync to wait for an end at is `aim`.
     pub(crate) fn launch(&mut self, aim: Aim) -> Result<()> {
-        let mut command = Command::new(tools::flumen());
-        command.args(["run", "--config", "flumen.toml"]).current_dir(&self.dir);
-        command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()));
+        let mut command = tools::broker(&self.dir);
         let listener = self.device.as_ref().map(|_| Watch::install(&mut command)).transpose()?;
         let process = Process::start("flumen", command, &self.dir.join("flumen.log"));
         self.process = Some(process);
@@ -162,7 +159,12 @@ impl Broker {
     pub(crate) fn stop(&mut self) -> Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         process.signal("TERM");
-        let status = process.wait_within(START);
+        let Some(status) = process.exits_within(START) else {
+            bail!(
+                "expected a clean stop within {START:?}, found the broker still to run\n{}",
+                process.tail()
+            );
+        };
         if !status.success() {
             bail!("expected a clean stop, found: {status}\n{}", process.tail());
         }

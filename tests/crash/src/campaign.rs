@@ -66,13 +66,21 @@ pub fn run(options: &Options) -> Result<Summary> {
     campaign.broker.kill()?;
     result.with_context(|| {
         let Campaign { round, last_cut, .. } = &campaign;
+        let (again, kept) = (arguments(options), dir.keep());
         format!(
-            "seed {}, round {round} of {}; {last_cut}data kept in {}",
+            "seed {}, round {round}; again: tests/crash/run {again}; {last_cut}data kept in {}",
             options.seed,
-            options.rounds,
-            dir.keep().display()
+            kept.display()
         )
     })
+}
+
+/// What `tests/crash/run` is told for a campaign like this one.
+fn arguments(options: &Options) -> String {
+    let Options { rounds, seed, power, foreign, few, .. } = options;
+    let flags = [(power, " --power"), (foreign, " --foreign"), (few, " --few")];
+    let flags: String = flags.iter().filter(|(wanted, _)| **wanted).map(|(_, flag)| *flag).collect();
+    format!("--seed {seed} --rounds {rounds}{flags}")
 }
 
 /// A power cut rewrites the whole folder, and needs no real device below its own.

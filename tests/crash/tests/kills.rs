@@ -2,10 +2,7 @@
 //! takes it, and any number of rounds.
 
 use flumen_crash::{Options, run};
-
-fn rounds(usual: u32) -> u32 {
-    std::env::var("FLUMEN_CRASH_ROUNDS").map_or(usual, |rounds| rounds.parse().expect("a number of rounds"))
-}
+use flumen_harness::rounds;
 
 #[test]
 fn what_was_acknowledged_is_there_after_every_kill() {

@@ -1,12 +1,18 @@
 //! Power cuts under load: 100 rounds, or `FLUMEN_CRASH_ROUNDS`.
 
 use flumen_crash::{Options, run};
+use flumen_harness::rounds;
 
 #[test]
 fn what_was_acknowledged_is_there_after_every_power_cut() {
-    let rounds = std::env::var("FLUMEN_CRASH_ROUNDS").map_or(100, |rounds| rounds.parse().expect("a number"));
-    let options =
-        Options { rounds, seed: rand::random(), power: true, foreign: false, few: rand::random(), dir: None };
+    let options = Options {
+        rounds: rounds(100),
+        seed: rand::random(),
+        power: true,
+        foreign: false,
+        few: rand::random(),
+        dir: None,
+    };
     let summary = run(&options).unwrap_or_else(|finding| panic!("{finding:#}"));
     println!("{summary}");
     assert!(summary.steps > u64::from(summary.rounds), "the load got on: {summary}");

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use flumen_harness::{http::Service, sqlite, wait};
+use flumen_harness::{http::Service, port, sqlite};
 
 const CONFIG: &str = include_str!("../../../docs/examples/demo/flumen.toml");
 const CITIES: [&str; 8] = ["Basel", "Zurich", "Geneva", "Bern", "Lugano", "Chur", "Sion", "Thun"];
@@ -55,8 +55,8 @@ fn prepare(args: &Args, service: &Service) -> Result<()> {
     fs::create_dir_all(args.dir.join("inbox"))?;
     write_orders(&args.dir.join("inbox/orders.csv"), args.rows)?;
     let config = CONFIG
-        .replace("127.0.0.1:9092", &format!("127.0.0.1:{}", wait::free_port()))
-        .replace("127.0.0.1:8090", &format!("127.0.0.1:{}", wait::free_port()))
+        .replace("127.0.0.1:9092", &format!("127.0.0.1:{}", port::free()))
+        .replace("127.0.0.1:8090", &format!("127.0.0.1:{}", port::free()))
         .replace("127.0.0.1:8099", &service.address().to_string());
     fs::write(args.dir.join("flumen.toml"), config)?;
     Ok(())

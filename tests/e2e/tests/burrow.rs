@@ -8,7 +8,7 @@ use std::process::Command;
 
 use flumen_harness::clients::{python, python_command};
 use flumen_harness::process::Process;
-use flumen_harness::{Flumen, wait};
+use flumen_harness::{Flumen, port, wait};
 use serde_json::Value;
 
 const PRODUCE: &str = include_str!("../scripts/produce.py");
@@ -60,7 +60,7 @@ fn partitions(port: u16, group: &str) -> Result<Vec<(String, u64, u64, u64)>, St
 fn burrow_reports_the_lag_of_groups_of_both_protocols() {
     let flumen = Flumen::start("[topics.work]\npartitions = 1\n");
     let broker = flumen.bootstrap();
-    let port = wait::free_port();
+    let port = port::free();
     let burrow = burrow(&flumen, port);
     wait::until("Burrow to know the topic", || {
         let topics = get(port, "topic")?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flumen_harness::clients::java;
 use flumen_harness::process::Process;
-use flumen_harness::{Flumen, wait};
+use flumen_harness::{Flumen, port, wait};
 use serde_json::{Value, json};
 
 /// A worker looks through all its jars before it listens.
@@ -21,7 +21,7 @@ struct Worker {
 impl Worker {
     /// A worker of the one group, whose sources commit their offsets with their records.
     fn start(flumen: &Flumen, name: &str) -> Worker {
-        let port = wait::free_port();
+        let port = port::free();
         let url = format!("http://127.0.0.1:{port}");
         let properties = format!(
             "bootstrap.servers={}\ngroup.id=connect-workers\nlisteners={url}\n\

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use flumen_harness::clients::{kcat, python_command};
 use flumen_harness::http::Service;
 use flumen_harness::process::stdout;
-use flumen_harness::{Flumen, sqlite, wait};
+use flumen_harness::{Flumen, rounds, sqlite, wait};
 use rand::RngExt;
 
 fn pipeline(service: &Service) -> String {
@@ -104,8 +104,7 @@ fn stored(flumen: &Flumen) -> i64 {
 
 #[test]
 fn no_acknowledged_record_is_lost_and_none_is_stored_twice() {
-    let rounds: u32 =
-        std::env::var("FLUMEN_CRASH_ROUNDS").map_or(50, |r| r.parse().expect("a number of rounds"));
+    let rounds = rounds(50);
     let mut rng = rand::rng();
     let service = Service::start();
     let mut flumen = Flumen::prepare(&pipeline(&service));
@@ -122,9 +121,10 @@ fn no_acknowledged_record_is_lost_and_none_is_stored_twice() {
     let mut producer = producer.stdin(Stdio::piped()).stdout(acks).spawn().expect("the producer starts");
 
     for round in 0..rounds {
-        // Killed somewhere in the work of a moment: after some progress, or soon after the start.
+        // Killed somewhere in the work of a moment: after some progress, or one time in three soon after the start.
         let goal = stored(&flumen) + rng.random_range(1..400);
-        let limit = Instant::now() + Duration::from_millis(rng.random_range(20..1500));
+        let soon = Duration::from_millis(rng.random_range(20..1500));
+        let limit = Instant::now() + if round % 3 == 2 { soon } else { wait::PATIENCE };
         while stored(&flumen) < goal && Instant::now() < limit {
             std::thread::park_timeout(Duration::from_millis(5));
         }
@@ -172,8 +172,7 @@ fn no_acknowledged_record_is_lost_and_none_is_stored_twice() {
 /// The broker alone, so that rounds are short: many kills while a client has batches in flight.
 #[test]
 fn an_idempotent_producer_loses_and_repeats_nothing_over_kills() {
-    let rounds: u32 =
-        std::env::var("FLUMEN_CRASH_ROUNDS").map_or(50, |r| r.parse().expect("a number of rounds"));
+    let rounds = rounds(50);
     let mut rng = rand::rng();
     let mut flumen = Flumen::prepare("");
     flumen.up();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use flumen_harness::clients::{java, python};
 use flumen_harness::process::{run, stdout};
-use flumen_harness::{Flumen, tools, wait};
+use flumen_harness::{Flumen, port, tools, wait};
 use serde_json::json;
 
 const SECURED: &str = include_str!("../scripts/secured.py");
@@ -23,8 +23,7 @@ struct Secured {
 impl Secured {
     fn start() -> Secured {
         let flumen = Flumen::prepare("");
-        let secured =
-            Secured { flumen, sasl: wait::free_port(), ssl: wait::free_port(), sasl_ssl: wait::free_port() };
+        let secured = Secured { flumen, sasl: port::free(), ssl: port::free(), sasl_ssl: port::free() };
         let tls = secured.flumen.path("tls");
         fs::create_dir(&tls).expect("a folder");
         fs::copy(tools::root().join("docs/examples/secured/tls/make"), tls.join("make")).expect("the script");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::process::{self, Process};
-use crate::{tools, wait};
+use crate::{port, tools, wait};
 
 pub struct Flumen {
     /// Before the folder: when a test fails, its log is still there to be shown.
@@ -28,7 +28,7 @@ impl Flumen {
     /// `prepare` with further lines of the `[broker]` table.
     pub fn prepare_with(broker: &str, pipelines: &str) -> Flumen {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let flumen = Flumen { process: None, port: wait::free_port(), http: wait::free_port(), dir };
+        let flumen = Flumen { process: None, port: port::free(), http: port::free(), dir };
         flumen.write_config_with(broker, pipelines);
         flumen
     }
@@ -103,8 +103,7 @@ impl Flumen {
 
     /// Starts the broker without waiting for anything.
     pub fn launch(&mut self) {
-        let mut command = self.command(&["run", "--config", "flumen.toml"]);
-        command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()));
+        let command = tools::broker(self.dir.path());
         self.process = Some(Process::start("flumen", command, &self.path("flumen.log")));
     }
 

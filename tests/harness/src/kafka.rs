@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::process::{self, Process};
-use crate::{clients, tools, wait};
+use crate::{clients, port, tools, wait};
 
 pub struct Kafka {
     process: Option<Process>,
@@ -21,7 +21,7 @@ pub struct Kafka {
 
 /// `server.properties` in a folder, with lines of `extra` at its end, and the port that it names.
 fn properties(dir: &Path, data: &Path, extra: &str) -> (PathBuf, u16) {
-    let (port, controller) = (wait::free_port(), wait::free_port());
+    let (port, controller) = (port::free(), port::free());
     let file = dir.join("server.properties");
     let properties = format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\

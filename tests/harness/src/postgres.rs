@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::process::{self, Process};
-use crate::wait;
+use crate::{port, wait};
 
 pub struct Postgres {
     server: Option<Process>,
@@ -24,7 +24,7 @@ impl Postgres {
         init.args(["--username=flumen", "--auth=trust", "--no-sync", "--pgdata"])
             .arg(dir.path().join("data"));
         process::run("initdb", &mut init);
-        let mut postgres = Postgres { dir, port: wait::free_port(), server: None };
+        let mut postgres = Postgres { dir, port: port::free(), server: None };
         postgres.up();
         postgres
     }

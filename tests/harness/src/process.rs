@@ -43,10 +43,14 @@ impl Process {
     }
 
     pub fn wait_within(&mut self, patience: Duration) -> ExitStatus {
-        let name = self.name.clone();
-        wait::until_within(patience, &format!("{name} to exit"), || {
-            self.exited().ok_or_else(|| format!("still running; its log ends:\n{}", self.tail()))
+        self.exits_within(patience).unwrap_or_else(|| {
+            panic!("{} still runs after {patience:?}; its log ends:\n{}", self.name, self.tail())
         })
+    }
+
+    /// For who has more to say of a process that does not.
+    pub fn exits_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        wait::asked_within(patience, || self.exited().ok_or(())).ok()
     }
 
     /// SIGKILL, and wait until it is gone.

@@ -1,6 +1,7 @@
 //! Where the things that tests/setup and plugins/build made are.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The root of the checkout.
 pub fn root() -> PathBuf {
@@ -36,6 +37,14 @@ pub fn flumen() -> PathBuf {
     let beside = running.ancestors().skip(1).take(2).map(|folder| folder.join("flumen"));
     let found = beside.clone().find(|path| path.exists());
     must_exist(found.or_else(|| beside.last()).unwrap_or_default(), "cargo build -p flumen")
+}
+
+/// The broker over a folder's flumen.toml, ready to run.
+pub fn broker(folder: &Path) -> Command {
+    let mut command = Command::new(flumen());
+    command.args(["run", "--config", "flumen.toml"]).current_dir(folder);
+    command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()));
+    command
 }
 
 /// A guest by name, as plugins/build leaves it.
