@@ -31,15 +31,18 @@ def wait_for_end():
 
 threading.Thread(target=wait_for_end, daemon=True).start()
 n = 0
-while not stop.is_set():
+while n == 0 or not stop.is_set():
     for partition in range(partitions):
         while True:
             try:
                 producer.produce(topic, str(n), partition=partition, on_delivery=acked)
                 break
             except BufferError:
+                if stop.is_set():
+                    break
                 producer.poll(0.01)
     n += 1
     producer.poll(0.02)
 left = producer.flush(120)
 print("end", n, left, flush=True)
+sys.exit(1 if left else 0)

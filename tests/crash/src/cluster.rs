@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{RwLock, RwLockWriteGuard};
 
 /// How long what a client asked for may take over kills, and the whole load to come to rest.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Cluster {
     bootstrap: String,

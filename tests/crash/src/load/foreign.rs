@@ -79,6 +79,10 @@ impl Foreign {
         if !status.success() {
             bail!("expected librdkafka to end well, found {status}");
         }
+        let acked = self.acked()?;
+        if let Some(partition) = acked.iter().position(|count| *count == 0) {
+            bail!("{TOPIC}-{partition}: expected librdkafka to be told of records, found none in {acked:?}");
+        }
         self.check(client).await
     }
 }

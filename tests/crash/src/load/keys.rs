@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 
 use super::{Pace, create};
-use crate::cluster::{Cluster, again};
+use crate::cluster::{Cluster, PATIENCE, again};
 use crate::read::{View, to_end};
 use crate::records::{record, send, text, what};
 
@@ -105,11 +105,15 @@ impl Keys {
         last: &mut BTreeMap<usize, Option<usize>>,
     ) -> Result<()> {
         let at = TopicPartition::new(TOPIC, partition);
+        let deadline = Instant::now() + PATIENCE;
         let records = loop {
             let began = Instant::now();
             let (records, _) = to_end(client, &at, Offset::ZERO, View::Committed).await?;
             if began.elapsed() < TOMBSTONES {
                 break records;
+            }
+            if Instant::now() > deadline {
+                bail!("{at}: expected to read it all within {TOMBSTONES:?}, found {:?}", began.elapsed());
             }
         };
         let mut versions: BTreeMap<usize, usize> = BTreeMap::new();

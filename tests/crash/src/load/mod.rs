@@ -13,8 +13,9 @@ mod topics;
 mod transactions;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use flumen_client::{Client, NewTopic};
 use tokio::task::JoinSet;
 
@@ -26,7 +27,7 @@ pub(crate) use offsets::Offsets;
 pub(crate) use topics::Topics;
 pub(crate) use transactions::Ledger;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PATIENCE};
 
 /// What goes on while a load is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +78,13 @@ impl Loads {
         use flumen_client::Change;
         let set = |key: &str, value: &str| Change::Set(key.to_owned(), value.to_owned());
         let changes = [set("segment.bytes", "1048576"), set("min.cleanable.dirty.ratio", "0.1")];
+        let deadline = Instant::now() + PATIENCE;
         for topic in ["__consumer_offsets", "__transaction_state"] {
-            while client.topic(topic).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            while let Err(error) = client.topic(topic).await {
+                if Instant::now() > deadline {
+                    bail!("expected a topic {topic} within {PATIENCE:?}, found: {error}");
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             client.alter_topic(topic, &changes, false).await?;
         }

@@ -33,8 +33,15 @@ impl Book {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).asked.extend(places.clone());
     }
 
-    fn acked(&self, places: &Places) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).acked.extend(places.clone());
+    fn acked(&self, places: &Places) -> Result<()> {
+        let mut span = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, offset) in places {
+            let before = span.acked.insert(partition.clone(), *offset);
+            if before > Some(*offset) {
+                bail!("{partition}: expected the committed offset {before:?} or a later one, found {offset}");
+            }
+        }
+        Ok(())
     }
 
     fn now(&self) -> (Places, Places) {
@@ -94,8 +101,7 @@ async fn commit_by_hand(cluster: Arc<Cluster>, book: Arc<Book>) {
             let places = Places::from([(partition, *offset)]);
             book.asked(&places);
             client.commit(BY_HAND, &places).await?;
-            book.acked(&places);
-            Ok(())
+            book.acked(&places)
         })
         .await;
 }
@@ -125,8 +131,7 @@ async fn read(cluster: Arc<Cluster>, book: Arc<Book>) {
             }
             member.commit().await?;
             // A commit of a generation that is over is dropped without a word: what counts is what is seen.
-            book.acked(&client.committed(READERS, None).await?);
-            Ok(())
+            book.acked(&client.committed(READERS, None).await?)
         })
         .await;
 }
