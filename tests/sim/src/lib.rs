@@ -21,6 +21,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use disk::Trouble;
 use flumen_store::Site;
 pub use world::Tally;
 use world::World;

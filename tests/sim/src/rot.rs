@@ -13,8 +13,7 @@ use flumen_records::{Batch, BatchHeader, HEADER_LEN};
 use crate::disk::SECTOR;
 use crate::world::{DIR, World};
 
-/// Whether there was something to rot.
-pub(crate) fn rot(world: &mut World) -> bool {
+pub(crate) fn rot(world: &mut World) {
     let partition = |path: &str| {
         let (folder, file) = path.strip_prefix(DIR)?.strip_prefix('/')?.split_once('/')?;
         let (topic, n) = folder.rsplit_once('-')?;
@@ -33,7 +32,7 @@ pub(crate) fn rot(world: &mut World) -> bool {
         .filter(|(path, ..)| world.disk.peek(path).is_some_and(|content| !content.is_empty()))
         .collect();
     if files.is_empty() || world.rng.percent(30) {
-        return false;
+        return;
     }
     let (path, topic, n) = world.rng.pick(&files).clone();
     let before = world.disk.peek(&path).unwrap_or_default();
@@ -41,7 +40,7 @@ pub(crate) fn rot(world: &mut World) -> bool {
     let mut after = before.clone();
     after[at..at + bytes.len()].copy_from_slice(&bytes);
     if after == before || passes(&before, &after) {
-        return false;
+        return;
     }
     let touched = batches_within(&before, at, at + bytes.len());
     world.note(|| format!("== rot of {} bytes at {at} of {path}: offsets {touched:?}", bytes.len()));
@@ -49,7 +48,6 @@ pub(crate) fn rot(world: &mut World) -> bool {
     if let Some(topic) = world.topics.get_mut(&topic) {
         topic.partitions[n].rotten.extend(touched);
     }
-    true
 }
 
 /// Where, and what is there instead.

@@ -16,7 +16,7 @@ use flumen_types::{ByteSize, Millis, TopicId, TopicPartition};
 
 use crate::clock::SimClock;
 use crate::coordinators::Coordinators;
-use crate::disk::{Faults, Outage, SimDisk};
+use crate::disk::{Faults, Outage, SimDisk, Trouble};
 use crate::model::{Checked, Log, adopt, check};
 use crate::plan::{Cleanup, Configs, Plan};
 use crate::rng::Rng;
@@ -70,12 +70,12 @@ pub(crate) struct World {
     pub(crate) written: u64,
 }
 
-/// How many calls and operations a run took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many calls a run took, and what went wrong in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub calls: u64,
     pub starts: u64,
-    pub rots: u64,
+    pub troubles: BTreeMap<Trouble, u64>,
 }
 
 impl World {
@@ -111,7 +111,7 @@ impl World {
                 break;
             }
             self.live().with_context(|| format!("behind start {outage}"))?;
-            tally.rots += u64::from(self.go_down().with_context(|| format!("end of start {outage}"))?);
+            self.go_down().with_context(|| format!("end of start {outage}"))?;
         }
         // Once more, from a clean stop, with what a stop writes.
         self.settle()?;
@@ -119,7 +119,7 @@ impl World {
         self.disk.power_on(Outage::Nothing);
         self.start(false).context("the start after a clean stop")?;
         self.store = None;
-        tally.calls = self.disk.calls();
+        (tally.calls, tally.troubles) = (self.disk.calls(), self.disk.troubles());
         Ok(tally)
     }
 
@@ -308,8 +308,8 @@ impl World {
         self.take_marks()
     }
 
-    /// A clean stop, a stop that is cut short, or none; says whether a media fault followed.
-    fn go_down(&mut self) -> Result<bool> {
+    /// A clean stop, perhaps with a media fault behind it, a stop that is cut short, or none.
+    fn go_down(&mut self) -> Result<()> {
         let mut clean = false;
         if self.disk.is_on() && self.rng.percent(50) {
             if self.rng.percent(50) {
@@ -324,7 +324,10 @@ impl World {
         }
         let outage = self.some_outage();
         self.disk.power_on(outage);
-        if clean && self.plan.rots { Ok(crate::rot::rot(self)) } else { Ok(false) }
+        if clean && self.plan.rots {
+            crate::rot::rot(self);
+        }
+        Ok(())
     }
 
     /// Whether it was clean.
@@ -395,7 +398,14 @@ fn note_marks(partition: &Partition, log: &mut Log) -> Result<()> {
         log.high_watermark,
         marks.high_watermark
     );
+    ensure!(
+        marks.last_stable.0 >= log.last_stable,
+        "the last stable offset goes back from {} to {}",
+        log.last_stable,
+        marks.last_stable
+    );
     log.high_watermark = marks.high_watermark.0;
+    log.last_stable = marks.last_stable.0;
     if !log.behind {
         log.acked = log.acked.max(marks.high_watermark.0);
     }

@@ -12,7 +12,7 @@ use flumen_types::Timestamp;
 
 use super::content::Content;
 use super::folder::{Folder, Id};
-use super::{Device, Node, SimDisk};
+use super::{Device, Node, SimDisk, Trouble};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -46,14 +46,19 @@ impl Device {
             self.trace.get_or_insert_default().push(line);
         }
         if std::mem::take(&mut self.cutting) {
+            self.meet(Trouble::Cut);
             self.on = false;
             return Err(eio());
         }
         result
     }
 
-    fn chance(&mut self, of_ten_thousand: u64) -> bool {
-        of_ten_thousand > 0 && self.rng.below(10_000) < of_ten_thousand
+    fn chance(&mut self, of_ten_thousand: u64, of: Trouble) -> bool {
+        let happens = of_ten_thousand > 0 && self.rng.below(10_000) < of_ten_thousand;
+        if happens {
+            self.meet(of);
+        }
+        happens
     }
 
     fn place(&mut self) -> u64 {
@@ -101,6 +106,7 @@ impl Device {
 
     fn make(&mut self, folder: Id, name: &str, node: Node) -> io::Result<Id> {
         if self.faults.full {
+            self.meet(Trouble::Full);
             return Err(full());
         }
         let (id, place) = (self.nodes.len(), self.place());
@@ -146,10 +152,10 @@ impl Device {
     }
 
     fn read(&mut self, id: Id, buffer: &mut [u8], at: usize) -> io::Result<usize> {
-        if self.chance(self.faults.read_fails) {
+        if self.chance(self.faults.read_fails, Trouble::ReadFails) {
             return Err(eio());
         }
-        let short = self.chance(self.faults.short);
+        let short = self.chance(self.faults.short, Trouble::Short);
         let Node::File { content, .. } = &self.nodes[id] else {
             return Err(io::ErrorKind::IsADirectory.into());
         };
@@ -164,7 +170,8 @@ impl Device {
 
     fn write(&mut self, id: Id, slices: &[IoSlice<'_>], at: usize) -> io::Result<usize> {
         let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
-        let (fails, short) = (self.chance(self.faults.write_fails), self.chance(self.faults.short));
+        let fails = self.chance(self.faults.write_fails, Trouble::WriteFails);
+        let short = self.chance(self.faults.short, Trouble::Short);
         let now = self.clock.now_ms();
         let Node::File { content, modified_ms, .. } = &mut self.nodes[id] else {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -185,6 +192,9 @@ impl Device {
         }
         content.write(at, &bytes[..length]);
         *modified_ms = now;
+        if no_room {
+            self.meet(Trouble::Full);
+        }
         match length {
             _ if fails => Err(eio()),
             0 if no_room => Err(full()),
@@ -198,7 +208,7 @@ impl Device {
         if self.left_out == Some(site) {
             return Ok(());
         }
-        let fails = self.chance(self.faults.sync_fails);
+        let fails = self.chance(self.faults.sync_fails, Trouble::SyncFails);
         let all = 0..self.nodes.len();
         for id in if scope == Scope::FileSystem { all } else { id..id + 1 } {
             match &mut self.nodes[id] {

@@ -1,4 +1,4 @@
-//! What goes wrong by itself while the power is on.
+//! What goes wrong: by itself while the power is on, and all kinds of it.
 
 /// Chances in ten thousand calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,4 +17,38 @@ impl Faults {
     pub(crate) fn any(&self) -> bool {
         self.full || self.read_fails + self.write_fails + self.sync_fails > 0
     }
+}
+
+/// One kind of what can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    Kill,
+    /// A power cut, and what the device had written by itself until then.
+    NothingKept,
+    PartKept,
+    PartKeptByFolder,
+    /// The power went in the midst of a call.
+    Cut,
+    ReadFails,
+    WriteFails,
+    SyncFails,
+    Short,
+    Full,
+    Rot,
+}
+
+impl Trouble {
+    pub const ALL: [Trouble; 11] = [
+        Trouble::Kill,
+        Trouble::NothingKept,
+        Trouble::PartKept,
+        Trouble::PartKeptByFolder,
+        Trouble::Cut,
+        Trouble::ReadFails,
+        Trouble::WriteFails,
+        Trouble::SyncFails,
+        Trouble::Short,
+        Trouble::Full,
+        Trouble::Rot,
+    ];
 }

@@ -10,6 +10,7 @@ mod content;
 mod faults;
 mod folder;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ use crate::rng::Rng;
 use content::Content;
 pub(crate) use content::SECTOR;
 pub(crate) use faults::Faults;
+pub use faults::Trouble;
 use folder::{Folder, Id};
 
 /// A handle: clones are the same disk.
@@ -51,6 +53,8 @@ pub(crate) struct Device {
     /// The call that is being made is the last.
     cutting: bool,
     faults: Faults,
+    /// How often each kind of it happened.
+    troubles: BTreeMap<Trouble, u64>,
     /// A sync that does nothing, and says it did.
     left_out: Option<Site>,
     trace: Option<Vec<String>>,
@@ -75,6 +79,7 @@ impl SimDisk {
             on: true,
             cutting: false,
             faults: Faults::default(),
+            troubles: BTreeMap::new(),
             left_out: None,
             trace: None,
         })))
@@ -106,6 +111,10 @@ impl SimDisk {
 
     pub(crate) fn calls(&self) -> u64 {
         self.lock().calls
+    }
+
+    pub(crate) fn troubles(&self) -> BTreeMap<Trouble, u64> {
+        self.lock().troubles.clone()
     }
 
     /// The power goes at the call that is so many from here.
@@ -142,6 +151,12 @@ impl SimDisk {
     /// Nobody has a file open any more; the machine comes up again, without faults.
     pub(crate) fn power_on(&self, outage: Outage) {
         let mut device = self.lock();
+        device.meet(match outage {
+            Outage::Kill => Trouble::Kill,
+            Outage::Nothing => Trouble::NothingKept,
+            Outage::Part => Trouble::PartKept,
+            Outage::PartByFolder => Trouble::PartKeptByFolder,
+        });
         let Device { rng, nodes, steps, .. } = &mut *device;
         // The journal got as far as some step of some folder, or this far.
         let unsynced: usize = nodes.iter().map(|node| node.unsynced()).sum();
@@ -206,6 +221,7 @@ impl SimDisk {
     /// Bytes that were synced are others, and nobody was told.
     pub(crate) fn rot(&self, path: &str, at: usize, bytes: &[u8]) {
         let mut device = self.lock();
+        device.meet(Trouble::Rot);
         if let Ok(id) = device.find(Path::new(path))
             && let Node::File { content, .. } = &mut device.nodes[id]
         {
@@ -231,6 +247,10 @@ impl Node {
 }
 
 impl Device {
+    fn meet(&mut self, trouble: Trouble) {
+        *self.troubles.entry(trouble).or_default() += 1;
+    }
+
     fn find(&self, path: &Path) -> io::Result<Id> {
         let mut id = ROOT;
         for part in path.components().filter(|part| matches!(part, std::path::Component::Normal(_))) {

@@ -51,6 +51,16 @@ pub(crate) fn adopt(partition: &Partition, log: &mut Log, failed: bool) -> Resul
     log.start_max = start;
     log.failed = false;
     log.high_watermark = end;
+    // A transaction that was over for somebody stays so, but where what was lost said that it is; and one that a trim
+    // cut off is open again where the trim was lost.
+    let kept = log.rotten.is_empty() && !log.behind && start == most;
+    ensure!(
+        !kept || marks.last_stable.0 >= log.last_stable,
+        "the last stable offset was {} and is {}",
+        log.last_stable,
+        marks.last_stable
+    );
+    log.last_stable = marks.last_stable.0;
     Ok(())
 }
 

@@ -66,6 +66,7 @@ pub(crate) struct Log {
     /// The partition has told that a sync failed.
     pub(crate) failed: bool,
     pub(crate) high_watermark: i64,
+    pub(crate) last_stable: i64,
 }
 
 impl Log {
