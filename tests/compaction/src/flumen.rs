@@ -1,19 +1,24 @@
 //! Flumen's store, living a history; nothing in it happens by itself.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flumen_records::batches;
+use flumen_records::{BatchHeader, batches};
 use flumen_store::{AppendError, Appended, Bound, CleanerOptions, Options, Origin, Partition, Store};
-use flumen_types::{ByteSize, Millis, Offset, Timestamp, TopicId, TopicPartition};
+use flumen_types::{ByteSize, Millis, Offset, ProducerId, Timestamp, TopicId, TopicPartition};
 
-use crate::history::{History, Marker, Settings};
+use crate::history::{History, Marker, OLDEST_MS, Settings};
 
 pub struct Flumen {
     store: Option<Store>,
     options: Options,
+    /// When each producer wrote last, and which have been silent for so long that they may be forgotten.
+    written: HashMap<ProducerId, i64>,
+    forgotten: HashSet<ProducerId>,
+    crashed: bool,
 }
 
 const NEVER: Duration = Duration::from_secs(1 << 20);
@@ -34,7 +39,13 @@ impl Flumen {
             producer_expiration: Millis(*producer_expiration_ms),
             ..Options::new(dir)
         };
-        let mut flumen = Flumen { store: None, options };
+        let mut flumen = Flumen {
+            store: None,
+            options,
+            written: HashMap::new(),
+            forgotten: HashSet::new(),
+            crashed: false,
+        };
         flumen.start();
         let configs = topic.iter().map(|(key, value)| ((*key).into(), value.clone())).collect();
         flumen.store().create_topic("t", TopicId(uuid::Uuid::from_u128(1)), 1, configs).expect("a topic");
@@ -55,15 +66,30 @@ impl Flumen {
 
     /// Appends, and says what the log has of it, offsets and all. `None`: a producer was forgotten, and then a
     /// crash has brought an older sequence of it back, which is still in the log; it is refused.
-    pub fn append(&self, now: i64, batch: &Bytes) -> Option<Bytes> {
+    pub fn append(&mut self, now: i64, batch: &Bytes) -> Option<Bytes> {
+        let producer = BatchHeader::parse(batch).expect("a header").producer_id;
+        self.note(now, producer);
         match self.partition().append(batch.clone(), Origin::Coordinator, Timestamp(now)) {
-            Err(AppendError::OutOfOrderSequence { .. }) => None,
+            Err(AppendError::OutOfOrderSequence { .. })
+                if self.crashed && self.forgotten.contains(&producer) =>
+            {
+                None
+            }
             appended => Some(self.read(appended.expect("an append"))),
         }
     }
 
-    pub fn mark(&self, now: i64, marker: &Marker) -> Bytes {
+    fn note(&mut self, now: i64, producer: ProducerId) {
+        // What counts are the times of the records, which may be older.
+        let silence = self.options.producer_expiration.0 - OLDEST_MS;
+        if self.written.insert(producer, now).is_some_and(|before| now - before >= silence) {
+            self.forgotten.insert(producer);
+        }
+    }
+
+    pub fn mark(&mut self, now: i64, marker: &Marker) -> Bytes {
         let Marker { producer, epoch, control } = *marker;
+        self.note(now, producer);
         let appended = self.partition().append_marker(producer, epoch, control, Timestamp(now));
         self.read(appended.expect("a marker"))
     }
@@ -101,6 +127,7 @@ impl Flumen {
     /// What a kill leaves: the files.
     pub fn crash(&mut self) {
         self.settle();
+        self.crashed = true;
         self.store = None;
         self.start();
     }

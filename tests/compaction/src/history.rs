@@ -52,6 +52,9 @@ pub struct Marker {
     pub control: ControlRecord,
 }
 
+/// A record is no older than this when it is written.
+pub const OLDEST_MS: i64 = 3000;
+
 /// Room for all keys.
 const MAP_BYTES: i64 = 1 << 16;
 
@@ -261,7 +264,7 @@ impl Maker {
         let value = (!self.chance.percent(20)).then_some(value.as_bytes());
         let headers: [(&[u8], Option<&[u8]>); 2] = [(b"h", Some(b"1")), (b"none", None)];
         let headers = &headers[..self.chance.below(3)];
-        let at = self.now - self.chance.one_of(&[0, 0, 1, 3000]) as i64;
+        let at = self.now - self.chance.one_of(&[0, 0, 1, OLDEST_MS]);
         builder.push(&NewRecord { timestamp: Timestamp(at), key, value, headers });
     }
 }

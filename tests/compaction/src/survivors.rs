@@ -15,6 +15,8 @@ pub struct Survivors {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survivor {
     pub last: i64,
+    /// Records of a transaction, or its marker.
+    pub transactional: bool,
     pub header: String,
     pub records: Vec<Record>,
 }
@@ -50,10 +52,10 @@ impl Survivors {
         self.segments.iter().map(|(base, _)| *base)
     }
 
-    /// Batches that a reader can come upon. What lies wholly before the start is kept for who replays it,
-    /// and Kafka keeps something else there.
-    pub fn visible(&self, start: i64) -> Vec<&Survivor> {
-        self.batches.iter().filter(|batch| batch.last >= start).collect()
+    /// What is to be the same. Of transactions that lie wholly before the start Kafka keeps something else for who
+    /// replays them, and no reader comes upon them.
+    pub fn compared(&self, start: i64) -> Vec<&Survivor> {
+        self.batches.iter().filter(|batch| batch.last >= start || !batch.transactional).collect()
     }
 
     /// What the other has not, line by line.
@@ -101,6 +103,7 @@ fn describe(batch: &Batch) -> Survivor {
     let last = header.last_offset().0;
     Survivor {
         last,
+        transactional: header.attributes.is_transactional(),
         header: said,
         records: records.iter().map(|found| record(found.expect("a record"))).collect(),
     }
