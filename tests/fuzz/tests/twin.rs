@@ -16,6 +16,16 @@ fn found(name: &str) -> Vec<Vec<u8>> {
     paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
+#[test]
+fn what_was_found_is_of_a_target() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    for entry in fs::read_dir(corpus).unwrap() {
+        let name = entry.unwrap().file_name();
+        let known = TARGETS.iter().any(|target| name == target.name);
+        assert!(known, "nobody tries what is in corpus/{}", name.display());
+    }
+}
+
 /// Some bytes changed, some left out, some put in, some taken from another.
 fn mutate(chance: &mut impl Rng, all: &[Vec<u8>]) -> Vec<u8> {
     let mut data = all[chance.random_range(0..all.len())].clone();
