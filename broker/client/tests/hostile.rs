@@ -9,6 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Connects to a peer that does this with each connection.
 async fn against<F: Future<Output = ()> + Send + 'static>(peer: fn(TcpStream) -> F) -> (Error, String) {
+    against_within(Duration::from_secs(10), peer).await
+}
+
+/// The same, without much patience for an answer.
+async fn against_within<F: Future<Output = ()> + Send + 'static>(
+    request_timeout: Duration,
+    peer: fn(TcpStream) -> F,
+) -> (Error, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let accepting = tokio::spawn(async move {
@@ -18,12 +26,12 @@ async fn against<F: Future<Output = ()> + Send + 'static>(peer: fn(TcpStream) ->
     });
     let options = Options {
         connect_timeout: Duration::from_secs(5),
-        request_timeout: Duration::from_millis(200),
+        request_timeout,
         operation_timeout: Duration::from_millis(500),
         answer_bytes_max: 1 << 20,
         ..Options::new(&address)
     };
-    let connected = tokio::time::timeout(Duration::from_secs(20), Client::connect(options)).await;
+    let connected = tokio::time::timeout(Duration::from_secs(60), Client::connect(options)).await;
     accepting.abort();
     let error = connected.expect("an answer in bounded time").expect_err("this is no broker");
     (error, address)
@@ -39,7 +47,7 @@ async fn request(stream: &mut TcpStream) -> [u8; 4] {
 
 #[tokio::test]
 async fn a_peer_that_says_nothing_times_out() {
-    let (error, address) = against(|stream| async move {
+    let (error, address) = against_within(Duration::from_millis(200), |stream| async move {
         let _open = stream;
         std::future::pending().await
     })

@@ -295,7 +295,7 @@ async fn a_pump_that_panics_says_so_and_begins_again() {
     memory.model().faults.extend([Fault::Panic]);
     let host = host(&memory);
     let mut spec = filter("n >= 0");
-    spec.limits.backoff_min = Duration::from_millis(500);
+    spec.limits.backoff_min = Duration::from_secs(2);
     host.start(spec).await.expect("it starts");
     memory
         .until("the reason", || match status(&host, "big") {

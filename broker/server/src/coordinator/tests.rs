@@ -205,13 +205,13 @@ async fn init_during_an_open_transaction_is_refused_once_and_then_succeeds() {
 async fn a_transaction_that_takes_too_long_is_aborted() {
     let world = World::start().await;
     let transactions = world.broker.transactions();
-    let producer = transactions.init_producer(Some(ID), Millis(50)).await.unwrap();
+    let producer = transactions.init_producer(Some(ID), Millis(1000)).await.unwrap();
     world.add(producer, None).await.unwrap();
     world.send(producer, 0, 0).await;
     let log = world.broker.partition(&tp(0)).unwrap();
     let mut marks = log.watch();
     let aborted = marks.wait_for(|marks| marks.last_stable == marks.end && marks.end.0 == 2);
-    tokio::time::timeout(Duration::from_secs(10), aborted).await.expect("it is aborted in time").unwrap();
+    tokio::time::timeout(Duration::from_secs(60), aborted).await.expect("it is aborted in time").unwrap();
     assert_eq!(world.end(producer, true).await, Err(ErrorCode::ProducerFenced));
 }
 

@@ -78,13 +78,12 @@ fn a_log_is_kept_to_its_size() {
 }
 
 #[test]
-fn a_changed_setting_is_in_force_within_a_second() {
+fn a_changed_setting_does_not_wait_for_the_next_round() {
     let fixture = Fixture::new(&[SMALL]);
     fill(&fixture, 30);
     fixture.store().set_topic_configs("t", [("retention.bytes".into(), "0".into())].into()).unwrap();
-    let began = std::time::Instant::now();
+    // Which comes in five minutes.
     wait_until("old segments are gone", || fixture.t().marks().start.0 > 0);
-    assert!(began.elapsed() < std::time::Duration::from_secs(1));
 }
 
 #[test]

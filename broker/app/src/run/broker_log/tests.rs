@@ -87,7 +87,7 @@ async fn transactions_that_are_open_are_told_by_the_beginning_of_their_ids() {
     topic(&log, "t", &[]).await;
     let transactions = log.broker.transactions();
     for id in ["flumen.s.0", "flumen.s.1", "flumen.other.0"] {
-        let producer = transactions.init_producer(Some(id), Millis(10_000)).await.unwrap();
+        let producer = transactions.init_producer(Some(id), Millis(60_000)).await.unwrap();
         let partitions = [TopicPartition::new("t", 0)];
         transactions.add_all(id, producer, &partitions, None).await.unwrap();
     }
