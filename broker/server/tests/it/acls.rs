@@ -1,6 +1,10 @@
 //! Rules: who may do what, over a socket, with Kafka's codes; and the rules themselves.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use flumen_auth::{Acl, Operation, Pattern, Permission, Principal, ResourceType};
+use flumen_protocol::api::TABLE;
 use flumen_protocol::messages::create_acls_request::AclCreation;
 use flumen_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use flumen_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -293,25 +297,52 @@ async fn without_an_authorizer_there_are_no_rules_and_everybody_may() {
     running.stop().await;
 }
 
+/// The text of each file below a folder, by its path.
+fn sources(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    found
+}
+
 /// Read as text, so that a handler that is new and asks nobody is found before a stranger finds it.
 #[test]
 fn every_handler_asks_whether_its_sender_may() {
-    /// What they answer is anybody's; the tokens' all refuse.
-    const FREE: [&str; 3] = ["api_versions", "sasl_handshake", "sasl_authenticate"];
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/handlers");
-    for file in std::fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
-        if path.is_dir() {
+    /// What they answer is anybody's.
+    const FREE: [&str; 3] = ["api_versions.rs", "sasl_handshake.rs", "sasl_authenticate.rs"];
+    /// The tokens' all refuse.
+    const REFUSES: &str = "delegation_tokens::refusal(ctx";
+    /// Who asks for several of them: where, the function, and how it is called.
+    const FOR_OTHERS: [(&str, &str, &str); 3] = [
+        ("share_acknowledgements.rs", "fn owner(", "share_acknowledgements::owner(ctx"),
+        ("share_states.rs", "fn may(", "share_states::may(ctx"),
+        ("incremental_alter_configs.rs", "fn check_resource(", "check_resource(ctx"),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/handlers");
+    let sources = sources(&folder);
+    for (file, function, _) in FOR_OTHERS {
+        let (_, from) = sources[&folder.join(file)].split_once(function).unwrap();
+        let body = from.split("\n}\n").next().unwrap();
+        assert!(body.contains("ctx.may("), "{function} of {file} asks nobody");
+    }
+    let mut handlers = 0;
+    for (path, text) in &sources {
+        if !text.contains("pub(crate) async fn handle(") && !text.contains("pub(crate) fn append(") {
             continue;
         }
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let handles = text.contains("pub(crate) async fn handle(") || text.contains("pub(crate) fn append(");
-        let asks = text.contains(".may(") || text.contains("::may(")
-            // Who asks for both of them.
-            || text.contains("share_acknowledgements::owner(ctx")
-            || text.contains("delegation_tokens::refusal(ctx")
-            || text.contains("check_resource(ctx");
-        assert!(!handles || asks || FREE.contains(&&*name), "{name} serves whoever asks");
+        handlers += 1;
+        let asks = text.contains(".may(")
+            || text.contains(REFUSES)
+            || FOR_OTHERS.iter().any(|(.., call)| text.contains(call))
+            || FREE.iter().any(|free| *path == folder.join(free));
+        assert!(asks, "{} serves whoever asks", path.display());
     }
+    // ListOffsets 0 has its own.
+    assert_eq!(handlers, TABLE.len() + 1, "each API has a handler, which is known by its first line");
 }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(crate) struct Running {
     pub(crate) broker: Broker,
@@ -138,11 +138,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let mut all = Vec::new();
         while all.len() < count {
             let answer = self.ask(&wanted, version).await;
+            let next = &mut wanted.topics[0].partitions[0].fetch_offset;
             let got = values(&answer.responses[0].partitions[0]);
-            let (last, _) = got.last().expect("more records, as there are");
-            wanted.topics[0].partitions[0].fetch_offset = last + 1;
-            all.extend(got);
+            assert!(!got.is_empty(), "more records, as there are");
+            for (offset, value) in got {
+                assert_eq!(offset, *next, "one record behind the other");
+                *next += 1;
+                all.push((offset, value));
+            }
         }
+        assert_eq!(all.len(), count, "no more than there are");
         all
     }
 
