@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use flumen_harness::Flumen;
 use flumen_harness::clients::{feed, java, kcat, python};
 use flumen_harness::process::stdout;
+use flumen_harness::{Flumen, wait};
 
 const CONSUME: &str = include_str!("../scripts/consume.py");
 
@@ -51,15 +51,22 @@ fn consume_transform_produce_copies_each_record_once() {
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
 }
 
-/// What `kafka-transactions describe` says of a transactional id: the producer's epoch and the state.
+/// What `kafka-transactions describe` says of a transactional id, when its last transaction is over: the producer's
+/// epoch and the state.
 fn described(flumen: &Flumen, transactional_id: &str) -> (i16, String) {
     let broker = flumen.bootstrap();
     let args = ["--bootstrap-server", &broker, "describe", "--transactional-id", transactional_id];
-    let said = stdout("kafka-transactions", &mut java("org.apache.kafka.tools.TransactionsCommand", &args));
-    let mut lines = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let (names, values) = (lines.next().expect("a head"), lines.next().expect("a row"));
-    let column = |name| values[names.iter().position(|column| *column == name).expect("the column")];
-    (column("ProducerEpoch").parse().expect("an epoch"), column("TransactionState").to_string())
+    wait::until("the markers to be written", || {
+        let mut tool = java("org.apache.kafka.tools.TransactionsCommand", &args);
+        let said = stdout("kafka-transactions", &mut tool);
+        let mut lines = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let (names, values) = (lines.next().expect("a head"), lines.next().expect("a row"));
+        let column = |name| values[names.iter().position(|column| *column == name).expect("the column")];
+        match column("TransactionState") {
+            state if state.starts_with("Prepare") => Err(said.clone()),
+            state => Ok((column("ProducerEpoch").parse().expect("an epoch"), state.to_string())),
+        }
+    })
 }
 
 /// Every segment of `__transaction_state`, as Kafka's own tool reads it.
