@@ -52,6 +52,7 @@ impl Loader<'_> {
         };
         self.taken = self.load_snapshot(upto)?;
         if let Some(resume) = &resume {
+            self.shared.options.progress.spare(resume.position);
             // Checked before. Behind that the scan finds them.
             self.aborted.load_below(&resume.aborted, from.max(self.taken));
         }

@@ -1,13 +1,15 @@
 //! What a recovery behind a checkpoint reads, and what it knows without reading.
 
 use std::fs;
+use std::sync::Arc;
 
 use flumen_records::ControlRecord;
 use flumen_types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
+use crate::clock::OsClock;
 use crate::error::ReadError;
 use crate::tests::testing::*;
-use crate::{Bound, Origin};
+use crate::{Bound, Clock, Origin, Store};
 
 /// An entry of the index a batch.
 const DENSE: (&str, &str) = ("index.interval.bytes", "0");
@@ -47,6 +49,22 @@ fn a_recovery_reads_only_what_is_past_the_recovery_point() {
     assert!(matches!(t.read(Offset(20), 1 << 20, Bound::LogEnd, true), Err(ReadError::Corrupt { .. })));
     drop(t);
     append(&fixture, 60..70);
+}
+
+#[test]
+fn what_is_not_read_again_is_not_promised() {
+    let mut fixture = Fixture::new(&[DENSE]);
+    append(&fixture, 0..50);
+    checkpoint(&fixture);
+    append(&fixture, 50..60);
+    fixture.kill();
+    let options = fixture.options();
+    let progress = options.progress.clone();
+    fixture.store = Some(Store::open(options, Arc::new(())).unwrap());
+    let opening = progress.at(OsClock.instant());
+    assert_eq!(opening.bytes, opening.bytes_done);
+    // The last entry of the index below the point is of the batch before it.
+    assert_eq!(opening.bytes, fixture.t().size_bytes() / 60 * 11);
 }
 
 #[test]
