@@ -72,10 +72,9 @@ pub(crate) fn segments(files: &dyn FileSystem, folder: &Path) -> Result<Vec<(Off
     let mut segments = Vec::new();
     for path in durable_file::list(files, folder)? {
         let name = path.file_name().and_then(|name| name.to_str());
-        let base = name.and_then(|name| name.strip_suffix(".log")).filter(|stem| stem.len() == 20);
-        if let Some(base) = base.and_then(|stem| stem.parse().ok()) {
+        if let Some(base) = name.and_then(|name| name.strip_suffix(".log")).and_then(parse_offset) {
             let stat = files.stat(&path).map_err(FileError::at("look at", &path))?;
-            segments.push((Offset(base), stat.length));
+            segments.push((base, stat.length));
         }
     }
     segments.sort_unstable();
@@ -87,11 +86,16 @@ pub(crate) fn snapshots(files: &dyn FileSystem, folder: &Path) -> Result<Vec<Off
     let mut snapshots = Vec::new();
     for path in durable_file::list(files, folder)? {
         let name = path.file_name().and_then(|name| name.to_str());
-        let stem = name.and_then(|name| name.strip_suffix(".snapshot"));
-        snapshots.extend(stem.and_then(|stem| stem.parse().ok()).map(Offset));
+        snapshots.extend(name.and_then(|name| name.strip_suffix(".snapshot")).and_then(parse_offset));
     }
     snapshots.sort_unstable();
     Ok(snapshots)
+}
+
+/// As files are named: in 20 digits.
+pub(crate) fn parse_offset(stem: &str) -> Option<Offset> {
+    let digits = stem.len() == 20 && stem.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| stem.parse().ok().map(Offset)).flatten()
 }
 
 /// `topic-3` taken apart; `None` if it is no partition's name.

@@ -12,7 +12,6 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use flumen_records::{BatchHeader, HEADER_LEN};
 use flumen_types::Offset;
 
 use crate::error::FileError;
@@ -75,8 +74,7 @@ impl Partition {
 
 /// The first batch's offset.
 fn first_of(segment: &Segment) -> Result<Option<Offset>, FileError> {
-    let head = segment.file()?.read_upto_at(HEADER_LEN, 0).map_err(|source| segment.unreadable(source))?;
-    Ok(BatchHeader::parse(&head).ok().map(|header| header.base_offset))
+    Ok(segment.first_header()?.map(|header| header.base_offset))
 }
 
 /// The offset behind the last batch; `None` if a broken one is in the way.

@@ -12,6 +12,7 @@ use crate::error::FileError;
 use crate::files::durable_file::{self, sync_dir};
 use crate::files::file_system::{FileSystem, Open};
 use crate::files::site::Site;
+use crate::partition::folder::parse_offset;
 use crate::segment::scan::Scan;
 use crate::segment::{CLEANED, DELETED, Part, SWAP};
 
@@ -89,7 +90,7 @@ impl Name {
             return Name::Unfinished;
         }
         let Some((stem, extension)) = name.split_once('.') else { return Name::Other };
-        let Some(base) = parse_base(stem) else { return Name::Other };
+        let Some(base) = parse_offset(stem) else { return Name::Other };
         if extension == "snapshot" {
             return Name::Snapshot(base);
         }
@@ -98,12 +99,6 @@ impl Name {
             None => Name::Other,
         }
     }
-}
-
-/// 20 digits.
-fn parse_base(stem: &str) -> Option<Offset> {
-    let digits = stem.len() == 20 && stem.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| stem.parse().ok().map(Offset)).flatten()
 }
 
 /// In order. A name that is no text is none of ours.
@@ -117,7 +112,7 @@ fn names(files: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, FileError> {
 /// Each `.log.swap` is a rewritten run of segments, whole on the disk: those that it replaces go,
 /// and it takes their place. Says whether there was any.
 fn finish_swaps(files: &dyn FileSystem, dir: &Path, names: &[String]) -> Result<bool, FileError> {
-    let base_of = |name: &str, suffix: &str| name.strip_suffix(suffix).and_then(parse_base);
+    let base_of = |name: &str, suffix: &str| name.strip_suffix(suffix).and_then(parse_offset);
     let mut logs: Vec<Offset> = names.iter().filter_map(|name| base_of(name, ".log")).collect();
     logs.sort_unstable();
     let swaps: Vec<Offset> = names.iter().filter_map(|name| base_of(name, ".log.swap")).collect();

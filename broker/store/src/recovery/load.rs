@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use flumen_log::epochs::LeaderEpochs;
 use flumen_log::producers::ProducerStates;
-use flumen_records::{Batch, BatchHeader, Check, HEADER_LEN};
+use flumen_records::{Batch, Check};
 use flumen_types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::error::FileError;
@@ -293,8 +293,7 @@ impl<'a> Loader<'a> {
 
 /// The timestamp of the segment's first batch.
 fn first_timestamp(segment: &Segment) -> Result<Option<Timestamp>, FileError> {
-    let head = segment.file()?.read_upto_at(HEADER_LEN, 0).map_err(|source| segment.unreadable(source))?;
-    Ok(BatchHeader::parse(&head).ok().map(|header| header.max_timestamp))
+    Ok(segment.first_header()?.map(|header| header.max_timestamp))
 }
 
 fn load_epochs(files: &dyn FileSystem, dir: &Path) -> Result<LeaderEpochs, FileError> {

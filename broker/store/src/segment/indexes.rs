@@ -87,6 +87,12 @@ impl Segment {
         }
     }
 
+    /// What the first bytes say, be it possible or not; `None` if they are no header.
+    pub(crate) fn first_header(&self) -> Result<Option<BatchHeader>, FileError> {
+        let head = self.file()?.read_upto_at(HEADER_LEN, 0).map_err(|source| self.unreadable(source))?;
+        Ok(BatchHeader::parse(&head).ok())
+    }
+
     fn place_of(&self, offset: Offset) -> Result<Place, FileError> {
         if let Some(index) = &self.lock().index {
             return Ok(Place { position: read(index).position_of(offset), last: None });
@@ -205,9 +211,7 @@ impl Segment {
         if self.size() < HEADER_LEN as u64 || self.damage().at(0).is_some() {
             return Ok(None);
         }
-        let mut bytes = [0; HEADER_LEN];
-        self.file()?.read_exact_at(&mut bytes, 0).map_err(FileError::at("read", &self.path(Part::Log)))?;
-        let header = BatchHeader::parse(&bytes).ok().filter(is_possible);
+        let header = self.first_header()?.filter(is_possible);
         Ok(header.map(|header| *self.first.get_or_init(|| header.max_timestamp)))
     }
 

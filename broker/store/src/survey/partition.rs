@@ -10,7 +10,7 @@ use std::sync::Arc;
 use flumen_log::cleaner::Aborted;
 use flumen_log::epochs::LeaderEpochs;
 use flumen_log::producers::ProducerStates;
-use flumen_records::{Batch, BatchHeader, HEADER_LEN};
+use flumen_records::{Batch, BatchHeader};
 use flumen_types::{Offset, TopicPartition};
 
 use crate::error::FileError;
@@ -137,16 +137,13 @@ impl Walk<'_, '_> {
     /// Segments that do not begin where their names say.
     fn put_strangers_aside(&mut self) -> Result<(), FileError> {
         for segment in self.segments.clone() {
-            let read = segment.file().and_then(|file| {
-                file.read_upto_at(HEADER_LEN, 0).map_err(|source| segment.unreadable(source))
-            });
-            let head = match read {
+            let header = match segment.first_header() {
                 Err(error) if self.facts.in_use && error.source.kind() == std::io::ErrorKind::NotFound => {
                     continue;
                 }
                 other => other?,
             };
-            let Ok(header) = BatchHeader::parse(&head) else { continue };
+            let Some(header) = header else { continue };
             let next = self.next_of(&segment);
             let fits = header.base_offset >= segment.base()
                 && next.is_none_or(|next| header.base_offset < next)
