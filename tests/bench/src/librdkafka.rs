@@ -269,12 +269,11 @@ impl Consumer {
             // SAFETY: topic and queue are good, and no partition is started twice without a stop.
             let started =
                 unsafe { (api.consume_start_queue)(self.topic, partition, from as i64, self.queue) };
-            // SAFETY: no arguments.
-            ensure!(
-                started == 0,
-                "partition {partition}: {}",
-                self.library.error(unsafe { (api.last_error)() })
-            );
+            if started != 0 {
+                // SAFETY: no arguments.
+                let error = unsafe { (api.last_error)() };
+                bail!("partition {partition}: {}", self.library.error(error));
+            }
         }
         Ok(())
     }
