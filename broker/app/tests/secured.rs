@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use flumen_harness::clients::feed;
 use flumen_harness::process::{Process, run, stdout};
-use flumen_harness::{tools, wait};
+use flumen_harness::{port, tools, wait};
 use tempfile::TempDir;
 
 /// What nobody but the files may say.
@@ -26,7 +26,7 @@ impl Secured {
         let dir = tempfile::tempdir().expect("a folder");
         copy(&tools::root().join("docs/examples/secured"), dir.path());
         run("certificates", Command::new("bash").arg(dir.path().join("tls/make")).arg("billing"));
-        let [local, users, machines] = [wait::free_port(), wait::free_port(), wait::free_port()];
+        let [local, users, machines] = [port::free(), port::free(), port::free()];
         let listeners = |host: &str| {
             format!("LOCAL://{host}:{local},USERS://{host}:{users},MACHINES://{host}:{machines}")
         };
@@ -34,7 +34,7 @@ impl Secured {
         command
             .env("FLUMEN_BROKER_LISTENERS", listeners("127.0.0.1"))
             .env("FLUMEN_BROKER_ADVERTISED_LISTENERS", listeners("localhost"))
-            .env("FLUMEN_BROKER_HTTP", format!("127.0.0.1:{}", wait::free_port()));
+            .env("FLUMEN_BROKER_HTTP", format!("127.0.0.1:{}", port::free()));
         let mut broker = Process::start("flumen", command, &dir.path().join("flumen.log"));
         wait::until("the broker to listen", || {
             assert!(broker.exited().is_none(), "{}", broker.tail());
@@ -162,9 +162,9 @@ fn a_user_of_a_hash_is_let_in_by_its_password() {
         let mut hash = flumen(dir.path(), &["user", "hash", "--mechanism", mechanism]);
         let line = feed("flumen user hash", &mut hash, b"tr\xc3\xa4umer = 1\n");
         assert!(line.starts_with(&format!("{mechanism} = \"salt=")), "{line}");
-        let port = wait::free_port();
+        let listener = port::free();
         let config = format!(
-            "[broker]\ndata.dir = \"data\"\nlisteners = [\"SASL_PLAINTEXT://127.0.0.1:{port}\"]\n\
+            "[broker]\ndata.dir = \"data\"\nlisteners = [\"SASL_PLAINTEXT://127.0.0.1:{listener}\"]\n\
              sasl.enabled.mechanisms = [\"{mechanism}\"]\n[users.dreamer]\n{line}"
         );
         fs::write(dir.path().join("flumen.toml"), config).expect("a file");
@@ -174,9 +174,9 @@ fn a_user_of_a_hash_is_let_in_by_its_password() {
         );
         fs::write(dir.path().join("client.properties"), properties).expect("a file");
         let mut command = flumen(dir.path(), &["run"]);
-        command.env("FLUMEN_BROKER_HTTP", format!("127.0.0.1:{}", wait::free_port()));
+        command.env("FLUMEN_BROKER_HTTP", format!("127.0.0.1:{}", port::free()));
         let _broker = Process::start("flumen", command, &dir.path().join("flumen.log"));
-        let bootstrap = format!("127.0.0.1:{port}");
+        let bootstrap = format!("127.0.0.1:{listener}");
         wait::until("the user to be let in", || {
             let list = ["topic", "list", "-b", &bootstrap, "--command-config", "client.properties"];
             let output = flumen(dir.path(), &list).output().map_err(|error| error.to_string())?;

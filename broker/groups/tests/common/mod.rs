@@ -7,7 +7,9 @@ pub mod classic;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use flumen_groups::consumer::{self, Answer, Heartbeat, Refused as Refusal, Shows, TopicImage, TopicShape, View};
+use flumen_groups::consumer::{
+    self, Answer, Heartbeat, Refused as Refusal, Shows, TopicImage, TopicShape, View,
+};
 use flumen_groups::group::{Join, Joined, Leaving, Options, Refused, Reply, Step, Sync, Synced, Waiter};
 use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard, share};
 use flumen_types::{

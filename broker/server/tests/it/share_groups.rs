@@ -98,7 +98,7 @@ impl Client {
     }
 
     /// The group is to begin with the first record.
-    async fn from_the_first_record(&mut self, group: &str) {
+    async fn begin_at_the_first_record(&mut self, group: &str) {
         const GROUP: i8 = 32;
         let config = message!(AlterableConfig {
             name: "share.auto.offset.reset".into(),
@@ -164,7 +164,7 @@ async fn who_may_not_work_is_told_so_with_kafkas_codes() {
     let (mut alice, mut bob) = (client_of(&running, "alice").await, client_of(&running, "bob").await);
     alice.create("jobs", 1, &[]).await;
     alice.create("secret", 1, &[]).await;
-    alice.from_the_first_record("g").await;
+    alice.begin_at_the_first_record("g").await;
     alice.produce("jobs", 0, batch(&["a", "b"])).await;
     let fetch = share_fetch(&running, "g", "jobs");
     let accept = acknowledge(&running, "g", "jobs", &[ACCEPT, ACCEPT]);
@@ -216,7 +216,7 @@ async fn what_members_say_of_records_is_counted() {
     let running = Running::start_with(hasty).await;
     let mut client = running.client().await;
     client.create("jobs", 1, &[]).await;
-    client.from_the_first_record("g").await;
+    client.begin_at_the_first_record("g").await;
     client.produce("jobs", 0, batch(&["a", "b", "c", "d", "e", "f"])).await;
     client.work_on("g", "jobs").await;
     assert_eq!(running.broker.share_figures().sessions, 0);
@@ -243,7 +243,7 @@ async fn records_that_are_held_for_too_long_are_counted() {
     .await;
     let mut client = running.client().await;
     client.create("jobs", 1, &[]).await;
-    client.from_the_first_record("g").await;
+    client.begin_at_the_first_record("g").await;
     client.produce("jobs", 0, batch(&["a", "b", "c"])).await;
     client.work_on("g", "jobs").await;
     assert_eq!(client.share_fetched(&share_fetch(&running, "g", "jobs")).await.2, 3);

@@ -172,12 +172,7 @@ impl GroupCoordinator {
         }
     }
 
-    pub async fn join(
-        &self,
-        group: &str,
-        join: Join,
-        shows: Shows<'_>,
-    ) -> Result<Joined, JoinRefused> {
+    pub async fn join(&self, group: &str, join: Join, shows: Shows<'_>) -> Result<Joined, JoinRefused> {
         let member_id: Arc<str> = join.member_id.as_str().into();
         let refuse = |error| JoinRefused { error, member_id: member_id.clone() };
         let cell = self.cell(group).await.map_err(refuse)?;
