@@ -2,6 +2,7 @@
 
 mod bundled;
 mod cli;
+mod clock;
 mod run;
 
 fn main() -> std::process::ExitCode {

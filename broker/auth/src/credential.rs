@@ -64,7 +64,7 @@ impl ScramHash {
         digest::digest(algorithm, text).as_ref().to_vec()
     }
 
-    fn salted(self, password: &str, salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
+    pub(crate) fn salted(self, password: &str, salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
         let algorithm = match self {
             ScramHash::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
             ScramHash::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,

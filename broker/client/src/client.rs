@@ -1,6 +1,6 @@
 //! A cluster as a client sees it: where its brokers are, and one connection to each.
 //!
-//! Invariants: one connection per address; a dead one is replaced at the next use. No lock is held across
+//! Invariants: one connection per address; one that is over is replaced at the next use. No lock is held across
 //! an `.await`, but for the one that lets only one caller at a time connect to the same place.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::metadata::Topic;
 use crate::retry::Retry;
 use crate::routing::Keeps;
+use crate::security::Security;
 use crate::{Error, Result};
 
 /// How to reach brokers, and how long to wait for them.
@@ -21,6 +22,8 @@ pub struct Options {
     /// `host:port`, any of the cluster's; the others are learned.
     pub bootstrap: Vec<String>,
     pub client_id: String,
+    pub security: Security,
+    /// For TCP's handshake and TLS's.
     pub connect_timeout: Duration,
     /// For one request and its answer.
     pub request_timeout: Duration,
@@ -35,6 +38,7 @@ impl Options {
         Options {
             bootstrap: bootstrap.split(',').map(|address| address.trim().to_string()).collect(),
             client_id: "flumen".into(),
+            security: Security::default(),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             operation_timeout: Duration::from_secs(30),
@@ -116,7 +120,7 @@ impl Client {
     pub(crate) async fn at(&self, address: &str) -> Result<Connection> {
         let slot = self.0.connections.lock().await.entry(address.to_string()).or_default().clone();
         let mut slot = slot.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_dead()) {
+        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_over()) {
             return Ok(connection.clone());
         }
         *slot = None;

@@ -1,4 +1,4 @@
-//! One TCP connection to one broker: many requests at a time, answers in order.
+//! One connection to one broker: many requests at a time, answers in order.
 //!
 //! A frame is `int32 length`, then header and body. A broker answers in the order of the requests, so
 //! that the oldest one waiting is the one that the next frame answers; its correlation id must agree.
@@ -11,13 +11,13 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::login::log_in;
 use crate::versions::{Api, Ranges};
 use crate::wire::{self, ErrorCode};
 use crate::{Error, Options, Result};
@@ -32,6 +32,8 @@ pub(crate) struct Connection {
     client_id: String,
     ranges: Ranges,
     request_timeout: Duration,
+    /// When another is to take its place, before the broker no longer takes us for who we have proved to be.
+    renewal: Option<Instant>,
     _task: std::sync::Arc<Task>,
 }
 
@@ -53,40 +55,66 @@ struct Ask {
 }
 
 impl Connection {
-    /// Connects and learns what the broker speaks.
+    /// Connects, learns what the broker speaks, and proves who we are.
     pub(crate) async fn open(address: &str, options: &Options) -> Result<Connection> {
-        let failed = |source| Error::Connect { address: address.to_string(), source };
+        let deadline = Instant::now() + options.connect_timeout;
         let late = || {
             io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("no connection within {:?}", options.connect_timeout),
             )
         };
-        let stream = timeout(options.connect_timeout, TcpStream::connect(address))
-            .await
-            .unwrap_or_else(|_| Err(late()))
-            .map_err(failed)?;
+        let failed = |source| Error::Connect { address: address.to_string(), source };
+        let stream = timeout_at(deadline, TcpStream::connect(address)).await;
+        let stream = stream.unwrap_or_else(|_| Err(late())).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
+        let mut connection = match &options.security.tls {
+            None => {
+                let (reader, writer) = stream.into_split();
+                Connection::over(reader, writer, address, options)
+            }
+            Some(tls) => {
+                let stream = timeout_at(deadline, tls.connect(address, stream)).await;
+                let stream = stream.unwrap_or_else(|_| Err(late()));
+                let stream = stream.map_err(|source| Error::Tls { address: address.to_string(), source })?;
+                let (reader, writer) = tokio::io::split(stream);
+                Connection::over(reader, writer, address, options)
+            }
+        };
+        connection.ranges = connection.negotiate().await?;
+        if let Some(sasl) = &options.security.sasl {
+            let lifetime = log_in(&connection, sasl).await?;
+            connection.renewal = lifetime.map(|lifetime| Instant::now() + lifetime.mul_f64(0.9));
+        }
+        Ok(connection)
+    }
+
+    fn over(
+        reader: impl AsyncRead + Unpin + Send + 'static,
+        writer: impl AsyncWrite + Unpin + Send + 'static,
+        address: &str,
+        options: &Options,
+    ) -> Connection {
         let (asks, inbox) = mpsc::channel(IN_FLIGHT_MAX);
-        let task = tokio::spawn(converse(stream, inbox, options.answer_bytes_max));
-        let mut connection = Connection {
+        let task = tokio::spawn(converse(reader, writer, inbox, options.answer_bytes_max));
+        Connection {
             address: address.to_string(),
             asks,
             client_id: options.client_id.clone(),
             ranges: Ranges::default(),
             request_timeout: options.request_timeout,
+            renewal: None,
             _task: std::sync::Arc::new(Task(task.abort_handle())),
-        };
-        connection.ranges = connection.negotiate().await?;
-        Ok(connection)
+        }
     }
 
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    pub(crate) fn is_dead(&self) -> bool {
-        self.asks.is_closed()
+    /// What was asked on it may still be answered; nothing more is to be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.asks.is_closed() || self.renewal.is_some_and(|renewal| renewal <= Instant::now())
     }
 
     /// Asks in the newest version that both sides know.
@@ -194,8 +222,12 @@ fn gone() -> io::Error {
 }
 
 /// The connection's own task: ends with the first error, or with the last handle.
-async fn converse(stream: TcpStream, inbox: mpsc::Receiver<Ask>, answer_bytes_max: usize) {
-    let (reader, writer) = stream.into_split();
+async fn converse(
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    inbox: mpsc::Receiver<Ask>,
+    answer_bytes_max: usize,
+) {
     let (sent, waiting) = mpsc::channel(IN_FLIGHT_MAX);
     let ended = tokio::select! {
         ended = write(writer, inbox, sent) => ended,
@@ -213,7 +245,7 @@ struct Waiting {
 }
 
 async fn write(
-    mut stream: OwnedWriteHalf,
+    mut stream: impl AsyncWrite + Unpin,
     mut inbox: mpsc::Receiver<Ask>,
     sent: mpsc::Sender<Waiting>,
 ) -> io::Result<()> {
@@ -227,12 +259,14 @@ async fn write(
             return Ok(());
         }
         stream.write_all(&ask.frame).await?;
+        // TLS may keep some of it back; TCP does not.
+        stream.flush().await?;
     }
     Ok(())
 }
 
 async fn read(
-    mut stream: OwnedReadHalf,
+    mut stream: impl AsyncRead + Unpin,
     mut waiting: mpsc::Receiver<Waiting>,
     answer_bytes_max: usize,
 ) -> io::Result<()> {
@@ -251,7 +285,7 @@ async fn read(
     }
 }
 
-async fn read_frame(stream: &mut OwnedReadHalf, bytes_max: usize) -> io::Result<Bytes> {
+async fn read_frame(stream: &mut (impl AsyncRead + Unpin), bytes_max: usize) -> io::Result<Bytes> {
     let length = stream.read_i32().await?;
     let length =
         usize::try_from(length).ok().filter(|length| (4..=bytes_max).contains(length)).ok_or_else(|| {

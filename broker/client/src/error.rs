@@ -20,6 +20,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("no TLS connection with {address}")]
+    Tls {
+        address: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{address} did not let user \"{user}\" in by {mechanism}: {reason}")]
+    Login { address: String, user: String, mechanism: &'static str, reason: String },
     #[error("no broker answers at {addresses}")]
     NoBroker {
         addresses: String,

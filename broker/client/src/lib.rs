@@ -7,7 +7,7 @@
 //!
 //! Invariants: every wait has an end, every buffer a bound, every error names the broker and the api.
 //!
-//! Lacks: TLS and SASL, fetch sessions, cooperative rebalancing and the group protocol of KIP-848.
+//! Lacks: fetch sessions, OAUTHBEARER, cooperative rebalancing and the group protocol of KIP-848.
 
 mod aborted;
 mod assignor;
@@ -16,6 +16,7 @@ mod connection;
 mod consumer;
 mod error;
 mod groups;
+mod login;
 mod member;
 mod metadata;
 mod offsets;
@@ -26,6 +27,7 @@ mod producer;
 mod record;
 mod retry;
 mod routing;
+mod security;
 mod subscription;
 mod topics;
 mod transaction;
@@ -43,5 +45,6 @@ pub use open_transactions::ActiveProducer;
 pub use produce::Acks;
 pub use producer::{Flushed, Producer, ProducerOptions};
 pub use record::{Received, Record, read_batch};
+pub use security::{Sasl, Security, Tls, TlsIdentity, TlsOptions, TlsProblem};
 pub use topics::{Change, Config, NewTopic, Origin};
 pub use transaction::Transactions;

@@ -26,6 +26,8 @@ macro_rules! apis {
 
 apis! {
     ApiVersionsRequest = "ApiVersions" up to 3,
+    SaslHandshakeRequest = "SaslHandshake" up to 1,
+    SaslAuthenticateRequest = "SaslAuthenticate" up to 2,
     MetadataRequest = "Metadata" up to 12,
     ProduceRequest = "Produce" up to 11,
     FetchRequest = "Fetch" up to 12,

@@ -189,6 +189,31 @@ fn a_regular_expression_finds_topics_that_come_later() {
 }
 
 #[test]
+fn a_regular_expression_finds_what_its_sender_may_know_of() {
+    let mut world = world(1);
+    let member = |id| Heartbeat { topics: None, regex: Some("t|u.*".into()), ..first_beat(id) };
+    let topics = |world: &World| world.group().topics().iter().map(ToString::to_string).collect::<Vec<_>>();
+    world.set_topics(&[("t", 1), ("u-1", 1), ("u-2", 1)]);
+    let bob = |topic: &str| topic != "u-2";
+    world.beat_of(&member("a"), &bob).unwrap();
+    assert_eq!(topics(&world), ["t", "u-1"]);
+    world.beat(&member("b")).unwrap();
+    assert_eq!(topics(&world), ["t", "u-1"], "it was looked up already");
+
+    world.set_topics(&[("t", 1), ("u-1", 1), ("u-2", 1), ("u-3", 1)]);
+    world.beat_of(&beat("a", 2), &bob).unwrap();
+    assert_eq!(topics(&world), ["t", "u-1", "u-3"], "a new topic, for whom hears of it first");
+    let epoch = world.group().epoch();
+    // Without a tick, so that no session ends.
+    world.now = world.now.plus(Millis(600_001));
+    world.beat_of(&beat("a", 2), &|topic| topic == "t").unwrap();
+    assert_eq!(topics(&world), ["t"], "what a rule has taken is seen when the time has come");
+    assert!(world.group().epoch() > epoch);
+    world.restart();
+    assert_eq!(topics(&world), ["t"]);
+}
+
+#[test]
 fn an_unsubscribed_topic_is_given_back_at_once() {
     let mut world = world(4);
     pair(&mut world);

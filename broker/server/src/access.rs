@@ -52,6 +52,11 @@ impl Ctx {
         Err(resource.refusal())
     }
 
+    /// Whether the sender may know of a topic, for what looks through many of them.
+    pub(crate) fn sight(&self) -> impl Fn(&str) -> bool + Sync {
+        move |topic| self.may(Operation::Describe, Resource::Topic(topic)).is_ok()
+    }
+
     /// Whether there may be a topic, existing or not, on which the operation is allowed.
     pub(crate) fn may_on_some_topic(&self, operation: Operation) -> bool {
         let authorizer = self.broker.security().authorizer();

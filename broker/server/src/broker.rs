@@ -15,7 +15,9 @@ use tokio_util::task::TaskTracker;
 use crate::budget::Budget;
 use crate::complaints::Complaints;
 use crate::connection_limits::ConnectionLimits;
-use crate::coordinator::{GroupCoordinator, LoadError, ShareCoordinator, TransactionCoordinator};
+use crate::coordinator::{
+    GroupCoordinator, LoadError, ShareCoordinator, ShareFigures, TransactionCoordinator,
+};
 use crate::endpoint::Endpoint;
 use crate::fetch_sessions::FetchSessions;
 use crate::group_configs::{GroupConfigs, GroupConfigsError};
@@ -182,6 +184,11 @@ impl Broker {
 
     pub fn groups(&self) -> &GroupCoordinator {
         &self.0.groups
+    }
+
+    /// What share groups come to, for who watches the broker.
+    pub fn share_figures(&self) -> ShareFigures {
+        self.0.share.figures()
     }
 
     pub(crate) fn share(&self) -> &ShareCoordinator {

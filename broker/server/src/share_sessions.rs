@@ -135,6 +135,11 @@ impl ShareSessions {
         Some((owner, places))
     }
 
+    /// How many there are, of all groups.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Whether a group has no session left.
     pub(crate) fn is_idle(&self, group: &str) -> bool {
         !self.sessions.keys().any(|(of, _)| **of == *group)

@@ -24,6 +24,19 @@ const SETTINGS: [(&str, &str); 6] = [
     ("share.coordinator.state.topic.num.partitions", "1"),
 ];
 
+/// Whether they have an authorizer. With one, who is nobody may do everything where no rule says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Open,
+    Guarded,
+}
+
+/// Kafka's settings for [`Access::Guarded`].
+const GUARDED: [(&str, &str); 2] = [
+    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+    ("allow.everyone.if.no.acl.found", "true"),
+];
+
 /// A broker of ours in this process, over a folder that goes with it.
 pub struct Flumen {
     pub address: SocketAddr,
@@ -32,7 +45,7 @@ pub struct Flumen {
 }
 
 impl Flumen {
-    pub fn start() -> Result<Flumen> {
+    pub fn start(access: Access) -> Result<Flumen> {
         let dir = tempfile::tempdir()?;
         let mut options = Options::new(dir.path());
         options.group_rebalance_delay = Duration::ZERO;
@@ -42,6 +55,8 @@ impl Flumen {
         options.transactions_partitions = 1;
         options.share.state_partitions = 1;
         options.broker_configs = SETTINGS.map(|(key, value)| (key.into(), value.into())).into();
+        options.security.authorizer = access == Access::Guarded;
+        options.security.allow_everyone = true;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (tell, told) = mpsc::channel();
         runtime.spawn(async move {
@@ -64,8 +79,10 @@ impl Flumen {
 }
 
 /// A node of Apache Kafka, over a folder that goes with it.
-pub fn start_kafka() -> Result<(Kafka, SocketAddr)> {
-    let extra = SETTINGS.map(|(key, value)| format!("{key}={value}\n")).concat();
+pub fn start_kafka(access: Access) -> Result<(Kafka, SocketAddr)> {
+    let guarded = GUARDED.iter().filter(|_| access == Access::Guarded);
+    let extra: String =
+        SETTINGS.iter().chain(guarded).map(|(key, value)| format!("{key}={value}\n")).collect();
     let kafka = Kafka::start_with(&std::env::temp_dir(), &extra);
     let address = kafka.bootstrap().parse()?;
     Ok((kafka, address))

@@ -5,10 +5,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result, bail};
-use flumen_diff::brokers::{self, Flumen};
+use anyhow::{Context, Result, anyhow, bail};
+use flumen_diff::brokers::{self, Access, Flumen};
 use flumen_diff::catalog::Catalog;
 use flumen_diff::compare::{Difference, compare};
 use flumen_diff::known::Known;
@@ -66,12 +66,40 @@ enum Mode {
     Record,
 }
 
+/// The cases of this area are played where rules hold.
+const GUARDED: &str = "acls/";
+
 struct Suite {
     mode: Mode,
     catalog: Catalog,
     known: Known,
-    flumen: Option<Flumen>,
+    open: OnceLock<Result<Brokers, String>>,
+    guarded: OnceLock<Result<Brokers, String>>,
+}
+
+/// The two that are asked the same; Kafka if it is asked.
+struct Brokers {
+    flumen: Flumen,
     kafka: Option<(Kafka, SocketAddr)>,
+}
+
+impl Brokers {
+    fn start(access: Access, mode: Mode, catalog: &Catalog) -> Result<Brokers> {
+        let kafka = (mode != Mode::Recorded).then(|| brokers::start_kafka(access)).transpose()?;
+        let started = Brokers { flumen: Flumen::start(access)?, kafka };
+        started.warm_up(catalog)?;
+        Ok(started)
+    }
+
+    /// Has each broker make its internal topics, so that no case finds coordinators that are loading.
+    fn warm_up(&self, catalog: &Catalog) -> Result<()> {
+        let path = root().join("../warm-up.case");
+        let script = Script::parse(&std::fs::read_to_string(path)?)?;
+        for broker in self.kafka.iter().map(|(_, at)| *at).chain([self.flumen.address]) {
+            play("warm-up", &script, broker, catalog)?;
+        }
+        Ok(())
+    }
 }
 
 impl Suite {
@@ -83,29 +111,28 @@ impl Suite {
             _ => Mode::Recorded,
         };
         let live = mode != Mode::Recorded && !only_list;
-        let suite = Suite {
+        Ok(Suite {
             mode,
             catalog: match live {
                 true => Catalog::of_jar(&brokers::clients_jar())?,
                 false => Catalog::copied()?,
             },
             known: Known::read()?,
-            kafka: live.then(brokers::start_kafka).transpose()?,
-            flumen: (!only_list).then(Flumen::start).transpose()?,
-        };
-        suite.warm_up()?;
-        Ok(suite)
+            open: OnceLock::new(),
+            guarded: OnceLock::new(),
+        })
     }
 
-    /// Has each broker make its internal topics, so that no case finds coordinators that are loading.
-    fn warm_up(&self) -> Result<()> {
-        let path = root().join("../warm-up.case");
-        let script = Script::parse(&std::fs::read_to_string(path)?)?;
-        let brokers = [self.kafka.as_ref().map(|(_, at)| *at), self.flumen.as_ref().map(|own| own.address)];
-        for broker in brokers.into_iter().flatten() {
-            play("warm-up", &script, broker, &self.catalog)?;
-        }
-        Ok(())
+    /// Those that a case is for, started with its first one.
+    fn brokers(&self, case: &str) -> Result<&Brokers> {
+        let (slot, access) = match case.starts_with(GUARDED) {
+            true => (&self.guarded, Access::Guarded),
+            false => (&self.open, Access::Open),
+        };
+        let started = slot.get_or_init(|| {
+            Brokers::start(access, self.mode, &self.catalog).map_err(|error| format!("{error:#}"))
+        });
+        started.as_ref().map_err(|error| anyhow!("{error}"))
     }
 
     fn run(&self, name: &str, path: &Path) -> Result<()> {
@@ -113,7 +140,8 @@ impl Suite {
         let script = Script::parse(&text).with_context(|| path.display().to_string())?;
         let fingerprint = Script::fingerprint(&text);
         let recording = path.with_extension("expected");
-        let kafka = match &self.kafka {
+        let brokers = self.brokers(name)?;
+        let kafka = match &brokers.kafka {
             Some((_, broker)) => {
                 let answers = play(name, &script, *broker, &self.catalog).context("Kafka")?;
                 self.recorded(&answers, &recording, &fingerprint)?;
@@ -125,8 +153,7 @@ impl Suite {
                 Transcript::read(&text, &fingerprint).context("RECORD=1 records what Kafka answers")?
             }
         };
-        let Some(flumen) = &self.flumen else { bail!("nothing runs") };
-        let flumen = play(name, &script, flumen.address, &self.catalog).context("Flumen")?;
+        let flumen = play(name, &script, brokers.flumen.address, &self.catalog).context("Flumen")?;
         let found = compare(&kafka, &flumen);
         let unexplained: Vec<_> = found.into_iter().filter(|one| !self.known.explains(name, one)).collect();
         if !unexplained.is_empty() {

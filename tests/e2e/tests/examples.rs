@@ -139,7 +139,7 @@ fn every_example_is_valid() {
         assert!(output.status.success(), "{}:\n{said}", entry.path().display());
         seen += 1;
     }
-    // Each of them has a test below, but the secured one, whose keys security.rs tests.
+    // Each of them has a test below, but the secured one, which broker/app/tests/secured.rs runs.
     assert_eq!(seen, 8, "an example has come or gone");
 }
 

@@ -1,13 +1,14 @@
 //! What every command that speaks Kafka has in common: where the broker is, how long to wait for it,
 //! and what its errors are to a person.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use flumen_client::{Client, Error, Options, Topic};
 use flumen_protocol::ErrorCode;
 use flumen_types::{Millis, TopicPartition};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, command_config};
 
 /// Which cluster to talk to.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,11 +26,18 @@ pub(crate) struct Broker {
     /// How long to try, such as 30s
     #[arg(long, global = true, default_value = "30s", value_name = "TIME", display_order = 801)]
     timeout: Millis,
+    /// A file of Kafka's client properties that says how to reach a secured broker, as kafka-topics.sh takes it
+    /// (docs/reference/command-config.md)
+    #[arg(long, global = true, env = "FLUMEN_COMMAND_CONFIG", value_name = "FILE", display_order = 802)]
+    command_config: Option<PathBuf>,
 }
 
 impl Broker {
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         let mut options = Options::new(&self.bootstrap);
+        if let Some(file) = &self.command_config {
+            options.security = command_config::read(file)?;
+        }
         let patience = self.timeout.duration().max(Duration::from_millis(1));
         options.operation_timeout = patience;
         options.request_timeout = options.request_timeout.min(patience);
@@ -41,16 +49,42 @@ impl Broker {
 /// A client's error under the words of the command.
 pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(Error) -> Failure {
     move |error| {
-        let unreachable = error.is_unreachable();
-        let usage = matches!(error, Error::Address { .. });
-        let failure = Failure::new(what).because(error);
-        match (unreachable, usage) {
-            (true, _) => failure
-                .exit(Exit::Unreachable)
-                .todo("start the broker with `flumen run`, or name another with --bootstrap"),
-            (_, true) => failure.exit(Exit::Usage),
-            _ => failure,
+        let (todo, exit) = advice(&error);
+        let failure = Failure::new(what).because(error).exit(exit);
+        match todo {
+            Some(todo) => failure.todo(todo),
+            None => failure,
         }
+    }
+}
+
+/// What to do about it, and what it is to a program.
+fn advice(error: &Error) -> (Option<&'static str>, Exit) {
+    match error {
+        Error::NoBroker { source, .. } => advice(source),
+        Error::Address { .. } => (None, Exit::Usage),
+        Error::Tls { .. } => (
+            Some(
+                "name the port of a listener with TLS, and in the file of --command-config the authority of \
+                 its certificate (ssl.truststore.location)",
+            ),
+            Exit::Failure,
+        ),
+        Error::Login { .. } => {
+            (Some("look at the sasl settings in the file of --command-config"), Exit::Failure)
+        }
+        // A listener that wants TLS, or a user, hangs up on who offers neither.
+        Error::Closed { .. } => (
+            Some(
+                "look whether the listener wants TLS, a certificate or a user: --command-config names the file \
+                 that says so; the broker's log has the reason",
+            ),
+            Exit::Unreachable,
+        ),
+        error if error.is_unreachable() => {
+            (Some("start the broker with `flumen run`, or name another with --bootstrap"), Exit::Unreachable)
+        }
+        _ => (None, Exit::Failure),
     }
 }
 

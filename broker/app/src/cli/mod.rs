@@ -8,6 +8,7 @@
 mod admin;
 mod adopt;
 mod check;
+mod command_config;
 mod completions;
 mod config;
 mod consume;
@@ -16,17 +17,20 @@ mod failure;
 pub(crate) mod format;
 mod group;
 mod init;
+mod jaas;
 mod kafka;
 mod log;
 mod out;
 mod place;
 mod plugin;
 mod produce;
+mod properties;
 #[cfg(test)]
 mod reference;
 mod status;
 mod topic;
 mod txn;
+mod user;
 
 use std::process::ExitCode;
 
@@ -61,6 +65,7 @@ enum Command {
     Consume(consume::Args),
     Group(group::Args),
     Txn(txn::Args),
+    User(user::Args),
     Dlq(dlq::Args),
     Plugin(plugin::Args),
     Status(status::Args),
@@ -81,6 +86,7 @@ impl Command {
             Command::Consume(args) => consume::run(args, out),
             Command::Group(args) => group::run(args, out),
             Command::Txn(args) => txn::run(args, out),
+            Command::User(args) => user::run(args, out),
             Command::Dlq(args) => dlq::run(args, out),
             Command::Plugin(args) => plugin::run(args, out),
             Command::Status(args) => status::run(args, out),

@@ -2,10 +2,11 @@
 //! `@TIME`.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use flumen_client::{At, Client, Error};
 use flumen_types::{Millis, Offset, Timestamp, TopicPartition};
+
+use crate::clock;
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,7 @@ impl std::str::FromStr for Place {
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Some(ago) = text.strip_prefix('-') {
         let ago: Millis = ago.parse().map_err(|error: flumen_types::ParseMillisError| error.to_string())?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        return Ok(Timestamp(Millis::from(now).0.saturating_sub(ago.0)));
+        return Ok(Timestamp(clock::now().0.saturating_sub(ago.0)));
     }
     if let Ok(ms) = text.parse::<i64>() {
         return Ok(Timestamp(ms));

@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use flumen_client::{Acks, Flushed, Producer, ProducerOptions, Record};
 use flumen_records::Compression;
-use flumen_types::{ByteSize, Timestamp};
+use flumen_types::ByteSize;
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 
 use super::kafka::{Broker, failed};
 use super::{Exit, Failure, Out, Outcome, block_on};
+use crate::clock;
 
 /// Write lines of standard input, or of files, as records
 #[derive(clap::Args)]
@@ -233,7 +234,7 @@ impl Lines {
             }
         };
         Ok(Record {
-            timestamp: now(),
+            timestamp: clock::now(),
             key: key.and_then(|key| self.piece(key)),
             value: self.piece(value),
             headers: self.headers.clone(),
@@ -243,11 +244,6 @@ impl Lines {
     fn piece(&self, bytes: &[u8]) -> Option<Bytes> {
         (self.null_as.as_deref() != Some(bytes)).then(|| Bytes::copy_from_slice(bytes))
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

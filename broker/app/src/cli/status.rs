@@ -1,12 +1,11 @@
 //! `flumen status`: what a running broker says about itself and its plugins.
 
-use std::time::SystemTime;
-
 use flumen_http::{Cleaning, Lost, Partition, Plugin, State, Status, Storage, Topic};
 
 use super::admin::Api;
 use super::out::{Tone, Value};
 use super::{Out, Outcome, format};
+use crate::clock;
 
 /// Show the state of a running broker: configuration, plugins, topics
 #[derive(clap::Args)]
@@ -29,7 +28,7 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
     if let Some(opening) = &status.opening {
         return Ok(out.line(format::opening(opening))?);
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+    let now = clock::now().0;
     let file = status.configuration.file.as_deref().unwrap_or("no file");
     let up = ago(now, status.started_ms);
     out.line(format!(

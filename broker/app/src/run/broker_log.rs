@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,10 +18,11 @@ use flumen_server::coordinator::{Producer as Identity, TxnVersion};
 use flumen_server::{
     AbortedTxn, AppendError, Bound, Broker, CURSORS, Origin, PartitionLog, ReadError, durable,
 };
-use flumen_types::{Millis, Offset, PartitionId, ProducerId, Sequence, Timestamp, TopicPartition};
+use flumen_types::{Millis, Offset, PartitionId, ProducerId, Sequence, TopicPartition};
 use tokio::time::Instant;
 
 use super::packing::{self, Stamp};
+use crate::clock::now;
 
 /// A transaction is open here from its first append to its end, four waits for the disk. What one that
 /// was cut off in between has left hides other records until then, unless a successor ends it before.
@@ -482,11 +483,6 @@ fn put_all(all: &mut HashMap<Vec<u8>, Vec<u8>>, entries: Entries) {
             None => all.remove(&key),
         };
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ const SUMS: [(&str, &str, Reading); 4] = [
         log.health.dirt.map(|dirt| dirt.cleanable_bytes as f64)
     }),
     ("poisoned", "1 if the partition takes no writes until a restart, because a sync failed", |log| {
-        Some(f64::from(u8::from(log.health.poisoned)))
+        Some(f64::from(u8::from(log.marks.failed)))
     }),
 ];
 

@@ -14,7 +14,6 @@
 
 mod admin;
 mod broker_log;
-mod clock;
 mod declared_topics;
 mod examine;
 mod front;
@@ -24,6 +23,7 @@ mod packing;
 mod pipelines;
 mod security;
 mod settings;
+mod share_metrics;
 mod sources;
 mod tombstones;
 mod until_done;
@@ -47,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::{self, Exit, Failure, Out, Outcome};
+use crate::clock;
 use admin::Office;
 use broker_log::BrokerLog;
 use front::Front;
@@ -146,7 +147,7 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
         office: SetOnce::new(),
         opened: AtomicBool::new(false),
         progress: options.recovery.clone(),
-        started_ms: clock::now_ms(),
+        started_ms: clock::now().0,
         data_dir: options.dir.display().to_string(),
     });
     // One that is taken is told at once and not after a long recovery. They are let go again: nobody is to wait

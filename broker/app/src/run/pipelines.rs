@@ -15,10 +15,10 @@ use flumen_server::Broker;
 use tokio::time::Instant;
 
 use super::broker_log::{BrokerLog, Declared};
-use super::clock::now_ms;
 use super::sources::{self, Sources};
 use super::tombstones::SinkTombstones;
 use super::{declared_topics, security, settings};
+use crate::clock;
 
 pub(super) struct Pipelines {
     path: PathBuf,
@@ -133,7 +133,7 @@ impl Pipelines {
             running.hashes.insert(name.clone(), spec.wasm.hash);
             self.host.start(spec).await.map_err(|error| vec![error.to_string()])?;
         }
-        self.note(Applied { at_ms: now_ms(), refused: None, left_alone });
+        self.note(Applied { at_ms: clock::now().0, refused: None, left_alone });
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl Pipelines {
         if let Err(problems) = &applied {
             let mut now = self.applied();
             let same = now.refused.as_ref().filter(|(_, before)| before == problems).map(|(since, _)| *since);
-            now.refused = Some((same.unwrap_or_else(now_ms), problems.clone()));
+            now.refused = Some((same.unwrap_or_else(|| clock::now().0), problems.clone()));
             if same.is_none() {
                 for problem in problems {
                     tracing::error!("configuration refused, the old one goes on: {problem}");
@@ -273,8 +273,8 @@ impl Pipelines {
             running.baseline.topics.entry(name.clone()).or_insert_with(|| topic.clone());
         }
         running.loaded = loaded;
-        let refused = (!problems.is_empty()).then(|| (now_ms(), problems.clone()));
-        self.note(Applied { at_ms: now_ms(), refused, left_alone });
+        let refused = (!problems.is_empty()).then(|| (clock::now().0, problems.clone()));
+        self.note(Applied { at_ms: clock::now().0, refused, left_alone });
         if problems.is_empty() { Ok(done) } else { Err(problems) }
     }
 

@@ -16,7 +16,7 @@ use flumen_server::{Broker, Health, TombstoneHold, TombstoneReaders};
 use flumen_types::{Millis, Offset, TopicPartition};
 use tokio::runtime::Handle;
 
-use super::clock::now_ms;
+use crate::clock;
 
 /// For a sink that acts on deletes and whose table says nothing else.
 const HOLD: Millis = Millis(7 * 24 * 60 * 60 * 1000);
@@ -126,7 +126,7 @@ pub(super) fn measure(snapshot: &mut Snapshot, topics: &[Topic]) {
     }
     let age = snapshot.gauge("flumen_tombstones_held_seconds", "How far the oldest of them is past its time");
     for (topic, held) in all() {
-        let seconds = (now_ms() - held.since_ms).max(0) as f64 / 1000.0;
+        let seconds = (clock::now().0 - held.since_ms).max(0) as f64 / 1000.0;
         age.sample(&[("topic", &topic.name), ("sink", &held.by)], seconds);
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants: an exchange ends with its first refusal. Why it was refused is for the broker's log and
 //! says nothing of what the peer sent; the peer learns that it failed, not why.
 
+pub mod login;
 mod oauthbearer;
 mod plain;
 mod scram;

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use proptest::prelude::*;
 use ring::pbkdf2;
 
+use super::login::{Login, Password};
 use super::*;
 
 #[derive(Default)]
@@ -111,6 +112,30 @@ fn scram_tells_who_knows_the_password() {
         assert_eq!(scram(&users, hash, "a=b,c", "secret").unwrap().name, "a=b,c");
         assert_eq!(scram(&users, hash, "a=b,c", "Secret"), Err(Refused("a wrong password")));
         assert_eq!(scram(&users, hash, "nobody", "secret"), Err(Refused("no such user")));
+    }
+}
+
+#[test]
+fn our_own_client_is_let_in() {
+    for mechanism in Mechanism::ALL.into_iter().filter(|mechanism| *mechanism != Mechanism::OauthBearer) {
+        let users = Users::default().with(ScramHash::Sha256, "a=b,c", "secret");
+        let users = users.with(ScramHash::Sha512, "a=b,c", "secret");
+        let logs_in = |password: &str| {
+            let password = Password { user: "a=b,c".into(), password: password.into() };
+            let mut login = Login::new(mechanism, password, "client-nonce".into()).unwrap();
+            let (mut exchange, mut token) = (begin(mechanism), login.first());
+            loop {
+                match exchange.step(&token, &users)? {
+                    Step::Continue(reply) => token = login.answer(&reply).unwrap().unwrap(),
+                    Step::Done { reply, identity } => {
+                        assert_eq!(login.answer(&reply), Ok(None));
+                        return Ok(identity.name);
+                    }
+                }
+            }
+        };
+        assert_eq!(logs_in("secret").as_deref(), Ok("a=b,c"));
+        assert_eq!(logs_in("Secret"), Err(Refused("a wrong password")));
     }
 }
 

@@ -12,7 +12,7 @@ use flumen_types::{PartitionId, Timestamp, TopicPartition};
 
 use super::{
     Assignment, ClassicMember, Group, Member, MemberState, MigrationPolicy, Options, Place, Profile,
-    TopicImage,
+    TopicImage, View,
 };
 use crate::error::GroupError;
 use crate::group::{Join, Joined, Leaving, Refused, Step, Sync, Synced};
@@ -23,7 +23,7 @@ impl Group {
     pub(crate) fn join_classic(
         &mut self,
         join: &Join,
-        topics: &TopicImage,
+        topics: View<'_>,
         now: Timestamp,
         options: &Options,
         step: &mut Step,
@@ -55,12 +55,12 @@ impl Group {
                 self.static_member(instance, holder, &id).map_err(|refused| refuse(refused.error))?;
             }
         }
-        let owned = place_all(&said.owned, topics);
+        let owned = place_all(&said.owned, topics.image);
         let profile = join.profile(said, self.profile(&id));
         let resubscribed = self.update(&id, profile, step);
-        self.compare_topics(resubscribed, topics, now, step);
-        self.assign_if_due(topics, now, options, step);
-        self.reconcile(&id, Some(&owned), topics, now, step);
+        self.compare_topics(resubscribed, topics, now, options, step);
+        self.assign_if_due(topics.image, now, options, step);
+        self.reconcile(&id, Some(&owned), topics.image, now, step);
         if let Some(member) = self.members.get_mut(&id) {
             member.heard_of(now, options);
             member.task_ends = Some(now.plus(member.profile.rebalance_timeout));

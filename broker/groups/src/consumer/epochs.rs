@@ -1,31 +1,33 @@
 //! What raises the group's epoch, and the assignment that follows from it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use flumen_types::Timestamp;
 
 use super::assign::{Candidate, Situation};
-use super::{Group, Options, Resolved, TopicImage, pattern};
+use super::{FORMER_EPOCH, Group, Options, Resolved, TopicImage, View, pattern};
 use crate::consumer_records::{Change, GroupEpoch, TargetEpoch};
 use crate::group::Step;
-
-/// The epoch that a new group goes on from, as Kafka has it.
-const FORMER_EPOCH: i32 = 1;
 
 impl Group {
     /// Raises the group's epoch if its members consume other topics, or these are others now.
     pub(super) fn compare_topics(
         &mut self,
         resubscribed: bool,
-        topics: &TopicImage,
+        topics: View<'_>,
         now: Timestamp,
+        options: &Options,
         step: &mut Step,
     ) {
-        if !resubscribed && self.seen == Some(topics.version()) {
+        let unresolved = self.must_resolve(topics.image, now, options);
+        if !resubscribed && !unresolved && self.seen == Some(topics.image.version()) {
             return;
         }
-        self.resolve_patterns(topics, now, step);
-        let topics_hash = topics.hash(&self.topics());
+        if unresolved {
+            self.resolve_patterns(topics, now, step);
+        }
+        let topics_hash = topics.image.hash(&self.topics());
         if resubscribed || topics_hash != self.epoch.topics_hash {
             if self.legacy_topics {
                 self.change(Change::LegacyTopics { present: false }, step);
@@ -35,15 +37,28 @@ impl Group {
             let epoch = self.epoch.epoch.max(FORMER_EPOCH) + i32::from(!is_open);
             self.change(Change::Epoch(Some(GroupEpoch { epoch, topics_hash })), step);
         }
-        self.seen = Some(topics.version());
+        self.seen = Some(topics.image.version());
     }
 
-    fn resolve_patterns(&mut self, topics: &TopicImage, now: Timestamp, step: &mut Step) {
-        let used = self.members.values().filter_map(|member| member.profile.pattern());
-        for regex in used.cloned().collect::<BTreeSet<_>>() {
+    fn used_patterns(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.members.values().filter_map(|member| member.profile.pattern())
+    }
+
+    /// Whether a pattern is new, or the topics are, or what somebody may see of them may have changed.
+    fn must_resolve(&self, topics: &TopicImage, now: Timestamp, options: &Options) -> bool {
+        let is_old = self.resolved.is_none_or(|(version, at)| {
+            version != topics.version() || at.plus(options.regex_refresh_interval) < now
+        });
+        let mut used = self.used_patterns().peekable();
+        used.peek().is_some() && (is_old || used.any(|regex| !self.patterns.contains_key(regex)))
+    }
+
+    fn resolve_patterns(&mut self, topics: View<'_>, now: Timestamp, step: &mut Step) {
+        self.resolved = Some((topics.image.version(), now));
+        for regex in self.used_patterns().cloned().collect::<BTreeSet<_>>() {
             let found = pattern::resolve(&regex, topics);
             if self.patterns.get(&regex).is_none_or(|before| before.topics != found) {
-                let resolved = Resolved { topics: found, version: topics.version(), at: now };
+                let resolved = Resolved { topics: found, version: topics.image.version(), at: now };
                 self.change(Change::Pattern { regex, resolved: Some(resolved) }, step);
             }
         }

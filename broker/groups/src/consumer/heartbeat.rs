@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flumen_types::{Millis, Timestamp};
 
 use super::{
-    Assignment, Assignor, Current, Group, LEAVE, LEAVE_STATIC, Options, Owned, Profile, TopicImage, pattern,
+    Assignment, Assignor, Current, Group, LEAVE, LEAVE_STATIC, Options, Owned, Profile, View, pattern,
 };
 use crate::consumer_records::Change;
 use crate::error::GroupError;
@@ -144,7 +144,7 @@ impl Group {
     pub fn heartbeat(
         &mut self,
         beat: &Heartbeat,
-        topics: &TopicImage,
+        topics: View<'_>,
         now: Timestamp,
         options: &Options,
         step: &mut Step,
@@ -167,9 +167,9 @@ impl Group {
         let before = self.members.get(&id).map(|member| member.current.assigned.clone()).unwrap_or_default();
         let profile = beat.profile(&self.profile(&id));
         let resubscribed = self.update(&id, profile, step);
-        self.compare_topics(resubscribed, topics, now, step);
-        self.assign_if_due(topics, now, options, step);
-        self.reconcile(&id, beat.owned.as_ref(), topics, now, step);
+        self.compare_topics(resubscribed, topics, now, options, step);
+        self.assign_if_due(topics.image, now, options, step);
+        self.reconcile(&id, beat.owned.as_ref(), topics.image, now, step);
         Ok(self.answer(&id, beat, &before, now, options))
     }
 

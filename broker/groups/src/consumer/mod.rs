@@ -43,7 +43,7 @@ pub use assign::{Assignor, Candidate, Situation};
 pub use heartbeat::{Answer, Heartbeat, Refused};
 pub use member::{ClassicMember, Current, Member, MemberState, Owned, Profile};
 pub use pattern::{NamePattern, Resolved};
-pub use topics::{TopicImage, TopicShape};
+pub use topics::{Shows, TopicImage, TopicShape, View};
 
 use crate::consumer_records::{Change, GroupEpoch, TargetEpoch};
 use crate::group::Step;
@@ -55,8 +55,10 @@ pub type Assignment = BTreeSet<Place>;
 /// A partition by its topic's id: one made again under its name is another.
 pub type Place = (TopicId, PartitionId);
 
+/// The epoch that a new group goes on from, as Kafka has it.
+pub(crate) const FORMER_EPOCH: i32 = 1;
 /// The epoch of a member that leaves.
-const LEAVE: i32 = -1;
+pub(crate) const LEAVE: i32 = -1;
 /// The epoch of a static member that leaves and means to come back.
 const LEAVE_STATIC: i32 = -2;
 
@@ -73,6 +75,8 @@ pub struct Options {
     pub assignors: Vec<Assignor>,
     /// group.consumer.assignment.interval.ms: changes within it are assigned together.
     pub assignment_interval: Millis,
+    /// group.consumer.regex.refresh.interval.ms: a rule that was given or taken is heard of after it.
+    pub regex_refresh_interval: Millis,
     /// group.consumer.migration.policy
     pub migration: MigrationPolicy,
 }
@@ -114,6 +118,7 @@ impl Default for Options {
             members_max: i32::MAX as usize,
             assignors: vec![Assignor::Uniform, Assignor::Range],
             assignment_interval: Millis(1_000),
+            regex_refresh_interval: Millis(600_000),
             migration: MigrationPolicy::default(),
         }
     }
@@ -154,6 +159,8 @@ pub struct Group {
     legacy_topics: bool,
     /// The topics that the subscriptions were last compared with.
     seen: Option<i64>,
+    /// Those among which all patterns were last looked up, and when.
+    resolved: Option<(i64, Timestamp)>,
 }
 
 impl Group {
@@ -169,6 +176,7 @@ impl Group {
             owners: BTreeMap::new(),
             legacy_topics: false,
             seen: None,
+            resolved: None,
         }
     }
 

@@ -1,5 +1,8 @@
 //! Topics by regular expression, in the syntax of RE2, as Kafka has it; it must match a whole name.
 //!
+//! What it finds is what the sender of the request that had it looked up may know of, as with Kafka: for
+//! all members that subscribe to it, until it is looked up for another.
+//!
 //! `\Q...\E` is taken for the text in between, which is how Java quotes. Not here: what RE2 allows and
 //! `regex` does not (`\C`), and classes within classes, which RE2 takes for plain brackets.
 
@@ -9,7 +12,7 @@ use std::sync::Arc;
 use flumen_types::Timestamp;
 use regex::{Regex, RegexBuilder};
 
-use super::TopicImage;
+use super::View;
 
 /// An expression's topics at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,9 +98,10 @@ fn unquote(regex: &str) -> String {
 }
 
 /// Empty for what cannot be compiled; that was refused when it came.
-pub(super) fn resolve(regex: &str, topics: &TopicImage) -> BTreeSet<Arc<str>> {
+pub(super) fn resolve(regex: &str, topics: View<'_>) -> BTreeSet<Arc<str>> {
     let Ok(regex) = compile(regex) else { return BTreeSet::new() };
-    topics.names().filter(|name| regex.is_match(name)).cloned().collect()
+    let matching = topics.image.names().filter(|name| regex.is_match(name));
+    matching.filter(|name| (topics.shows)(name)).cloned().collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,16 @@ pub struct TopicShape {
     pub partitions: i32,
 }
 
+/// Whether the sender of a request may know that there is such a topic.
+pub type Shows<'a> = &'a (dyn Fn(&str) -> bool + Sync);
+
+/// The topics as the sender of a request sees them.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub image: &'a TopicImage,
+    pub shows: Shows<'a>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct TopicImage {
     version: i64,

@@ -38,7 +38,6 @@ pub use session::{Leaving, Sync};
 use crate::consumer;
 use crate::error::GroupError;
 use crate::group_records::{GroupEntry, GroupMetadata, MemberMetadata};
-use crate::share;
 use crate::subscription;
 
 /// A request that is answered later, named by the caller.
@@ -129,8 +128,6 @@ pub struct Options {
     pub offsets_retention: Millis,
     /// group.consumer.*
     pub consumer: consumer::Options,
-    /// group.share.*
-    pub share: share::Options,
 }
 
 impl Default for Options {
@@ -143,7 +140,6 @@ impl Default for Options {
             offset_metadata_bytes_max: 4096,
             offsets_retention: Millis(7 * 24 * 60 * 60 * 1000),
             consumer: consumer::Options::default(),
-            share: share::Options::default(),
         }
     }
 }

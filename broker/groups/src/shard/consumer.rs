@@ -5,10 +5,11 @@ use std::sync::Arc;
 use flumen_types::Timestamp;
 
 use super::{AnyGroup, GroupShard, Kept};
-use crate::consumer::{Answer, Group, Heartbeat, Refused, State, TopicImage};
+use crate::consumer::{Answer, Group, Heartbeat, Refused, State, TopicImage, View};
 use crate::consumer_records::Change;
 use crate::error::GroupError;
 use crate::group::{self, Former, Join, Reply, Step, Waiter};
+use crate::share;
 
 impl GroupShard {
     /// Answers at once; a refused heartbeat has changed nothing.
@@ -16,7 +17,7 @@ impl GroupShard {
         &mut self,
         group: &str,
         beat: &Heartbeat,
-        topics: &TopicImage,
+        topics: View<'_>,
         now: Timestamp,
         step: &mut Step,
     ) -> Result<Answer, Refused> {
@@ -44,7 +45,7 @@ impl GroupShard {
                 return missing(format!("Group {group} is not a consumer group."));
             }
         };
-        kept.downgrade_if_due(Former::MustRejoin, topics, now, &self.options, step);
+        kept.downgrade_if_due(Former::MustRejoin, topics.image, now, &self.options, step);
         self.settle(group);
         Ok(answer)
     }
@@ -55,7 +56,7 @@ impl GroupShard {
         group: &str,
         join: Join,
         waiter: Waiter,
-        topics: &TopicImage,
+        topics: View<'_>,
         now: Timestamp,
         step: &mut Step,
     ) {
@@ -79,7 +80,7 @@ impl GroupShard {
             State::Stable => Former::GoOn,
             _ => Former::MustRejoin,
         };
-        kept.downgrade_if_due(former, topics, now, options, step);
+        kept.downgrade_if_due(former, topics.image, now, options, step);
         match &mut kept.group {
             AnyGroup::Classic(classic) if former == Former::MustRejoin => {
                 let again = Join { member_id: id.to_string(), ..join };
@@ -111,12 +112,12 @@ impl GroupShard {
         }
     }
 
-    /// The log has been replayed: from now on members must be heard of.
-    pub fn loaded(&mut self, now: Timestamp) {
+    /// The log has been replayed: from now on members must be heard of. `share`: what holds for a share group.
+    pub fn loaded(&mut self, now: Timestamp, share: impl Fn(&str) -> share::Options) {
         for (id, kept) in &mut self.groups {
             match &mut kept.group {
                 AnyGroup::Consumer(group) => group.begin_sessions(now, &self.options.consumer),
-                AnyGroup::Share(group) => group.begin_sessions(now, &self.options.share),
+                AnyGroup::Share(group) => group.begin_sessions(now, &share(id)),
                 AnyGroup::Classic(_) => continue,
             }
             self.deadlines.set(id, kept.group.next_deadline());
@@ -151,7 +152,7 @@ impl Kept {
     fn upgrade(
         &mut self,
         beat: &Heartbeat,
-        topics: &TopicImage,
+        topics: View<'_>,
         now: Timestamp,
         options: &group::Options,
         step: &mut Step,
@@ -160,7 +161,7 @@ impl Kept {
         let mut begun = Step::default();
         let mut group = match classic.is_empty() {
             true => Group::new(classic.id().clone()),
-            false => Group::upgrade(classic, topics, now, &options.consumer, &mut begun)?,
+            false => Group::upgrade(classic, topics.image, now, &options.consumer, &mut begun)?,
         };
         let answer = group.heartbeat(beat, topics, now, &options.consumer, &mut begun)?;
         classic.release(step);

@@ -20,7 +20,7 @@ use flumen_types::{Offset, ProducerId, Timestamp, TopicPartition};
 
 pub use any_group::{AnyGroup, Kept};
 
-use crate::consumer::TopicImage;
+use crate::consumer::{TopicImage, View};
 use crate::consumer_records::Change;
 use crate::deadlines::Deadlines;
 use crate::error::GroupError;
@@ -86,7 +86,7 @@ impl GroupShard {
         group: &str,
         join: Join,
         waiter: Waiter,
-        topics: &TopicImage,
+        topics: View<'_>,
         now: Timestamp,
     ) -> Step {
         let mut step = Step::default();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use flumen_types::{Millis, Timestamp};
 
-use super::{Current, Group, LEAVE, Member, Options, Partitions, Profile};
-use crate::consumer::{Assignment, Refused, TopicImage};
+use super::{Current, Group, Member, Options, Partitions, Profile};
+use crate::consumer::{Assignment, LEAVE, Refused, TopicImage};
 use crate::consumer_records::{GroupEpoch, TargetEpoch};
 use crate::error::GroupError;
 use crate::group::Step;

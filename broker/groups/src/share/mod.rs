@@ -37,7 +37,7 @@ pub use offsets::{Altered, Deleting};
 pub use partitions::{Named, Partitions, StatePartitions};
 pub use settings::{Begin, Bounded, Defaults, KEYS, Key, Kind, Settings};
 
-use crate::consumer::{Assignment, Refused, TopicImage};
+use crate::consumer::{Assignment, FORMER_EPOCH, Refused, TopicImage};
 use crate::consumer_records::{GroupEpoch, TargetEpoch};
 use crate::error::GroupError;
 use crate::group::Step;
@@ -49,11 +49,7 @@ pub(crate) const SHARE: &str = "share";
 /// The only assignor.
 pub const ASSIGNOR: &str = "simple";
 
-/// The epoch that a new group goes on from, as Kafka has it.
-const FORMER_EPOCH: i32 = 1;
 const FORMER_TARGET: TargetEpoch = TargetEpoch { epoch: FORMER_EPOCH, assigned_at: Timestamp(0) };
-/// The epoch of a member that leaves.
-const LEAVE: i32 = -1;
 
 /// Kafka's keys, of the broker or the group's own.
 #[derive(Clone, Debug)]

@@ -84,7 +84,7 @@ impl Group {
                 deleting.nothing.push(name.clone());
             }
         }
-        self.change(Change::Partitions(Some(partitions)), step);
+        self.set_partitions(partitions, step);
         Ok(deleting)
     }
 
@@ -92,7 +92,7 @@ impl Group {
     pub fn deleted_now(&mut self, which: &Partitions, step: &mut Step) {
         let Some(mut partitions) = self.partitions.clone() else { return };
         partitions.deleting.retain(|topic, _| !which.contains_key(topic));
-        self.change(Change::Partitions(Some(partitions)), step);
+        self.set_partitions(partitions, step);
     }
 
     /// Begins to take back all its state, before the group itself goes.
@@ -107,9 +107,14 @@ impl Group {
             }
         }
         let deleting = all.iter().map(|(topic, named)| (*topic, named.name.clone())).collect();
-        let partitions = StatePartitions { deleting, ..StatePartitions::default() };
-        self.change(Change::Partitions(Some(partitions)), step);
+        self.set_partitions(StatePartitions { deleting, ..StatePartitions::default() }, step);
         Ok(all)
+    }
+
+    fn set_partitions(&mut self, partitions: StatePartitions, step: &mut Step) {
+        if self.partitions.as_ref() != Some(&partitions) {
+            self.change(Change::Partitions(Some(partitions)), step);
+        }
     }
 }
 

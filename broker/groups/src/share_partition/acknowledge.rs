@@ -67,6 +67,11 @@ impl Changes {
         self.settled.is_empty() && self.renewed.is_empty()
     }
 
+    /// How many records something lasting was decided of.
+    pub fn settled_count(&self) -> i64 {
+        self.settled.iter().map(|batch| batch.span().len()).sum()
+    }
+
     fn settle(&mut self, span: Span, state: Delivered, count: i16) {
         let next = StateBatch { first: span.first, last: span.last, state, count };
         match self.settled.last_mut().filter(|last| last.continues(&next)) {
@@ -134,7 +139,7 @@ impl SharePartition {
     }
 
     /// Stretches of records that are alike.
-    fn runs(&self, span: Span) -> impl Iterator<Item = (Span, &Delivery)> {
+    pub(super) fn runs(&self, span: Span) -> impl Iterator<Item = (Span, &Delivery)> {
         let from = self.batch_at(span.first).unwrap_or(span.first);
         let to = span.last.max(from);
         self.batches.range(from..=to).flat_map(move |(first, batch)| batch.runs(*first, span))
@@ -164,6 +169,20 @@ impl SharePartition {
 }
 
 impl Acknowledge {
+    /// Of how many records this is said.
+    pub fn count(&self, kind: Kind) -> i64 {
+        match self.kinds[..] {
+            [one] => {
+                if one == kind {
+                    self.span.len()
+                } else {
+                    0
+                }
+            }
+            _ => self.kinds.iter().filter(|each| **each == kind).count() as i64,
+        }
+    }
+
     /// Stretches of one kind within a span.
     fn parts(&self, within: Span) -> Vec<(Span, Kind)> {
         let [kind] = self.kinds[..] else {

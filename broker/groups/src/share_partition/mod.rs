@@ -98,6 +98,15 @@ pub struct Write {
     pub batches: Vec<StateBatch>,
 }
 
+/// How many records a group is at, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// From the first that is not done to the last that was delivered: those that are not done.
+    pub in_flight: i64,
+    /// Of them, those that somebody holds.
+    pub acquired: i64,
+}
+
 #[derive(Clone, Debug)]
 pub struct SharePartition {
     start: Offset,
@@ -243,6 +252,16 @@ impl SharePartition {
     /// When the next lock ends.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.batches.values().filter_map(Batch::next_deadline).min()
+    }
+
+    pub fn figures(&self) -> Figures {
+        let mut figures = Figures::default();
+        for (span, delivery) in self.runs(Span { first: self.start, last: self.frontier }) {
+            let open = if delivery.is_done() { 0 } else { span.len() };
+            figures.in_flight += open;
+            figures.acquired += if delivery.holder().is_some() { open } else { 0 };
+        }
+        figures
     }
 
     /// Of a record that was delivered and is remembered: its state, how often it was, and its holder.

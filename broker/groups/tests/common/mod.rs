@@ -7,9 +7,11 @@ pub mod classic;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use flumen_groups::consumer::{self, Answer, Heartbeat, Refused as Refusal, TopicImage, TopicShape};
+use flumen_groups::consumer::{
+    self, Answer, Heartbeat, Refused as Refusal, Shows, TopicImage, TopicShape, View,
+};
 use flumen_groups::group::{Join, Joined, Leaving, Options, Refused, Reply, Step, Sync, Synced, Waiter};
-use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard};
+use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard, share};
 use flumen_types::{
     LeaderEpoch, Millis, Offset, PartitionId, ProducerId, Timestamp, TopicId, TopicPartition,
 };
@@ -27,6 +29,8 @@ pub struct World {
     pub replies: HashMap<Waiter, Reply>,
     pub options: Options,
     pub topics: TopicImage,
+    /// What holds for share groups.
+    pub share: share::Options,
     asked: u64,
 }
 
@@ -45,6 +49,7 @@ impl World {
             replies: HashMap::new(),
             options,
             topics: TopicImage::default(),
+            share: share::Options::default(),
             asked: 0,
         }
     }
@@ -90,7 +95,7 @@ impl World {
                 Written::Marker(producer, commit) => self.shard.end_transaction(*producer, *commit, at),
             }
         }
-        self.shard.loaded(self.now);
+        self.shard.loaded(self.now, |_| self.share.clone());
     }
 
     /// From now on there are these topics; a topic's id follows from its name.
@@ -103,9 +108,14 @@ impl World {
 
     /// A heartbeat of the consumer protocol.
     pub fn beat(&mut self, beat: &Heartbeat) -> Result<Answer, Refusal> {
+        self.beat_of(beat, &|_| true)
+    }
+
+    /// The same of somebody who may know of these topics.
+    pub fn beat_of(&mut self, beat: &Heartbeat, shows: Shows<'_>) -> Result<Answer, Refusal> {
         let mut step = Step::default();
-        let topics = self.topics.clone();
-        let answer = self.shard.consumer_heartbeat("g", beat, &topics, self.now, &mut step);
+        let topics = View { image: &self.topics, shows };
+        let answer = self.shard.consumer_heartbeat("g", beat, topics, self.now, &mut step);
         self.take(step);
         answer
     }
@@ -125,7 +135,8 @@ impl World {
 
     pub fn ask_join(&mut self, join: Join) -> Waiter {
         let waiter = self.waiter();
-        let step = self.shard.join("g", join, waiter, &self.topics, self.now);
+        let step =
+            self.shard.join("g", join, waiter, View { image: &self.topics, shows: &|_| true }, self.now);
         self.take(step);
         waiter
     }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::journal::{Journal, ReplayError, Replayed};
+use crate::group_configs::GroupConfigs;
 use crate::partition_log::AppendError;
 
 pub(crate) struct GroupCell {
@@ -31,6 +32,7 @@ impl GroupCell {
     pub(crate) async fn load(
         journal: Journal,
         options: Options,
+        configs: &GroupConfigs,
         now: Timestamp,
     ) -> Result<GroupCell, ReplayError> {
         let mut groups = GroupShard::new(options);
@@ -46,7 +48,7 @@ impl GroupCell {
                 Ok(())
             })
             .await?;
-        groups.loaded(now);
+        groups.loaded(now, |group| configs.settings(group).options.clone());
         let state = State { groups, waiting: HashMap::new(), waiters: 0 };
         Ok(GroupCell { journal, state: Mutex::new(state), ended: Notify::new() })
     }

@@ -26,6 +26,7 @@ pub(crate) use groups::Starts;
 pub use groups::{GroupCoordinator, HeartbeatRefused, JoinRefused, LoadError, OffsetResult};
 pub use journal::ReplayError;
 pub(crate) use share::{Said, ShareCell, ShareCoordinator, Turn, key as share_key};
+pub use share::{ShareFigures, ShareTopicFigures};
 pub use transactions::TransactionCoordinator;
 
 pub use flumen_groups::TxnVersion;

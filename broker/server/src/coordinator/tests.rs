@@ -126,7 +126,7 @@ async fn offsets_outlive_a_restart() {
 #[tokio::test]
 async fn a_members_assignment_outlives_a_restart() {
     let world = World::start().await;
-    let joined = world.broker.groups().join(GROUP, join("")).await.unwrap();
+    let joined = world.broker.groups().join(GROUP, join(""), &|_| true).await.unwrap();
     let sync = Sync {
         member_id: joined.member_id.to_string(),
         instance_id: None,

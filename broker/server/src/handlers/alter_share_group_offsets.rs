@@ -71,7 +71,7 @@ fn check(
     })
 }
 
-/// Why one topic is refused.
+/// Why something is refused, where nothing better is known.
 pub(super) fn words(error: ErrorCode) -> StrBytes {
     match error {
         ErrorCode::UnknownTopicOrPartition => "there is no such topic or partition".into(),
@@ -87,6 +87,6 @@ pub(super) fn no_name() -> HeartbeatRefused {
 fn refusal(refused: HeartbeatRefused) -> AlterShareGroupOffsetsResponse {
     message!(AlterShareGroupOffsetsResponse {
         error_code: refused.error.code(),
-        error_message: refused.text.map(StrBytes::from),
+        error_message: Some(refused.text.map_or_else(|| words(refused.error), StrBytes::from)),
     })
 }

@@ -33,7 +33,7 @@ pub(crate) async fn handle(
         return refusal(HeartbeatRefused { error, text: None });
     }
     let beat = heartbeat(ctx, request, version);
-    match ctx.broker.groups().consumer_heartbeat(&group, &beat).await {
+    match ctx.broker.groups().consumer_heartbeat(&group, &beat, &ctx.sight()).await {
         Ok(answer) => told(&answer),
         Err(refused) => refusal(refused),
     }

@@ -59,6 +59,6 @@ fn told(name: &str, error: ErrorCode, words: Option<StrBytes>) -> DeleteShareGro
 fn refusal(refused: HeartbeatRefused) -> DeleteShareGroupOffsetsResponse {
     message!(DeleteShareGroupOffsetsResponse {
         error_code: refused.error.code(),
-        error_message: refused.text.map(StrBytes::from),
+        error_message: Some(refused.text.map_or_else(|| words(refused.error), StrBytes::from)),
     })
 }

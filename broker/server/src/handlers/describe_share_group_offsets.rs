@@ -16,6 +16,7 @@ use flumen_protocol::messages::{
 use flumen_protocol::{ErrorCode, message};
 use flumen_types::PartitionId;
 
+use super::alter_share_group_offsets::words;
 use crate::access::Resource;
 use crate::coordinator::share_key;
 use crate::ctx::Ctx;
@@ -124,7 +125,7 @@ fn nothing(topic: &WantedTopic, error: ErrorCode) -> Topic {
             start_offset: NONE,
             lag: NONE,
             error_code: error.code(),
-            error_message: None,
+            error_message: (error != ErrorCode::None).then(|| words(error)),
         })
     });
     message!(Topic { topic_name: topic.topic_name.clone(), partitions: partitions.collect() })

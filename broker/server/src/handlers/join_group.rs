@@ -36,7 +36,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: JoinGroupRequest, version: i16) -
     if let Err(error) = ctx.may(Operation::Read, Resource::Group(&request.group_id)) {
         return refusal(&JoinRefused { error, member_id: "".into() }, version);
     }
-    match ctx.broker.groups().join(&request.group_id, join).await {
+    match ctx.broker.groups().join(&request.group_id, join, &ctx.sight()).await {
         Ok(joined) => answer(joined),
         Err(refused) => refusal(&refused, version),
     }

@@ -32,7 +32,8 @@ pub(crate) async fn handle(
     }
     let renewal = Renewal { known: version >= FIRST_WITH_RENEWAL, asked: request.is_renew_ack };
     let said = request.topics.iter().flat_map(said).collect();
-    let begun = share_acknowledgements::begin(ctx, &owner, said, renewal);
+    let limits = share.limits(&owner.0);
+    let begun = share_acknowledgements::begin(ctx, &owner, &limits, said, renewal);
     let settled = share_acknowledgements::settle(begun).await;
     if epoch == FINAL {
         share.end_session(&owner);
@@ -56,7 +57,7 @@ pub(crate) async fn handle(
     }
     message!(ShareAcknowledgeResponse {
         error_message: None,
-        acquisition_lock_timeout_ms: share.limits(&owner.0).lock.0 as i32,
+        acquisition_lock_timeout_ms: limits.lock.0 as i32,
         responses,
     })
 }

@@ -1,7 +1,7 @@
 //! What a member of a share group says of records that it holds, in ShareFetch and in ShareAcknowledge.
 
 use flumen_auth::Operation;
-use flumen_groups::share_partition::{Acknowledge, Kind, Span};
+use flumen_groups::share_partition::{Acknowledge, Kind, Limits, Span};
 use flumen_protocol::ErrorCode;
 use flumen_types::Offset;
 use futures::future::join_all;
@@ -50,10 +50,18 @@ pub(super) fn is_member_id(id: &str) -> bool {
 }
 
 /// Takes in what is said; of each partition, whether it holds.
-pub(super) fn begin(ctx: &Ctx, owner: &Owner, said: Vec<(Place, Vec<Batch<'_>>)>, renewal: Renewal) -> Begun {
-    let begun =
-        said.into_iter().map(|(place, batches)| (place, begin_one(ctx, owner, place, &batches, renewal)));
-    let begun: Begun = begun.collect();
+pub(super) fn begin(
+    ctx: &Ctx,
+    owner: &Owner,
+    limits: &Limits,
+    said: Vec<(Place, Vec<Batch<'_>>)>,
+    renewal: Renewal,
+) -> Begun {
+    let one = |place, batches: &[Batch<'_>]| {
+        let said = check(ctx, place, batches, renewal).map_err(|error| (error, None))?;
+        take_in(ctx, owner, limits, place, &said)
+    };
+    let begun: Begun = said.into_iter().map(|(place, batches)| (place, one(place, &batches))).collect();
     // As Kafka has it: where nothing was said, that is told only beside something that was.
     match begun.iter().any(|(_, begun)| matches!(begun, Ok(Some(_)))) {
         true => begun,
@@ -61,23 +69,19 @@ pub(super) fn begin(ctx: &Ctx, owner: &Owner, said: Vec<(Place, Vec<Batch<'_>>)>
     }
 }
 
-fn begin_one(
+fn take_in(
     ctx: &Ctx,
-    owner: &Owner,
+    (group, member): &Owner,
+    limits: &Limits,
     place: Place,
-    batches: &[Batch<'_>],
-    renewal: Renewal,
+    said: &[Acknowledge],
 ) -> Result<Option<Said>, Refused> {
-    let said = check(ctx, place, batches, renewal).map_err(|error| (error, None))?;
     if said.is_empty() {
         return Ok(None);
     }
     let share = ctx.broker.share();
-    let (group, member) = owner;
     let cell = share.known(group, place).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
-    let said = cell.acknowledge(member, &said, &share.limits(group), share.now()).map_err(with_words)?;
-    share.watch(&cell);
-    Ok(Some(said))
+    share.acknowledge(&cell, member, said, limits).map(Some).map_err(with_words)
 }
 
 fn check(

@@ -51,8 +51,9 @@ pub(crate) async fn handle(
     let renewal = Renewal { known: version >= FIRST_WITH_RENEWAL, asked: request.is_renew_ack };
     let said =
         if acknowledges(&request) { request.topics.iter().flat_map(said).collect() } else { Vec::new() };
-    let begun = share_acknowledgements::begin(ctx, &owner, said, renewal);
-    let asked = Asked::new(ctx, &owner, &request, deadline);
+    let settings = ctx.broker.group_configs().settings(&owner.0);
+    let begun = share_acknowledgements::begin(ctx, &owner, &settings.limits, said, renewal);
+    let asked = Asked::new(ctx, &owner, &settings, &request, deadline);
     let places = if renews { Vec::new() } else { places };
     let (settled, taken) = tokio::join!(share_acknowledgements::settle(begun), asked.take(&places));
     let Taken { mut answers, held } = taken;
@@ -74,7 +75,7 @@ pub(crate) async fn handle(
     let response = message!(ShareFetchResponse {
         throttle_time_ms,
         error_message: None,
-        acquisition_lock_timeout_ms: ctx.broker.share().limits(&owner.0).lock.0 as i32,
+        acquisition_lock_timeout_ms: settings.limits.lock.0 as i32,
         responses: by_topic(answers),
     });
     (response, held)

@@ -31,7 +31,7 @@ fn allow(principal: &str, operation: Operation, resource: ResourceType, name: &s
 }
 
 /// An authorizer, alice its super user, and bob with no more than rules give him.
-fn guarded(options: &mut Options) {
+pub(crate) fn guarded(options: &mut Options) {
     users(options);
     options.security.authorizer = true;
     options.security.super_users = vec![Principal::user("alice")];
@@ -43,7 +43,7 @@ impl Client {
         answer.results.iter().map(|result| result.error_code.into()).collect()
     }
 
-    async fn allow(&mut self, operation: Operation, resource: ResourceType, name: &str) {
+    pub(crate) async fn allow(&mut self, operation: Operation, resource: ResourceType, name: &str) {
         let made = self.create_acls(vec![allow("User:bob", operation, resource, name)]).await;
         assert_eq!(made, [ErrorCode::None]);
     }
@@ -181,6 +181,53 @@ async fn every_refusal_has_kafkas_code() {
     // An idempotent producer needs a topic that it may write to, whichever.
     alice.allow(Operation::Write, ResourceType::Topic, "anything").await;
     assert_eq!(bob.ask(&message!(InitProducerIdRequest { transactional_id: None }), 4).await.error_code, 0);
+    running.stop().await;
+}
+
+/// Kafka looks an expression up with the rights of whose heartbeat has it looked up.
+#[tokio::test]
+async fn a_subscription_by_expression_shows_no_topic_that_rules_hide() {
+    let running = start(guarded).await;
+    let (mut alice, mut bob) = (client_of(&running, "alice").await, client_of(&running, "bob").await);
+    for topic in ["orders-eu", "orders-us", "returns"] {
+        alice.create(topic, 2, &[]).await;
+    }
+    let join = |group: &str| {
+        message!(ConsumerGroupHeartbeatRequest {
+            group_id: group.into(),
+            member_id: "m".into(),
+            rebalance_timeout_ms: 60_000,
+            subscribed_topic_regex: Some("orders-.*".into()),
+            topic_partitions: Some(vec![]),
+        })
+    };
+    let topics = |answer: ConsumerGroupHeartbeatResponse| {
+        assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+        let told = answer.assignment.map(|assignment| assignment.topic_partitions).unwrap_or_default();
+        let mut names: Vec<_> = ["orders-eu", "orders-us", "returns"]
+            .into_iter()
+            .filter(|name| {
+                let id = wire_id(running.broker.topic(name).unwrap().id());
+                told.iter().any(|topic| topic.topic_id == id)
+            })
+            .collect();
+        names.sort_unstable();
+        names
+    };
+    let refused = bob.ask(&join("bobs"), 1).await.error_code;
+    assert_eq!(ErrorCode::from(refused), ErrorCode::GroupAuthorizationFailed);
+    alice.allow(Operation::Read, ResourceType::Group, "bobs").await;
+    assert_eq!(topics(bob.ask(&join("bobs"), 1).await), [] as [&str; 0], "and no error");
+    assert_eq!(topics(alice.ask(&join("alices"), 1).await), ["orders-eu", "orders-us"]);
+
+    alice.allow(Operation::Read, ResourceType::Group, "more").await;
+    alice.allow(Operation::Read, ResourceType::Topic, "orders-eu").await;
+    assert_eq!(topics(bob.ask(&join("more"), 1).await), ["orders-eu"], "who may read may describe");
+    // By its name it would be an error.
+    let mut named = join("more");
+    named.subscribed_topic_names = Some(vec!["orders-us".into()]);
+    let refused = bob.ask(&named, 1).await.error_code;
+    assert_eq!(ErrorCode::from(refused), ErrorCode::TopicAuthorizationFailed);
     running.stop().await;
 }
 

@@ -8,6 +8,7 @@ mod produce_fetch;
 mod quotas;
 mod running;
 mod sasl;
+mod share_groups;
 mod tls;
 mod topics;
 mod users;

@@ -17,8 +17,6 @@ use crate::partition::Partition;
 pub struct Health {
     pub bytes: u64,
     pub segments: u64,
-    /// It takes no appends until a restart: a sync failed.
-    pub poisoned: bool,
     /// Offsets in ranges that are quarantined: their bytes are there and are not whole.
     pub damaged: Vec<Range<Offset>>,
     /// Offsets whose bytes are not there: a file was cut, or is gone.
@@ -63,7 +61,6 @@ impl Partition {
         Health {
             bytes: self.size_bytes(),
             segments: segments.len() as u64,
-            poisoned: self.marks().failed,
             damaged: damage.map(|range| range.first..range.next).collect(),
             missing: lock(&self.gaps).clone(),
             misfits: lock(&self.misfits).clone(),

@@ -1,6 +1,7 @@
 //! Over a broker in a folder of its own.
 
 use flumen_server::Options;
+use flumen_types::Timestamp;
 use tempfile::TempDir;
 
 use super::*;

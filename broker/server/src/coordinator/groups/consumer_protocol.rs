@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flumen_groups::consumer::{Answer, Heartbeat, Options, Refused, TopicImage};
+use flumen_groups::consumer::{Answer, Heartbeat, Options, Refused, Shows, TopicImage, View};
 use flumen_protocol::ErrorCode;
 
 use super::{GroupCoordinator, code, settle, unwritten};
@@ -32,11 +32,12 @@ impl GroupCoordinator {
         &self,
         group: &str,
         beat: &Heartbeat,
+        shows: Shows<'_>,
     ) -> Result<Answer, HeartbeatRefused> {
         let (now, topics) = (self.0.clock.now(), self.0.images.latest());
         let cell = self.cell(group).await?;
         let (answer, written) = cell.step(&self.0.tasks, now, |shard, step| {
-            shard.consumer_heartbeat(group, beat, &topics, now, step)
+            shard.consumer_heartbeat(group, beat, View { image: &topics, shows }, now, step)
         });
         self.0.alarm.set(cell.next_deadline());
         settle(&cell, written.map_err(|error| unwritten(&error))?).await?;

@@ -9,7 +9,7 @@ mod share_protocol;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flumen_groups::consumer;
+use flumen_groups::consumer::{self, Shows, View};
 use flumen_groups::group::{self, Join, Joined, Leaving, Reply, Sync, Synced};
 use flumen_groups::txn::Producer;
 use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard, place};
@@ -111,8 +111,8 @@ impl GroupCoordinator {
                 assignors: options.consumer_assignors.clone(),
                 assignment_interval: Millis::from(options.consumer_assignment_interval),
                 migration: options.consumer_migration,
+                ..consumer::Options::default()
             },
-            share: configs.settings("").options.clone(),
             ..group::Options::default()
         };
         let inner = Inner {
@@ -172,13 +172,14 @@ impl GroupCoordinator {
         }
     }
 
-    pub async fn join(&self, group: &str, join: Join) -> Result<Joined, JoinRefused> {
+    pub async fn join(&self, group: &str, join: Join, shows: Shows<'_>) -> Result<Joined, JoinRefused> {
         let member_id: Arc<str> = join.member_id.as_str().into();
         let refuse = |error| JoinRefused { error, member_id: member_id.clone() };
         let cell = self.cell(group).await.map_err(refuse)?;
         let (now, topics) = (self.0.clock.now(), self.0.images.latest());
-        let answer =
-            cell.ask(&self.0.tasks, now, |shard, waiter| shard.join(group, join, waiter, &topics, now));
+        let answer = cell.ask(&self.0.tasks, now, |shard, waiter| {
+            shard.join(group, join, waiter, View { image: &topics, shows }, now)
+        });
         self.0.alarm.set(cell.next_deadline());
         match answer.await {
             Ok(Reply::Join(Ok(joined))) => Ok(joined),
@@ -435,8 +436,9 @@ impl Inner {
             let topic = self.topics.ensure(CONSUMER_OFFSETS, None, &Default::default()).await?;
             let mut cells = Vec::with_capacity(topic.partitions.len());
             for log in &topic.partitions {
-                let journal = Journal::new(log.clone());
-                cells.push(Arc::new(GroupCell::load(journal, self.options.clone(), self.clock.now()).await?));
+                let (journal, options) = (Journal::new(log.clone()), self.options.clone());
+                let cell = GroupCell::load(journal, options, &self.configs, self.clock.now()).await?;
+                cells.push(Arc::new(cell));
             }
             Ok::<_, LoadError>(cells)
         });

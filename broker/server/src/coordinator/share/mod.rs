@@ -3,6 +3,7 @@
 //! A partition is loaded when a member first fetches from it, and forgotten when no member of its group has
 //! a session: what lasts is in `__share_group_state`.
 
+mod figures;
 mod partition_cell;
 mod state_cell;
 mod store;
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flumen_groups::share::{Begin, Partitions};
-use flumen_groups::share_partition::Limits;
+use flumen_groups::share_partition::{Acknowledge, Limits};
 use flumen_groups::share_state::ShareKey;
 use flumen_protocol::ErrorCode;
 use flumen_types::{Millis, Offset, PartitionId, Timestamp, TopicId};
@@ -19,6 +20,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use figures::{ShareFigures, ShareTopicFigures};
 pub(crate) use partition_cell::{Said, ShareCell, Turn};
 pub(crate) use store::ShareStore;
 
@@ -39,11 +41,11 @@ pub(crate) struct ShareCoordinator(Arc<Inner>);
 type Slot = Arc<OnceCell<Arc<ShareCell>>>;
 
 struct Inner {
-    topics: Arc<Topics>,
     configs: Arc<GroupConfigs>,
     store: ShareStore,
     sessions: Mutex<ShareSessions>,
     cells: Mutex<HashMap<ShareKey, Slot>>,
+    acknowledged: figures::Acknowledged,
     clock: Clock,
     alarm: Alarm,
     stop: CancellationToken,
@@ -58,11 +60,11 @@ impl ShareCoordinator {
     ) -> Result<Self, LoadError> {
         let clock = Clock::start();
         let inner = Inner {
-            store: ShareStore::start(topics.clone(), clock).await?,
-            topics,
+            store: ShareStore::start(topics, clock).await?,
             configs,
             sessions: Mutex::new(ShareSessions::new(sessions_max)),
             cells: Mutex::default(),
+            acknowledged: figures::Acknowledged::default(),
             clock,
             alarm: Alarm::default(),
             stop: CancellationToken::new(),
@@ -116,18 +118,34 @@ impl ShareCoordinator {
         self.0.alarm.set(cell.next_deadline());
     }
 
-    /// A partition as a group works on it; loaded if nobody has worked on it lately.
-    pub(crate) async fn open(&self, group: &Arc<str>, place: Place) -> Result<Arc<ShareCell>, ErrorCode> {
+    /// What a member says of records that it holds.
+    pub(crate) fn acknowledge(
+        &self,
+        cell: &ShareCell,
+        member: &str,
+        said: &[Acknowledge],
+        limits: &Limits,
+    ) -> Result<Said, ErrorCode> {
+        let settled = cell.acknowledge(member, said, limits, self.now())?;
+        self.0.acknowledged.add(said);
+        self.watch(cell);
+        Ok(settled)
+    }
+
+    /// A partition, by its log, as a group works on it; loaded if nobody has worked on it lately.
+    pub(crate) async fn open(
+        &self,
+        group: &Arc<str>,
+        place: Place,
+        log: &Arc<dyn PartitionLog>,
+    ) -> Result<Arc<ShareCell>, ErrorCode> {
         if let Some(cell) = self.known(group, place) {
             return Ok(cell);
         }
-        let (topic, partition) = place;
-        let log = self.0.topics.by_id(topic).and_then(|topic| topic.partition(partition).cloned());
-        let log = log.ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let key = key(group, place);
         let slot = self.cells().entry(key.clone()).or_default().clone();
         // After an error the slot stays, empty: others may be at it, and a second one would be a second cell.
-        slot.get_or_try_init(|| self.load(key, log)).await.cloned()
+        slot.get_or_try_init(|| self.load(key, log.clone())).await.cloned()
     }
 
     async fn load(&self, key: ShareKey, log: Arc<dyn PartitionLog>) -> Result<Arc<ShareCell>, ErrorCode> {

@@ -7,11 +7,11 @@
 //! Invariants: one fetch at a time reads and takes. Whoever finds nothing waits for news, which come
 //! whenever something may have become available.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flumen_groups::share_partition::{
-    Acknowledge, Acquire, Acquired, Changes, Limits, Refused, SharePartition, Span,
+    Acknowledge, Acquire, Acquired, Changes, Figures, Limits, Refused, SharePartition, Span,
 };
 use flumen_groups::share_state::{ShareKey, ShareState, StateError, StateWrite};
 use flumen_protocol::ErrorCode;
@@ -33,6 +33,8 @@ pub(crate) struct ShareCell {
     news: watch::Sender<()>,
     /// Its state was set anew: nothing holds any more that is said here.
     fenced: AtomicBool,
+    /// Records whose locks have ended.
+    timed_out: AtomicU64,
 }
 
 /// The right to read and take, until it is dropped.
@@ -77,11 +79,17 @@ impl ShareCell {
             fetching: Arc::default(),
             news: watch::Sender::default(),
             fenced: AtomicBool::new(false),
+            timed_out: AtomicU64::new(0),
         }
     }
 
-    pub(crate) fn group(&self) -> &str {
+    pub(crate) fn group(&self) -> &Arc<str> {
         &self.key.group
+    }
+
+    /// How many records it is at, and how many were held for too long.
+    pub(crate) fn figures(&self) -> (Figures, u64) {
+        (self.lock().figures(), self.timed_out.load(Ordering::Relaxed))
     }
 
     pub(crate) fn log(&self) -> &Arc<dyn PartitionLog> {
@@ -175,6 +183,7 @@ impl ShareCell {
         let mut records = self.lock();
         if records.next_deadline().is_some_and(|due| due <= now) {
             let changes = records.expire(limits, now);
+            self.timed_out.fetch_add(changes.settled_count() as u64, Ordering::Relaxed);
             if self.make(&mut records, &changes, now).is_err() {
                 records.apply(&changes);
                 self.news.send_replace(());

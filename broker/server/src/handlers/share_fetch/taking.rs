@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flumen_auth::Operation;
+use flumen_groups::share::Settings;
 use flumen_groups::share_partition::{Acquire, Acquired, Limits, Span};
 use flumen_protocol::messages::ShareFetchRequest;
 use flumen_protocol::messages::share_fetch_response::{AcquiredRecords, PartitionData};
@@ -61,10 +62,10 @@ impl<'a> Asked<'a> {
     pub(super) fn new(
         ctx: &'a Ctx,
         owner: &'a Owner,
+        settings: &Settings,
         request: &ShareFetchRequest,
         deadline: Instant,
     ) -> Self {
-        let settings = ctx.broker.group_configs().settings(&owner.0);
         let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
         // A pause that outlasts the locks would have everything delivered again; something is always taken.
         let once = ctx.broker.options().fetch_bytes_max.min(ctx.fetch_max().max(1));
@@ -122,11 +123,11 @@ impl<'a> Asked<'a> {
     async fn open(&self, place: Place) -> Result<Option<Arc<ShareCell>>, ErrorCode> {
         let topic = self.ctx.broker.topics().by_id(place.0).ok_or(ErrorCode::UnknownTopicId)?;
         self.ctx.may(Operation::Read, Resource::Topic(&topic.name))?;
-        topic.partition(place.1).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let log = topic.partition(place.1).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         if self.records_max == 0 || self.bytes_max == 0 {
             return Ok(None);
         }
-        self.ctx.broker.share().open(&self.owner.0, place).await.map(Some)
+        self.ctx.broker.share().open(&self.owner.0, place, log).await.map(Some)
     }
 
     /// One pass over the partitions; `None` if there is too little yet.
