@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
+use crate::client_metrics::ClientMetrics;
 use crate::complaints::Complaints;
+use crate::config_file::ConfigFileError;
 use crate::connection_limits::ConnectionLimits;
 use crate::coordinator::{
     GroupCoordinator, LoadError, ShareCoordinator, ShareFigures, TransactionCoordinator,
@@ -43,6 +45,8 @@ pub enum StartError {
     Security(#[from] SecurityError),
     #[error(transparent)]
     GroupConfigs(#[from] GroupConfigsError),
+    #[error(transparent)]
+    Configs(#[from] ConfigFileError),
     /// What the internal topics say cannot be read.
     #[error("the groups or transactions cannot be loaded")]
     Coordinator(#[from] LoadError),
@@ -57,6 +61,7 @@ struct Inner {
     cluster_id: String,
     topics: Arc<Topics>,
     group_configs: Arc<GroupConfigs>,
+    client_metrics: ClientMetrics,
     share: ShareCoordinator,
     groups: GroupCoordinator,
     transactions: TransactionCoordinator,
@@ -79,13 +84,14 @@ impl Broker {
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
         let watches = Arc::new(Watches::default());
-        let (store, security, group_configs) = {
+        let (store, security, group_configs, client_metrics) = {
             let (options, watches) = (options.clone(), watches.clone());
             let opened = tokio::task::spawn_blocking(move || {
                 let store = open(&options, watches)?;
                 let security = Security::open(options.security.clone(), options.dir.clone())?;
                 let group_configs = GroupConfigs::open(&options.dir, options.share.groups.clone())?;
-                Ok::<_, StartError>((store, security, Arc::new(group_configs)))
+                let client_metrics = ClientMetrics::open(&options.dir)?;
+                Ok::<_, StartError>((store, security, Arc::new(group_configs), client_metrics))
             });
             match opened.await {
                 Ok(opened) => opened?,
@@ -106,6 +112,7 @@ impl Broker {
             cluster_id,
             topics,
             group_configs,
+            client_metrics,
             share,
             groups,
             transactions,
@@ -197,6 +204,11 @@ impl Broker {
 
     pub(crate) fn group_configs(&self) -> &GroupConfigs {
         &self.0.group_configs
+    }
+
+    /// What clients are asked to tell of themselves.
+    pub fn client_metrics(&self) -> &ClientMetrics {
+        &self.0.client_metrics
     }
 
     /// A number that no other connection has.

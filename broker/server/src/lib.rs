@@ -6,12 +6,14 @@
 //! Before a request is anybody's, `security` has said whose it is; what they may do, each handler asks.
 //!
 //! Invariants: above [`PartitionLog`] nothing knows where bytes live (`local_log`, `topics` and the files
-//! of `security` and of `group_configs` alone name the store). Nothing that a peer sends ends more than its own connection.
+//! of `security` and `config_file` alone name the store). Nothing that a peer sends ends more than its own connection.
 
 mod access;
 mod budget;
+mod client_metrics;
 mod clock;
 mod complaints;
+mod config_file;
 mod connection;
 mod connection_limits;
 #[cfg(test)]
@@ -32,6 +34,7 @@ mod options;
 mod partition_log;
 mod quotas;
 mod reply;
+mod resource_configs;
 mod security;
 mod share_sessions;
 mod stream;
@@ -41,6 +44,8 @@ mod watches;
 mod broker;
 
 pub use broker::{Broker, StartError};
+pub use client_metrics::{ALL_METRICS, ClientMetrics, ClientTrait, Subscription};
+pub use config_file::ConfigFileError;
 pub use endpoint::{Endpoint, SecurityProtocol};
 pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
 pub use flumen_groups::share::{Bounded, Defaults as ShareDefaults};
