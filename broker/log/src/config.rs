@@ -128,8 +128,8 @@ impl TopicConfig {
 }
 
 impl ConfigError {
-    /// A value that the broker's file gave is to be mended there.
-    fn said_of(self, name: &str) -> ConfigError {
+    /// A value that a broker's key gave is to be mended there.
+    pub fn said_of(self, name: &str) -> ConfigError {
         match self {
             ConfigError::Value { value, expected, .. } => {
                 ConfigError::Value { key: name.into(), value, expected }

@@ -31,6 +31,7 @@ mod partition;
 mod recovery;
 mod repair;
 mod segment;
+mod settings;
 mod survey;
 mod tombstones;
 mod topic_name;

@@ -40,6 +40,10 @@ impl Wake {
         self.changed.notify_one();
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        lock(&self.state).stopping
+    }
+
     pub(crate) fn look_at_all(&self) {
         lock(&self.state).asked.all = true;
         self.changed.notify_one();

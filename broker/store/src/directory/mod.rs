@@ -5,6 +5,7 @@ pub(crate) mod catalogue;
 pub(crate) mod half_copied;
 pub(crate) mod hand_over;
 pub(crate) mod meta;
+mod reconfigure;
 pub(crate) mod store;
 pub(crate) mod sweep;
 pub(crate) mod topics;

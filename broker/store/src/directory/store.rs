@@ -6,7 +6,7 @@
 
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use flumen_log::config::TopicConfig;
@@ -35,6 +35,7 @@ use crate::partition::folder;
 use crate::partition::known::Known;
 use crate::partition::{Partition, Shared};
 use crate::recovery::load;
+use crate::settings::Settings;
 use crate::upkeep::maintenance::Maintenance;
 use crate::upkeep::tasks::{self, Partitions, Upkeep};
 use crate::vitals::Vitals;
@@ -50,7 +51,7 @@ pub struct Store {
     pub(crate) partitions: Arc<Partitions>,
     /// The checkpoints may speak of partitions that are gone.
     stale_checkpoints: AtomicBool,
-    maintenance: Mutex<Option<Maintenance>>,
+    pub(crate) maintenance: Mutex<Option<Maintenance>>,
     flusher: Mutex<Flusher<Partition>>,
     meta: Meta,
     _lock: DirLock,
@@ -86,6 +87,7 @@ impl Store {
         let page_cache = PageCache::new(options.cache_hot_window);
         let starts = Starts::load(&files, &dir)?;
         let shared = Arc::new(Shared {
+            settings: RwLock::new(Arc::new(Settings::of(&options))),
             options,
             events,
             queue: queue.clone(),
@@ -242,7 +244,7 @@ impl Store {
     }
 
     pub(crate) fn resolve(&self, topic: &TopicRecord) -> Result<TopicConfig, String> {
-        let broker = &self.shared.options.broker_configs;
+        let broker = &self.shared.settings().broker_configs;
         TopicConfig::resolve(&topic.configs, broker).map_err(|error| error.to_string())
     }
 

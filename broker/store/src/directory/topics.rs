@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flumen_log::config::TopicConfig;
 use flumen_types::{TopicId, TopicPartition};
 
 use crate::directory::catalogue::{Catalogue, TopicRecord};
@@ -79,13 +80,17 @@ impl Store {
         record.configs = configs;
         let config = self.config_of(&record)?;
         catalogue.change(|catalogue| catalogue.put(record.clone()))?;
+        self.set_config(&record, &config);
+        self.wake_maintenance();
+        Ok(record)
+    }
+
+    pub(crate) fn set_config(&self, record: &TopicRecord, config: &TopicConfig) {
         for n in 0..record.partitions {
-            if let Some(partition) = self.partition(&TopicPartition::new(name, n)) {
+            if let Some(partition) = self.partition(&TopicPartition::new(record.name.as_str(), n)) {
                 partition.set_config(config.clone());
             }
         }
-        self.wake_maintenance();
-        Ok(record)
     }
 
     /// The topic is gone when this returns; its bytes go in the background. It is gone from the moment
@@ -178,7 +183,7 @@ impl Store {
         Ok(made)
     }
 
-    fn config_of(&self, record: &TopicRecord) -> Result<flumen_log::config::TopicConfig, TopicError> {
+    pub(crate) fn config_of(&self, record: &TopicRecord) -> Result<TopicConfig, TopicError> {
         self.resolve(record).map_err(|reason| TopicError::Config { topic: record.name.clone(), reason })
     }
 }

@@ -1,5 +1,6 @@
 //! Keeps the cleaners' reads and writes below the rate that the broker was told, all threads together.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,9 @@ pub(crate) struct Throttle {
     clock: Arc<dyn Clock>,
     began: Instant,
     /// `None`: as fast as the disk.
-    state: Option<Mutex<throttle::Throttle>>,
+    state: Mutex<Option<throttle::Throttle>>,
+    /// Goes up when the rate changes: nobody goes on pausing for the old one.
+    rates: AtomicUsize,
     waiting: Mutex<()>,
     stopped: Condvar,
 }
@@ -23,9 +26,15 @@ const STEP: Duration = Duration::from_millis(100);
 
 impl Throttle {
     pub(crate) fn new(clock: Arc<dyn Clock>, bytes_per_second: Option<ByteSize>) -> Throttle {
-        let throttle = |rate: ByteSize| Mutex::new(throttle::Throttle::new(rate.0 as f64));
-        let (began, state) = (clock.instant(), bytes_per_second.map(throttle));
-        Throttle { clock, began, state, waiting: Mutex::default(), stopped: Condvar::new() }
+        let (began, state) = (clock.instant(), Mutex::new(bytes_per_second.map(at)));
+        let (rates, waiting) = (AtomicUsize::new(0), Mutex::default());
+        Throttle { clock, began, state, rates, waiting, stopped: Condvar::new() }
+    }
+
+    pub(crate) fn set_rate(&self, bytes_per_second: Option<ByteSize>) {
+        *lock(&self.state) = bytes_per_second.map(at);
+        self.rates.fetch_add(1, Ordering::Relaxed);
+        self.wake();
     }
 
     fn now(&self) -> Duration {
@@ -34,16 +43,18 @@ impl Throttle {
 
     #[cfg(test)]
     pub(crate) fn is_pausing(&self) -> bool {
-        self.state.as_ref().is_some_and(|state| lock(state).paused_until() > self.now())
+        lock(&self.state).as_ref().is_some_and(|state| state.paused_until() > self.now())
     }
 
     /// Takes note of bytes, and pauses if it must, or until `stopped`.
     pub(crate) fn pass(&self, bytes: usize, stopped: &dyn Fn() -> bool) {
-        let Some(state) = &self.state else { return };
-        let now = self.now();
-        let until = now.saturating_add(lock(state).pause_after(bytes, now));
+        let (now, rate) = (self.now(), self.rates.load(Ordering::Relaxed));
+        let Some(pause) = lock(&self.state).as_mut().map(|state| state.pause_after(bytes, now)) else {
+            return;
+        };
+        let until = now.saturating_add(pause);
         let mut waiting = lock(&self.waiting);
-        while !stopped() {
+        while !stopped() && self.rates.load(Ordering::Relaxed) == rate {
             let left = until.saturating_sub(self.now());
             if left.is_zero() {
                 return;
@@ -58,4 +69,8 @@ impl Throttle {
         let _waiting = lock(&self.waiting);
         self.stopped.notify_all();
     }
+}
+
+fn at(rate: ByteSize) -> throttle::Throttle {
+    throttle::Throttle::new(rate.0 as f64)
 }

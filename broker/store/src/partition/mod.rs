@@ -59,6 +59,7 @@ use crate::partition::known::Known;
 use crate::partition::moment::Moment;
 use crate::partition::published::Published;
 use crate::segment::Segment;
+use crate::settings::Settings;
 use crate::vitals::Vitals;
 use crate::wake::Wake;
 
@@ -106,6 +107,7 @@ pub struct Partition {
 /// What all partitions of a store have in common.
 pub(crate) struct Shared {
     pub(crate) options: Options,
+    pub(crate) settings: RwLock<Arc<Settings>>,
     pub(crate) events: Arc<dyn Events>,
     pub(crate) queue: Arc<FlushQueue<Partition>>,
     pub(crate) open_files: Arc<OpenFiles>,
@@ -171,6 +173,11 @@ pub enum Bound {
 }
 
 impl Shared {
+    /// As they are now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        read(&self.settings).clone()
+    }
+
     pub(crate) fn files(&self) -> &dyn FileSystem {
         &*self.options.files
     }

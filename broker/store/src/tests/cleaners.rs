@@ -139,6 +139,36 @@ fn a_store_that_closes_does_not_wait_for_a_cleaner_that_has_to_be_slow() {
 }
 
 #[test]
+fn who_pauses_for_a_rate_that_is_no_more_goes_on() {
+    let slow = CleanerOptions {
+        backoff: Duration::from_millis(1),
+        io_rate: Some(ByteSize(1)),
+        ..CleanerOptions::default()
+    };
+    let many = Many::new(1, |options| options.cleaner = slow.clone());
+    let t = many.partition(0);
+    wait_until("a pass has to pause", || {
+        fill(&t, 5, 1);
+        t.shared.throttle.is_pausing()
+    });
+    let fast = CleanerOptions { io_rate: None, threads: 2, ..slow };
+    many.store.reconfigure(BTreeMap::new(), fast, Millis(1));
+    wait_until("the pass is done", || t.cleaned_upto().is_some());
+}
+
+#[test]
+fn a_topic_that_sets_nothing_follows_what_the_broker_says() {
+    let many = Many::new(1, |_| {});
+    let t = many.partition(0);
+    let before = t.config().max_message_bytes;
+    let broker = BTreeMap::from([("message.max.bytes".to_string(), "12345".to_string())]);
+    many.store.reconfigure(broker, CleanerOptions::default(), Millis(1));
+    assert_eq!((before, t.config().max_message_bytes), (1_048_588, 12_345));
+    many.store.reconfigure(BTreeMap::new(), CleanerOptions::default(), Millis(1));
+    assert_eq!(t.config().max_message_bytes, before);
+}
+
+#[test]
 fn what_was_compacted_is_not_compacted_again_after_a_crash() {
     let mut fixture = Fixture::new(&CONFIGS);
     fill(&fixture.t(), 5, 40);

@@ -16,6 +16,7 @@ use crate::locks::lock;
 use crate::partition::Partition;
 use crate::partition::cleaning::CleaningFailure;
 use crate::upkeep::tasks::Upkeep;
+use crate::wake::Wake;
 
 /// What the threads share.
 #[derive(Default)]
@@ -30,10 +31,12 @@ struct Agenda {
 }
 
 impl Cleaners {
-    /// Compacts what is due until nothing is.
-    pub(crate) fn work(&self, upkeep: &Upkeep) {
+    /// Compacts what is due until nothing is, or its thread is to end.
+    pub(crate) fn work(&self, upkeep: &Upkeep, wake: &Wake) {
         let now = || upkeep.shared.options.clock.now();
-        while let Some(partition) = self.take(upkeep, now()) {
+        while !wake.is_stopping()
+            && let Some(partition) = self.take(upkeep, now())
+        {
             upkeep.compact_one(&partition, now());
             lock(&self.agenda).busy.remove(partition.id());
         }
@@ -66,7 +69,7 @@ impl Upkeep {
             match partition.dirt(now) {
                 Ok(Some(dirt)) if dirt.due(&partition.config()) => due.push((dirt, partition)),
                 Ok(_) => {}
-                Err(error) => partition.note_failure(&error.into(), self.shared.options.cleaner.backoff),
+                Err(error) => partition.note_failure(&error.into(), self.shared.settings().cleaner.backoff),
             }
         }
         due.sort_by(|(a, _), (b, _)| a.urgency(b));
@@ -84,7 +87,7 @@ impl Upkeep {
                     }
                 }
             }
-            Err(error) => partition.note_failure(&error, self.shared.options.cleaner.backoff),
+            Err(error) => partition.note_failure(&error, self.shared.settings().cleaner.backoff),
         }
     }
 }

@@ -174,13 +174,13 @@ impl Partition {
         dirt: Dirt,
         aborted: &[Aborted],
     ) -> Result<OffsetMap, CompactError> {
-        let mut map = OffsetMap::new(self.shared.options.cleaner.map_bytes(), secret());
+        let mut map = OffsetMap::new(self.shared.settings().cleaner.map_bytes(), secret());
         let mut transactions = Transactions::new(aborted.to_vec(), dirt.from);
         let dirty = |(_, facts): &&Known| facts.next > dirt.from && facts.base < dirt.to;
         for (segment, facts) in segments.iter().filter(dirty) {
             let file = segment.file()?;
             let position = segment.begin_at(&*file, dirt.from)?;
-            let mut scan = segment.scan(&*file, position).in_chunks(self.shared.options.cleaner.chunk());
+            let mut scan = segment.scan(&*file, position).in_chunks(self.shared.settings().cleaner.chunk());
             while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
                 self.go_on(&batch)?;
                 let read = map_batch(&mut map, &mut transactions, &batch, dirt.from);
@@ -208,7 +208,7 @@ impl Partition {
 
     /// Step 1.
     fn clean_group(&self, old: &[Arc<Segment>], cleaner: &mut Cleaner<'_>) -> Result<Cleaned, CompactError> {
-        let chunk = self.shared.options.cleaner.chunk();
+        let chunk = self.shared.settings().cleaner.chunk();
         let interval = cleaner.config.index_interval_bytes;
         let mut cleaned =
             Cleaned::create(&self.shared.options.files, &self.dir, old[0].base(), interval, chunk)?;
@@ -238,7 +238,7 @@ impl Partition {
     /// A segment that stays as it is: transactions that begin or end in it are followed all the same.
     fn pass_over(&self, segment: &Segment, cleaner: &mut Cleaner<'_>) -> Result<(), CompactError> {
         let file = segment.file()?;
-        let mut scan = segment.scan(&*file, 0).in_chunks(self.shared.options.cleaner.chunk());
+        let mut scan = segment.scan(&*file, 0).in_chunks(self.shared.settings().cleaner.chunk());
         while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
             self.go_on(&batch)?;
             let followed =

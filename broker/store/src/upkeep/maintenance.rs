@@ -15,27 +15,46 @@ use crate::wake::Wake;
 
 /// The threads; drop it to end them after what they are at, and join them.
 pub(crate) struct Maintenance {
-    workers: Vec<Worker>,
+    upkeep: Worker,
+    cleaners: Vec<Worker>,
+    /// Those that were told to end, and may still be at something.
+    leaving: Vec<Worker>,
+    agenda: Arc<Cleaners>,
 }
 
 impl Maintenance {
     pub(crate) fn start(upkeep: &Arc<Upkeep>) -> std::io::Result<Maintenance> {
-        let mut workers =
-            vec![Worker::start("log-upkeep".into(), upkeep, upkeep.shared.upkeep.clone(), keep_up)?];
-        let options = &upkeep.shared.options.cleaner;
-        let cleaners = if options.enabled { options.threads.max(1) } else { 0 };
-        let shared: Arc<Cleaners> = Arc::default();
-        for n in 0..cleaners {
-            let shared = shared.clone();
-            let run = move |upkeep: &Upkeep, wake: &Wake| clean(upkeep, wake, &shared);
-            workers.push(Worker::start(format!("log-cleaner-{n}"), upkeep, Arc::default(), run)?);
+        let wake = upkeep.shared.upkeep.clone();
+        let mut maintenance = Maintenance {
+            upkeep: Worker::start("log-upkeep".into(), upkeep, wake, keep_up)?,
+            cleaners: Vec::new(),
+            leaving: Vec::new(),
+            agenda: Arc::default(),
+        };
+        maintenance.set_cleaners(upkeep)?;
+        Ok(maintenance)
+    }
+
+    /// Has as many threads compact as there are to be; one too many ends after the partition it is at.
+    pub(crate) fn set_cleaners(&mut self, upkeep: &Arc<Upkeep>) -> std::io::Result<()> {
+        let options = upkeep.shared.settings().cleaner.clone();
+        let wanted = if options.enabled { options.threads.max(1) } else { 0 };
+        for worker in self.cleaners.drain(wanted.min(self.cleaners.len())..) {
+            worker.wake.stop();
+            self.leaving.push(worker);
         }
-        Ok(Maintenance { workers })
+        self.leaving.retain(|worker| worker.thread.as_ref().is_some_and(|thread| !thread.is_finished()));
+        for n in self.cleaners.len()..wanted {
+            let agenda = self.agenda.clone();
+            let run = move |upkeep: &Upkeep, wake: &Wake| clean(upkeep, wake, &agenda);
+            self.cleaners.push(Worker::start(format!("log-cleaner-{n}"), upkeep, Arc::default(), run)?);
+        }
+        Ok(())
     }
 
     /// Has everything looked at soon.
     pub(crate) fn wake(&self) {
-        for worker in &self.workers {
+        for worker in self.cleaners.iter().chain([&self.upkeep]) {
             worker.wake.look_at_all();
         }
     }
@@ -98,10 +117,12 @@ const QUIET_TIMES: u32 = 10;
 
 fn clean(upkeep: &Upkeep, wake: &Wake, cleaners: &Cleaners) {
     let clock = &*upkeep.shared.options.clock;
-    let mut compaction = Rounds::new(clock, upkeep.shared.options.cleaner.backoff);
+    let backoff = || upkeep.shared.settings().cleaner.backoff;
+    let mut compaction = Rounds::new(clock, backoff());
     while let Some(asked) = wake.wait_until(clock, compaction.next) {
+        compaction.every = backoff();
         if compaction.due(asked.all) {
-            cleaners.work(upkeep);
+            cleaners.work(upkeep, wake);
         }
     }
 }

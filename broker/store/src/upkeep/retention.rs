@@ -93,7 +93,7 @@ impl Partition {
 
     fn expire_producers(&self, now: Timestamp) {
         let mut writer = self.writer();
-        writer.producers.expire(now, self.shared.options.producer_expiration);
+        writer.producers.expire(now, self.shared.settings().producer_expiration);
     }
 
     /// Rolls the active segment if nothing was appended since it was judged; false if something was,
