@@ -20,7 +20,7 @@ use crate::security::{AuthorizerClass, KeySet, MappingRules, SuperUsers};
 use crate::topic::{self, CleanupPolicy, CompressionType, TimestampType};
 
 section! {
-    /// The broker itself. Each key needs a restart to change.
+    /// The broker itself. Each key needs a restart to change. Of those that Kafka lets be changed while a broker runs, what stands here holds over what is set through the API.
     pub struct Broker {
         /// Where topics are kept. One process at a time uses it.
         pub data_dir: FilePath = ["data.dir", "data"],
@@ -155,6 +155,16 @@ section! {
         pub connections_per_ip_max: u32 = ["max.connections.per.ip", 2_147_483_647],
         /// The same for addresses of their own, quoted too: `"10.0.0.7:200,10.0.0.8:5"`.
         pub connections_per_ip_overrides: AddressLimits = ["max.connections.per.ip.overrides", ""],
+        /// The most connections that all clients together begin in a second. Beyond, they wait to be accepted.
+        pub connection_rate_max: NonZeroU32 = ["max.connection.creation.rate", 2_147_483_647],
+        /// Of how many windows of time is remembered what a client has used, for its quotas.
+        pub quota_window_num: NonZeroU32 = ["quota.window.num", 11],
+        /// The length of such a window. More than a quota is let through at once the longer all of them are.
+        pub quota_window_size_s: NonZeroU32 = ["quota.window.size.seconds", 1],
+        /// The same for `controller_mutation_rate`: how many topics' partitions are made and deleted.
+        pub controller_quota_window_num: NonZeroU32 = ["controller.quota.window.num", 11],
+        /// The length of a window for `controller_mutation_rate`.
+        pub controller_quota_window_size_s: NonZeroU32 = ["controller.quota.window.size.seconds", 1],
         /// The most bytes that one fetch answers with.
         pub fetch_max: ByteSize = ["fetch.max.bytes", "55MiB"; min 1024],
         /// Fetch sessions that are remembered.
@@ -173,14 +183,26 @@ section! {
 
         /// How long a member of the consumer protocol (`group.protocol=consumer`) may be silent before it is taken out.
         pub group_consumer_session_timeout: Millis = ["group.consumer.session.timeout.ms", "45s"; min 1],
+        /// The least that a group of the consumer protocol may set for itself (`consumer.session.timeout.ms`).
+        pub group_consumer_session_timeout_min: Millis = ["group.consumer.min.session.timeout.ms", "45s"; min 1],
+        /// The most that a group of the consumer protocol may set for itself (`consumer.session.timeout.ms`).
+        pub group_consumer_session_timeout_max: Millis = ["group.consumer.max.session.timeout.ms", "60s"; min 1],
         /// How often members of the consumer protocol are told to send heartbeats.
         pub group_consumer_heartbeat_interval: Millis = ["group.consumer.heartbeat.interval.ms", "5s"; min 1],
+        /// The least that a group of the consumer protocol may set for itself (`consumer.heartbeat.interval.ms`).
+        pub group_consumer_heartbeat_interval_min: Millis = ["group.consumer.min.heartbeat.interval.ms", "5s"; min 1],
+        /// The most that a group of the consumer protocol may set for itself (`consumer.heartbeat.interval.ms`).
+        pub group_consumer_heartbeat_interval_max: Millis = ["group.consumer.max.heartbeat.interval.ms", "15s"; min 1],
         /// The most members that a group of the consumer protocol takes.
         pub group_consumer_max_size: NonZeroU32 = ["group.consumer.max.size", 2_147_483_647],
         /// The assignors that members of the consumer protocol may ask for; the first is the default.
         pub group_consumer_assignors: GroupAssignors = ["group.consumer.assignors", "uniform,range"],
         /// Changes of a group of the consumer protocol within this time are assigned together.
         pub group_consumer_assignment_interval: Millis = ["group.consumer.assignment.interval.ms", "1s"; min 0],
+        /// The least that a group of the consumer protocol may set for itself (`consumer.assignment.interval.ms`).
+        pub group_consumer_assignment_interval_min: Millis = ["group.consumer.min.assignment.interval.ms", 0; min 0],
+        /// The most that a group of the consumer protocol may set for itself (`consumer.assignment.interval.ms`).
+        pub group_consumer_assignment_interval_max: Millis = ["group.consumer.max.assignment.interval.ms", "15s"; min 0],
         /// Which groups with members may go over between the classic and the consumer protocol; those without always may.
         pub group_consumer_migration_policy: GroupMigration = ["group.consumer.migration.policy", "bidirectional"],
 
@@ -288,13 +310,6 @@ impl Broker {
             .iter()
             .filter_map(|(topic_key, broker_key)| Some((topic_key.to_string(), default(broker_key)?)))
             .collect()
-    }
-
-    /// What differs from Kafka's defaults, under Kafka's broker keys and in Kafka's notation.
-    pub fn configs(&self) -> BTreeMap<String, String> {
-        let defaults = Broker::default().entries();
-        let set = self.entries().into_iter().filter(|entry| !defaults.contains(entry));
-        set.filter_map(|entry| Some((entry.key.to_string(), entry.kafka?))).collect()
     }
 
     /// What clients are told to connect to.

@@ -23,6 +23,7 @@ pub(crate) fn whole(draft: &Draft, tree: &Table, ctx: &mut Ctx<'_>) {
     if let Some(broker) = &draft.broker {
         check.addresses(broker);
         check.sizes(broker);
+        check.consumer_groups(broker);
         check.share_groups(broker);
         check.listeners(broker);
         check.authorizer(broker, draft);
@@ -134,6 +135,33 @@ impl Check<'_, '_> {
                 .to_string();
             let expected = "expected several heartbeats within a session";
             self.wrong("broker.group.consumer.heartbeat.interval.ms", found, expected);
+        }
+    }
+
+    /// What a group of the consumer protocol may set for itself lies between something. What holds for all others
+    /// need not: shorter times than Kafka's bounds are of use.
+    fn consumer_groups(&mut self, broker: &Broker) {
+        let bounds = [
+            (
+                "session.timeout.ms",
+                broker.group_consumer_session_timeout_min,
+                broker.group_consumer_session_timeout_max,
+            ),
+            (
+                "heartbeat.interval.ms",
+                broker.group_consumer_heartbeat_interval_min,
+                broker.group_consumer_heartbeat_interval_max,
+            ),
+            (
+                "assignment.interval.ms",
+                broker.group_consumer_assignment_interval_min,
+                broker.group_consumer_assignment_interval_max,
+            ),
+        ];
+        for (key, min, max) in bounds.into_iter().filter(|(_, min, max)| min > max) {
+            let found = format!("group.consumer.min.{key} ({min}) is over group.consumer.max.{key} ({max})");
+            let path = format!("broker.group.consumer.min.{key}");
+            self.wrong(&path, found, "expected the smaller of the two");
         }
     }
 

@@ -10,6 +10,7 @@ use crate::place::Place;
 use crate::plugin::{Kind, Plugin};
 use crate::problem::Problem;
 use crate::quota::QuotaRule;
+use crate::section::{Entry, Section};
 use crate::topic::Topic;
 use crate::tree::{self, Table, Value};
 use crate::user::User;
@@ -78,6 +79,22 @@ impl Loaded {
                 None => return Place::Default,
             }
         }
+    }
+
+    /// What is declared of the broker, under Kafka's keys and in Kafka's notation, and where.
+    pub fn broker_configs(&self) -> BTreeMap<&'static str, (String, Place)> {
+        let declared = |entry: Entry| {
+            let place = self.origin("broker", entry.key).into_iter().next()?;
+            Some((entry.key, (entry.kafka?, place))).filter(|(_, (_, place))| *place != Place::Default)
+        };
+        self.config.broker.entries().into_iter().filter_map(declared).collect()
+    }
+
+    /// Where the settings of a declared topic are, under Kafka's keys.
+    pub fn topic_places(&self, name: &str) -> BTreeMap<String, Place> {
+        let table = format!("topics.{name}");
+        let keys = self.config.topics.get(name).map(Topic::configs).unwrap_or_default().into_keys();
+        keys.map(|key| (key.clone(), self.place(&tree::join(&table, &key)))).collect()
     }
 
     /// Where a value is from, exactly: a default is a default wherever its table stands. More than one

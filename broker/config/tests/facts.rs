@@ -2,6 +2,7 @@
 
 mod texts;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use flumen_config::{Change, Config, Existing, Kind, Loaded, Place, Problem, load};
@@ -197,18 +198,36 @@ fn the_log_reads_every_default_and_every_setting() {
     let loaded = config(
         "[broker]\nlog.retention.ms = '1d'\n[topics.t]\ncleanup.policy = 'compact'\nsegment.ms = '1h'",
     );
-    let broker = &loaded.config.broker;
-    let set: Vec<(String, String)> = broker.configs().into_iter().collect();
-    assert_eq!(set, [("log.retention.ms".to_string(), "86400000".to_string())], "what is not a default");
+    let set: BTreeMap<String, String> =
+        loaded.broker_configs().into_iter().map(|(key, (value, _))| (key.to_string(), value)).collect();
+    assert_eq!(set, [("log.retention.ms".to_string(), "86400000".to_string())].into(), "what is declared");
     let topic = loaded.config.topics["t"].configs();
-    let config =
-        flumen_log::config::TopicConfig::resolve(&topic, &broker.configs()).expect("the log takes it");
+    let config = flumen_log::config::TopicConfig::resolve(&topic, &set).expect("the log takes it");
     assert_eq!(
         (config.retention.0, config.segment.0, config.cleanup_policy.compact),
         (86_400_000, 3_600_000, true)
     );
     let defaults = flumen_log::config::TopicConfig::resolve(&broker_defaults(), &Default::default());
     assert_eq!(defaults.expect("defaults are valid"), flumen_log::config::TopicConfig::default());
+}
+
+#[test]
+fn what_is_declared_has_a_place_though_it_is_the_default() {
+    let loaded = config(
+        "[broker]\nmax.connections = 2147483647\n[broker.log]\nretention.ms = '7d'\n\
+         [topics.'a.b']\nretention.ms = '1d'\n[topics.'a.b'.segment]\nbytes = '1MiB'",
+    );
+    let told =
+        |(key, (value, place)): (&str, (String, flumen_config::Place))| format!("{key} = {value} ({place})");
+    let broker: Vec<_> = loaded.broker_configs().into_iter().map(told).collect();
+    assert_eq!(
+        broker,
+        ["log.retention.ms = 604800000 (flumen.toml:4)", "max.connections = 2147483647 (flumen.toml:2)",]
+    );
+    let topic: Vec<_> =
+        loaded.topic_places("a.b").iter().map(|(key, place)| format!("{key} {place}")).collect();
+    assert_eq!(topic, ["retention.ms flumen.toml:6", "segment.bytes flumen.toml:8"]);
+    assert_eq!(loaded.place("topics.a.b").to_string(), "flumen.toml:5");
 }
 
 fn broker_defaults() -> std::collections::BTreeMap<String, String> {

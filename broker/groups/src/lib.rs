@@ -13,6 +13,7 @@ mod group_records;
 mod offset_records;
 mod offsets;
 mod placement;
+pub mod settings;
 mod shard;
 pub mod share;
 pub mod share_partition;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{collections::BTreeMap, sync::Mutex, sync::RwLock};
 
 use flumen_store::{FileError, OpenError, Store};
 use flumen_types::TopicPartition;
@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broker_configs::{BrokerConfigs, Change};
 use crate::budget::Budget;
 use crate::client_metrics::ClientMetrics;
 use crate::complaints::Complaints;
@@ -20,15 +21,17 @@ use crate::connection_limits::ConnectionLimits;
 use crate::coordinator::{
     GroupCoordinator, LoadError, ShareCoordinator, ShareFigures, TransactionCoordinator,
 };
+use crate::declared_configs::DeclaredConfigs;
 use crate::endpoint::Endpoint;
 use crate::fetch_sessions::FetchSessions;
-use crate::group_configs::{GroupConfigs, GroupConfigsError};
+use crate::group_configs::GroupConfigs;
 use crate::listener;
 use crate::options::Options;
 use crate::partition_log::PartitionLog;
 use crate::quotas::Quotas;
 use crate::security::{Security, SecurityError};
 use crate::topics::{Topic, TopicError, TopicRecord, Topics};
+use crate::tuning::Tuning;
 use crate::watches::Watches;
 
 /// So many of the largest fetches' answers may wait for slow readers at a time.
@@ -44,8 +47,6 @@ pub enum StartError {
     #[error(transparent)]
     Security(#[from] SecurityError),
     #[error(transparent)]
-    GroupConfigs(#[from] GroupConfigsError),
-    #[error(transparent)]
     Configs(#[from] ConfigFileError),
     /// What the internal topics say cannot be read.
     #[error("the groups or transactions cannot be loaded")]
@@ -60,6 +61,8 @@ struct Inner {
     options: Arc<Options>,
     cluster_id: String,
     topics: Arc<Topics>,
+    configs: Arc<BrokerConfigs>,
+    declared: RwLock<Arc<DeclaredConfigs>>,
     group_configs: Arc<GroupConfigs>,
     client_metrics: ClientMetrics,
     share: ShareCoordinator,
@@ -84,14 +87,17 @@ impl Broker {
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
         let watches = Arc::new(Watches::default());
-        let (store, security, group_configs, client_metrics) = {
+        let (store, configs, security, group_configs, client_metrics) = {
             let (options, watches) = (options.clone(), watches.clone());
             let opened = tokio::task::spawn_blocking(move || {
-                let store = open(&options, watches)?;
+                let configs =
+                    BrokerConfigs::open(&options.dir, options.node_id, options.broker_configs.clone())?;
+                let store = open(&options, &configs, watches)?;
                 let security = Security::open(options.security.clone(), options.dir.clone())?;
-                let group_configs = GroupConfigs::open(&options.dir, options.share.groups.clone())?;
+                let group_configs = GroupConfigs::open(&options)?;
                 let client_metrics = ClientMetrics::open(&options.dir)?;
-                Ok::<_, StartError>((store, security, Arc::new(group_configs), client_metrics))
+                let group_configs = Arc::new(group_configs);
+                Ok::<_, StartError>((store, Arc::new(configs), security, group_configs, client_metrics))
             });
             match opened.await {
                 Ok(opened) => opened?,
@@ -99,7 +105,7 @@ impl Broker {
             }
         };
         let cluster_id = store.cluster_id().to_string();
-        let topics = Arc::new(Topics::new(store, watches, options.clone())?);
+        let topics = Arc::new(Topics::new(store, watches, options.clone(), configs.clone())?);
         let share =
             ShareCoordinator::start(topics.clone(), group_configs.clone(), options.share.sessions_max)
                 .await?;
@@ -108,9 +114,12 @@ impl Broker {
                 .await?;
         let transactions =
             TransactionCoordinator::start(topics.clone(), groups.clone(), options.clone()).await?;
+        let tuning = Tuning::of(&options, &configs.dynamic());
         Ok(Broker(Arc::new(Inner {
             cluster_id,
             topics,
+            configs,
+            declared: RwLock::new(Arc::new(options.declared.clone())),
             group_configs,
             client_metrics,
             share,
@@ -119,8 +128,8 @@ impl Broker {
             connection_numbers: AtomicU64::new(0),
             sessions: Mutex::new(FetchSessions::new(options.fetch_sessions_max)),
             security,
-            quotas: Quotas::default(),
-            connections: ConnectionLimits::new(&options),
+            quotas: Quotas::new(options.quota_window, options.mutation_window),
+            connections: ConnectionLimits::new(tuning.connections),
             budget: Budget::new(options.request_bytes_total),
             answers: Budget::new(ANSWERS_MAX * options.fetch_bytes_max),
             complaints: Complaints::default(),
@@ -202,6 +211,36 @@ impl Broker {
         &self.0.share
     }
 
+    /// The broker's own settings.
+    pub(crate) fn configs(&self) -> &Arc<BrokerConfigs> {
+        &self.0.configs
+    }
+
+    /// Has settings of the broker hold, at once; only tries, if `validate_only`.
+    pub(crate) async fn reconfigure(&self, change: Change, validate_only: bool) -> Result<(), TopicError> {
+        let (broker, in_force) = (self.clone(), change.in_force());
+        let tuning = Tuning::of(self.options(), &change.dynamic());
+        let apply = {
+            let in_force = in_force.clone();
+            move |store: &Store| {
+                change.save()?;
+                store.reconfigure(in_force, tuning.cleaner, tuning.producer_expiration);
+                broker.connections().set(tuning.connections);
+                Ok(())
+            }
+        };
+        self.topics().reconfigure(in_force, validate_only, apply).await
+    }
+
+    /// From now on the configuration declares these settings.
+    pub fn declare_configs(&self, declared: DeclaredConfigs) {
+        *self.0.declared.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(declared);
+    }
+
+    pub(crate) fn declared_configs(&self) -> Arc<DeclaredConfigs> {
+        self.0.declared.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn group_configs(&self) -> &GroupConfigs {
         &self.0.group_configs
     }
@@ -259,17 +298,18 @@ impl Broker {
     }
 }
 
-fn open(options: &Options, watches: Arc<Watches>) -> Result<Store, OpenError> {
+fn open(options: &Options, configs: &BrokerConfigs, watches: Arc<Watches>) -> Result<Store, OpenError> {
+    let tuning = Tuning::of(options, &configs.dynamic());
     let mut store = flumen_store::Options::new(&options.dir);
     store.node_id = options.node_id;
-    store.broker_configs = options.broker_configs.clone();
+    store.broker_configs = (*configs.in_force()).clone();
     store.flush_threads = options.flush_threads;
-    store.recovery_threads = options.recovery_threads;
+    store.recovery_threads = tuning.recovery_threads;
     store.retention_interval = options.retention_interval;
     store.checkpoint_interval = options.checkpoint_interval;
-    store.cleaner = options.cleaner.clone();
+    store.cleaner = tuning.cleaner;
     store.tombstones = options.tombstones.clone();
-    store.producer_expiration = options.producer_expiration;
+    store.producer_expiration = tuning.producer_expiration;
     store.progress = options.recovery.clone();
     Store::open(store, watches)
 }

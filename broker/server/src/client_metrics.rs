@@ -42,7 +42,12 @@ pub(crate) struct Key {
 
 /// By name.
 pub(crate) const KEYS: [Key; 3] = [
-    Key { name: INTERVAL, kind: Kind::Number, default: "300000", doc: "How often a client pushes its metrics." },
+    Key {
+        name: INTERVAL,
+        kind: Kind::Number,
+        default: "300000",
+        doc: "How often a client pushes its metrics.",
+    },
     Key {
         name: MATCH,
         kind: Kind::List,
@@ -105,13 +110,13 @@ pub(crate) enum Wrong {
 impl Subscription {
     /// What was set, once it has been checked.
     fn of(name: &str, texts: &Texts) -> Subscription {
-        let texts_of = |key: &str| list(texts.get(key).map_or("", String::as_str)).map(str::to_string);
+        let text = |key: &str| texts.get(key).map_or("", String::as_str);
         let interval = texts.get(INTERVAL).and_then(|text| text.trim().parse().ok());
         Subscription {
             name: name.into(),
             interval: Millis(interval.unwrap_or(INTERVAL_DEFAULT).into()),
-            metrics: texts_of(METRICS).collect(),
-            patterns: patterns(texts.get(MATCH).map_or("", String::as_str)),
+            metrics: list(text(METRICS)).map(str::to_string).collect(),
+            patterns: patterns(text(MATCH)),
         }
     }
 
@@ -233,8 +238,7 @@ mod tests {
     fn what_kafka_refuses_is_refused_in_its_way() {
         let request = |words: &str| Wrong::Request(words.into());
         let config = |words: &str| Wrong::Config(words.into());
-        let interval =
-            "Invalid value 99 for interval.ms, interval must be between 100 and 3600000 (1 hour)";
+        let interval = "Invalid value 99 for interval.ms, interval must be between 100 and 3600000 (1 hour)";
         for (key, value, wrong) in [
             ("unknown", "1", request("Unknown client metrics configuration: unknown")),
             (INTERVAL, "99", request(interval)),

@@ -9,6 +9,8 @@
 //! of `security` and `config_file` alone name the store). Nothing that a peer sends ends more than its own connection.
 
 mod access;
+mod broker_configs;
+mod broker_keys;
 mod budget;
 mod client_metrics;
 mod clock;
@@ -20,6 +22,7 @@ mod connection_limits;
 mod contract;
 pub mod coordinator;
 mod ctx;
+mod declared_configs;
 mod dispatch;
 mod endpoint;
 mod features;
@@ -39,6 +42,7 @@ mod security;
 mod share_sessions;
 mod stream;
 mod topics;
+mod tuning;
 mod watches;
 
 mod broker;
@@ -46,14 +50,17 @@ mod broker;
 pub use broker::{Broker, StartError};
 pub use client_metrics::{ALL_METRICS, ClientMetrics, ClientTrait, Subscription};
 pub use config_file::ConfigFileError;
+pub use declared_configs::{DeclaredConfigs, DeclaredTopic};
 pub use endpoint::{Endpoint, SecurityProtocol};
+pub use flumen_auth::quota::Window;
 pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
-pub use flumen_groups::share::{Bounded, Defaults as ShareDefaults};
+pub use flumen_groups::settings::Bounded;
+pub use flumen_groups::share::Defaults as ShareDefaults;
 pub use flumen_store::{
     CleanerOptions, Counts, Dirty, Opening, Progress, SYNC_SECONDS, TombstoneHold, TombstoneReaders,
 };
 pub use internal_topics::{CONSUMER_OFFSETS, CURSORS, SHARE_GROUP_STATE, TRANSACTION_STATE};
-pub use options::{Advertised, Options, ShareOptions};
+pub use options::{Advertised, ConsumerBounds, Options, ShareOptions};
 pub use partition_log::{
     AbortedTxn, AppendError, Appended, Bound, Health, Marks, Origin, PartitionLog, Read, ReadError,
     TimeQuery, TimedOffset, TrimError, durable,

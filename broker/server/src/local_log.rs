@@ -126,6 +126,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::broker_configs::BrokerConfigs;
     use crate::contract::contract_suite;
     use crate::options::Options;
     use crate::topics::Topics;
@@ -134,7 +135,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let watches = Arc::new(Watches::default());
         let store = Store::open(flumen_store::Options::new(dir.path()), watches.clone()).unwrap();
-        let topics = Topics::new(store, watches, Arc::new(Options::new(dir.path()))).unwrap();
+        let options = Arc::new(Options::new(dir.path()));
+        let configs = BrokerConfigs::open(dir.path(), 1, BTreeMap::new()).unwrap();
+        let topics = Topics::new(store, watches, options, Arc::new(configs)).unwrap();
         let topic = topics.create("t", 1, BTreeMap::new()).await.unwrap();
         (topic.partitions[0].clone(), (topics, dir))
     }

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flumen_auth::quota::Window;
 use flumen_groups::consumer::{Assignor, MigrationPolicy};
-use flumen_groups::share::Defaults;
+use flumen_groups::settings::{Bounded, Defaults};
+use flumen_groups::share;
 use flumen_protocol::FRAME_BYTES_MAX;
 use flumen_store::{CleanerOptions, Progress, TombstoneReaders};
 use flumen_types::Millis;
 
+use crate::declared_configs::DeclaredConfigs;
 use crate::security::SecurityOptions;
 
 /// Where clients are told to connect.
@@ -29,12 +32,33 @@ pub struct ShareOptions {
     /// `group.share.max.share.sessions`
     pub sessions_max: usize,
     /// `group.share.*`, and what a group may set for itself.
-    pub groups: Defaults,
+    pub groups: share::Defaults,
 }
 
 impl Default for ShareOptions {
     fn default() -> Self {
-        ShareOptions { state_partitions: 4, sessions_max: 2000, groups: Defaults::default() }
+        ShareOptions { state_partitions: 4, sessions_max: 2000, groups: share::Defaults::default() }
+    }
+}
+
+/// What a group of the consumer protocol may set for itself: the least and the most.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsumerBounds {
+    /// `group.consumer.min.session.timeout.ms`, `group.consumer.max.session.timeout.ms`
+    pub session_timeout: (Millis, Millis),
+    /// `group.consumer.min.heartbeat.interval.ms`, `group.consumer.max.heartbeat.interval.ms`
+    pub heartbeat_interval: (Millis, Millis),
+    /// `group.consumer.min.assignment.interval.ms`, `group.consumer.max.assignment.interval.ms`
+    pub assignment_interval: (Millis, Millis),
+}
+
+impl Default for ConsumerBounds {
+    fn default() -> Self {
+        ConsumerBounds {
+            session_timeout: (Millis(45_000), Millis(60_000)),
+            heartbeat_interval: (Millis(5_000), Millis(15_000)),
+            assignment_interval: (Millis(0), Millis(15_000)),
+        }
     }
 }
 
@@ -63,6 +87,7 @@ pub struct Options {
     pub consumer_session_timeout: Duration,
     /// `group.consumer.heartbeat.interval.ms`
     pub consumer_heartbeat_interval: Duration,
+    pub consumer_bounds: ConsumerBounds,
     /// `group.consumer.max.size`
     pub consumer_group_size_max: usize,
     /// `group.consumer.assignors`: the first is the default.
@@ -95,6 +120,12 @@ pub struct Options {
     pub connections_per_ip_max: usize,
     /// `max.connections.per.ip.overrides`
     pub connections_per_ip_overrides: Vec<(IpAddr, usize)>,
+    /// `max.connection.creation.rate`: of all clients together, in a second.
+    pub connection_rate_max: usize,
+    /// `quota.window.num` and `quota.window.size.seconds`
+    pub quota_window: Window,
+    /// `controller.quota.window.num` and `controller.quota.window.size.seconds`
+    pub mutation_window: Window,
     /// Threads of the store that sync.
     pub flush_threads: usize,
     /// `num.recovery.threads.per.data.dir`
@@ -110,9 +141,11 @@ pub struct Options {
     pub tombstones: Arc<dyn TombstoneReaders>,
     /// `producer.id.expiration.ms`
     pub producer_expiration: Millis,
-    /// All broker keys as they were written, for the log's defaults (`log.retention.ms`) and for
-    /// DescribeConfigs.
+    /// The broker keys that are declared, as they were written: those that can be changed while the broker runs
+    /// (`log.retention.ms`) hold over what is set through the API.
     pub broker_configs: BTreeMap<String, String>,
+    /// Where they are declared, and topics.
+    pub declared: DeclaredConfigs,
     /// Users, rules and certificates.
     pub security: SecurityOptions,
 }
@@ -131,6 +164,7 @@ impl Options {
             group_session_timeout_max: Duration::from_secs(30 * 60),
             consumer_session_timeout: Duration::from_secs(45),
             consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_bounds: ConsumerBounds::default(),
             consumer_group_size_max: i32::MAX as usize,
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
             consumer_assignment_interval: Duration::from_secs(1),
@@ -147,6 +181,9 @@ impl Options {
             connections_max: i32::MAX as usize,
             connections_per_ip_max: i32::MAX as usize,
             connections_per_ip_overrides: Vec::new(),
+            connection_rate_max: i32::MAX as usize,
+            quota_window: Window::default(),
+            mutation_window: Window::default(),
             flush_threads: 4,
             recovery_threads: 2,
             recovery: Arc::default(),
@@ -156,7 +193,23 @@ impl Options {
             tombstones: Arc::new(()),
             producer_expiration: Millis(86_400_000),
             broker_configs: BTreeMap::new(),
+            declared: DeclaredConfigs::default(),
             security: SecurityOptions::default(),
+        }
+    }
+
+    /// What holds for groups that set nothing, and the bounds for those that do.
+    pub(crate) fn group_defaults(&self) -> Defaults {
+        let bounded =
+            |value: Duration, (min, max): (Millis, Millis)| Bounded::new(Millis::from(value).0, min.0, max.0);
+        let bounds = &self.consumer_bounds;
+        Defaults {
+            consumer: flumen_groups::consumer::Defaults {
+                session_timeout: bounded(self.consumer_session_timeout, bounds.session_timeout),
+                heartbeat_interval: bounded(self.consumer_heartbeat_interval, bounds.heartbeat_interval),
+                assignment_interval: bounded(self.consumer_assignment_interval, bounds.assignment_interval),
+            },
+            share: self.share.groups.clone(),
         }
     }
 }

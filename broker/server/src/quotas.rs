@@ -23,6 +23,8 @@ const FORGET_FROM: usize = 1000;
 /// What every client has used lately.
 pub(crate) struct Quotas {
     window: Window,
+    /// Of controller mutations.
+    mutation_window: Window,
     since: Instant,
     meters: Mutex<Meters>,
 }
@@ -43,13 +45,11 @@ enum Used {
     Tokens(TokenBucket),
 }
 
-impl Default for Quotas {
-    fn default() -> Quotas {
-        Quotas { window: Window::default(), since: Instant::now(), meters: Mutex::default() }
-    }
-}
-
 impl Quotas {
+    pub(crate) fn new(window: Window, mutation_window: Window) -> Quotas {
+        Quotas { window, mutation_window, since: Instant::now(), meters: Mutex::default() }
+    }
+
     pub(crate) fn window(&self) -> Window {
         self.window
     }
@@ -60,13 +60,19 @@ impl Quotas {
         Timestamp(1_000_000).plus(Millis::from(self.since.elapsed()))
     }
 
+    /// Older than this nothing counts any more.
+    fn memory_ms(&self) -> i64 {
+        let age = |window: Window| i64::from(window.samples + 1) * window.size_ms;
+        age(self.window).max(age(self.mutation_window))
+    }
+
     fn with<T>(&self, kind: Kind, bucket: Bucket, act: impl FnOnce(&mut Used, Timestamp) -> T) -> T {
         let now = self.now();
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        meters.forget(self.window, now);
+        meters.forget(self.memory_ms(), now);
         let meter = meters.by_bucket.entry((kind, bucket)).or_insert_with(|| Meter {
             used: match kind {
-                Kind::ControllerMutation => Used::Tokens(TokenBucket::new(self.window)),
+                Kind::ControllerMutation => Used::Tokens(TokenBucket::new(self.mutation_window)),
                 _ => Used::Rate(Rate::new(self.window)),
             },
             last: now,
@@ -107,11 +113,10 @@ impl Quotas {
 }
 
 impl Meters {
-    fn forget(&mut self, window: Window, now: Timestamp) {
+    fn forget(&mut self, age: i64, now: Timestamp) {
         if self.by_bucket.len() < self.forget_at.max(FORGET_FROM) {
             return;
         }
-        let age = i64::from(window.samples + 1) * window.size_ms;
         self.by_bucket.retain(|_, meter| {
             let owes = match &meter.used {
                 Used::Tokens(tokens) => tokens.owes(),
@@ -240,7 +245,7 @@ mod tests {
 
     #[test]
     fn who_was_silent_for_a_window_is_forgotten_and_who_owes_is_not() {
-        let quotas = Quotas::default();
+        let quotas = Quotas::new(Window::default(), Window::default());
         let bucket = |n: usize| Bucket { user: n.to_string(), client: String::new() };
         for n in 0..FORGET_FROM {
             quotas.record(Kind::Produce, bucket(n), 1.0, 1.0);
@@ -250,7 +255,7 @@ mod tests {
         // The last of them has looked already, and would look again at twice as many.
         meters.forget_at = 0;
         let later = quotas.now().plus(Millis(60_000));
-        meters.forget(quotas.window, later);
+        meters.forget(quotas.memory_ms(), later);
         assert_eq!(meters.by_bucket.len(), 1);
     }
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use flumen_groups::consumer::{TopicImage, TopicShape};
-use flumen_log::config::TopicConfig;
-use flumen_store::{Counts, Store, Vitals};
+use flumen_log::config::{Texts, TopicConfig};
+use flumen_store::{Counts, FileError, Store, Vitals};
 use flumen_types::{PartitionId, TopicId, TopicPartition};
 use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 pub use flumen_store::TopicRecord;
 
+use crate::broker_configs::BrokerConfigs;
 use crate::internal_topics;
 use crate::local_log::LocalLog;
 use crate::options::Options;
@@ -37,6 +38,12 @@ impl Topic {
 
     pub fn partition(&self, partition: PartitionId) -> Option<&Arc<dyn PartitionLog>> {
         self.partitions.get(usize::try_from(partition.0).ok()?)
+    }
+
+    /// As it is when the broker says this for all topics.
+    fn under(&self, broker: &Texts) -> Result<Topic, TopicError> {
+        let (name, record, partitions) = (self.name.clone(), self.record.clone(), self.partitions.clone());
+        Ok(Topic { name, config: resolve(&record, broker)?, record, partitions })
     }
 }
 
@@ -62,6 +69,7 @@ pub struct Topics {
     vitals: Arc<Vitals>,
     watches: Arc<Watches>,
     options: Arc<Options>,
+    broker_configs: Arc<BrokerConfigs>,
 }
 
 #[derive(Default)]
@@ -77,15 +85,16 @@ impl Topics {
         store: Store,
         watches: Arc<Watches>,
         options: Arc<Options>,
+        broker_configs: Arc<BrokerConfigs>,
     ) -> Result<Topics, TopicError> {
         let mut maps = Maps::default();
         for record in store.topics() {
-            maps.put(describe(&store, &watches, &options, record)?);
+            maps.put(describe(&store, &watches, &broker_configs.in_force(), record)?);
         }
         let maps = Arc::new(RwLock::new(maps));
         let vitals = store.vitals();
         let store = Arc::new(Mutex::new(Some(Arc::new(store))));
-        Ok(Topics { maps, store, vitals, watches, options })
+        Ok(Topics { maps, store, vitals, watches, options, broker_configs })
     }
 
     /// What the store has counted over all topics.
@@ -218,12 +227,43 @@ impl Topics {
         let wrong = |reason| flumen_store::TopicError::Config { topic: name.into(), reason };
         let mut configs = topic.record.configs.clone();
         edit(&mut configs).map_err(wrong)?;
-        TopicConfig::resolve(&configs, &self.options.broker_configs).map_err(|e| wrong(e.to_string()))?;
+        let broker = self.broker_configs.in_force();
+        TopicConfig::resolve(&configs, &broker).map_err(|error| wrong(error.to_string()))?;
         if validate_only {
             return Ok(topic);
         }
         let name = name.to_string();
         self.change(holder, move |store| store.set_topic_configs(&name, configs)).await
+    }
+
+    /// What the broker says for all topics is to be this, which `apply` brings about; only tries, if
+    /// `validate_only`. Nothing changes if it does not fit what a topic has set.
+    pub(crate) async fn reconfigure(
+        &self,
+        broker: Texts,
+        validate_only: bool,
+        apply: impl FnOnce(&Store) -> Result<(), FileError> + Send + 'static,
+    ) -> Result<(), TopicError> {
+        let holder = self.store.clone().lock_owned().await;
+        let store = holder.clone().ok_or(TopicError::Stopping)?;
+        let maps = self.maps.clone();
+        let all = self.all();
+        blocking(move || {
+            let changed = (|| {
+                let all = all.iter().map(|topic| topic.under(&broker)).collect::<Result<Vec<_>, _>>()?;
+                if !validate_only {
+                    apply(&store).map_err(flumen_store::TopicError::File)?;
+                    let mut maps = write(&maps);
+                    all.into_iter().for_each(|topic| maps.put(Arc::new(topic)));
+                }
+                Ok::<_, TopicError>(())
+            })();
+            // In this order, as above.
+            drop(store);
+            drop(holder);
+            changed
+        })
+        .await
     }
 
     pub async fn delete(&self, name: &str) -> Result<(), TopicError> {
@@ -258,10 +298,11 @@ impl Topics {
         change: impl FnOnce(&Store) -> Result<TopicRecord, flumen_store::TopicError> + Send + 'static,
     ) -> Result<Arc<Topic>, TopicError> {
         let store = holder.clone().ok_or(TopicError::Stopping)?;
-        let (watches, options, maps) = (self.watches.clone(), self.options.clone(), self.maps.clone());
+        let (watches, maps) = (self.watches.clone(), self.maps.clone());
+        let broker = self.broker_configs.in_force();
         blocking(move || {
             let record = change(&store)?;
-            let topic = describe(&store, &watches, &options, record)?;
+            let topic = describe(&store, &watches, &broker, record)?;
             write(&maps).put(topic.clone());
             // In this order: whoever closes the store waits for the holder, and must be its last user.
             drop(store);
@@ -296,16 +337,20 @@ fn write(maps: &RwLock<Maps>) -> RwLockWriteGuard<'_, Maps> {
     maps.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn resolve(record: &TopicRecord, broker: &Texts) -> Result<TopicConfig, TopicError> {
+    TopicConfig::resolve(&record.configs, broker).map_err(|error| {
+        flumen_store::TopicError::Config { topic: record.name.clone(), reason: error.to_string() }.into()
+    })
+}
+
 /// A topic with handles for its partitions.
 fn describe(
     store: &Store,
     watches: &Watches,
-    options: &Options,
+    broker: &Texts,
     record: TopicRecord,
 ) -> Result<Arc<Topic>, TopicError> {
-    let config = TopicConfig::resolve(&record.configs, &options.broker_configs).map_err(|error| {
-        flumen_store::TopicError::Config { topic: record.name.clone(), reason: error.to_string() }
-    })?;
+    let config = resolve(&record, broker)?;
     let name: Arc<str> = record.name.as_str().into();
     let open = (0..record.partitions).map(|n| {
         let partition = store.partition(&TopicPartition::new(name.clone(), n))?;

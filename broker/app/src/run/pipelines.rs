@@ -227,6 +227,7 @@ impl Pipelines {
     async fn apply(&self, running: &mut Running, next: Next) -> Result<Vec<String>, Vec<String>> {
         let Next { loaded, mut specs, changes, rebuilt } = next;
         let mut left_alone = self.topics(&loaded).await?;
+        self.broker.declare_configs(settings::declared(&loaded));
         self.log.declare(declared(&loaded.config));
         self.tombstones.declare(&self.broker, &loaded.config);
         self.host.set_databases(settings::databases(&loaded.config));

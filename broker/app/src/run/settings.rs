@@ -13,7 +13,8 @@ use flumen_host::{
     Access, BatchSize, Database, Databases, Errors, Folder, Grants, Kind, Limits, PluginSpec, Policy, WasmRef,
 };
 use flumen_server::{
-    Assignor, Bounded, CleanerOptions, MigrationPolicy, Options, ShareDefaults, ShareOptions,
+    Assignor, Bounded, CleanerOptions, ConsumerBounds, DeclaredConfigs, DeclaredTopic, MigrationPolicy,
+    Options, ShareDefaults, ShareOptions, Window,
 };
 use flumen_types::Millis;
 
@@ -31,6 +32,7 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         group_session_timeout_max: broker.group_max_session_timeout.duration(),
         consumer_session_timeout: broker.group_consumer_session_timeout.duration(),
         consumer_heartbeat_interval: broker.group_consumer_heartbeat_interval.duration(),
+        consumer_bounds: consumer_bounds(broker),
         consumer_group_size_max: broker.group_consumer_max_size.get() as usize,
         consumer_assignors: assignors(broker.group_consumer_assignors),
         consumer_assignment_interval: broker.group_consumer_assignment_interval.duration(),
@@ -47,6 +49,12 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         connections_max: broker.connections_max.get() as usize,
         connections_per_ip_max: broker.connections_per_ip_max as usize,
         connections_per_ip_overrides: overrides(&broker.connections_per_ip_overrides),
+        connection_rate_max: broker.connection_rate_max.get() as usize,
+        quota_window: window(broker.quota_window_num.get(), broker.quota_window_size_s.get()),
+        mutation_window: window(
+            broker.controller_quota_window_num.get(),
+            broker.controller_quota_window_size_s.get(),
+        ),
         recovery_threads: broker.num_recovery_threads.get() as usize,
         retention_interval: broker.log_retention_check_interval.duration(),
         checkpoint_interval: broker.log_flush_checkpoint_interval.duration(),
@@ -59,9 +67,49 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
             io_rate: broker.log_cleaner_io_rate,
         },
         producer_expiration: broker.producer_id_expiration,
-        broker_configs: broker.configs(),
+        broker_configs: loaded
+            .broker_configs()
+            .into_iter()
+            .map(|(key, (value, _))| (key.to_string(), value))
+            .collect(),
+        declared: declared(loaded),
         security: super::security::options(loaded),
         ..Options::new(broker.data_dir.path.clone())
+    }
+}
+
+/// Where the settings are declared that the API could change.
+pub(super) fn declared(loaded: &Loaded) -> DeclaredConfigs {
+    let broker = loaded.broker_configs().into_iter();
+    let topic = |name: &String| {
+        let keys = loaded.topic_places(name).into_iter().map(|(key, place)| (key, place.to_string()));
+        let place = loaded.place(&format!("topics.{name}")).to_string();
+        (name.clone(), DeclaredTopic { place, keys: keys.collect() })
+    };
+    DeclaredConfigs {
+        broker: broker.map(|(key, (_, place))| (key.to_string(), place.to_string())).collect(),
+        topics: loaded.config.topics.keys().map(topic).collect(),
+    }
+}
+
+fn window(samples: u32, seconds: u32) -> Window {
+    Window { samples, size_ms: i64::from(seconds) * 1000 }
+}
+
+fn consumer_bounds(broker: &flumen_config::Broker) -> ConsumerBounds {
+    ConsumerBounds {
+        session_timeout: (
+            broker.group_consumer_session_timeout_min,
+            broker.group_consumer_session_timeout_max,
+        ),
+        heartbeat_interval: (
+            broker.group_consumer_heartbeat_interval_min,
+            broker.group_consumer_heartbeat_interval_max,
+        ),
+        assignment_interval: (
+            broker.group_consumer_assignment_interval_min,
+            broker.group_consumer_assignment_interval_max,
+        ),
     }
 }
 

@@ -32,6 +32,7 @@ mod membership;
 mod migrate;
 mod pattern;
 mod reconcile;
+mod settings;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,8 @@ pub use assign::{Assignor, Candidate, Situation};
 pub use heartbeat::{Answer, Heartbeat, Refused};
 pub use member::{ClassicMember, Current, Member, MemberState, Owned, Profile};
 pub use pattern::{NamePattern, Resolved};
+pub use settings::Defaults;
+pub(crate) use settings::{HEARTBEAT, KEYS, SESSION};
 pub use topics::{Shows, TopicImage, TopicShape, View};
 
 use crate::consumer_records::{Change, GroupEpoch, TargetEpoch};

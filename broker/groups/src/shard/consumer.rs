@@ -5,23 +5,24 @@ use std::sync::Arc;
 use flumen_types::Timestamp;
 
 use super::{AnyGroup, GroupShard, Kept};
-use crate::consumer::{Answer, Group, Heartbeat, Refused, State, TopicImage, View};
+use crate::consumer::{Answer, Group, Heartbeat, Options, Refused, State, TopicImage, View};
 use crate::consumer_records::Change;
 use crate::error::GroupError;
 use crate::group::{self, Former, Join, Reply, Step, Waiter};
 use crate::share;
 
 impl GroupShard {
-    /// Answers at once; a refused heartbeat has changed nothing.
+    /// Answers at once; a refused heartbeat has changed nothing. The options are the group's own.
     pub fn consumer_heartbeat(
         &mut self,
         group: &str,
         beat: &Heartbeat,
         topics: View<'_>,
         now: Timestamp,
+        options: &Options,
         step: &mut Step,
     ) -> Result<Answer, Refused> {
-        beat.check(group, &self.options.consumer)?;
+        beat.check(group, options)?;
         let missing = |text: String| Err(Refused::new(GroupError::GroupIdNotFound, text));
         let Some(kept) = self.groups.get_mut(group) else {
             if beat.leaves() {
@@ -31,16 +32,14 @@ impl GroupShard {
                 return missing(format!("Consumer group {group} not found."));
             }
             let mut fresh = Group::new(group.into());
-            let answer = fresh.heartbeat(beat, topics, now, &self.options.consumer, step)?;
+            let answer = fresh.heartbeat(beat, topics, now, options, step)?;
             self.groups.insert(group.into(), Kept::new(AnyGroup::Consumer(fresh)));
             self.settle(group);
             return Ok(answer);
         };
         let answer = match &mut kept.group {
-            AnyGroup::Consumer(group) => group.heartbeat(beat, topics, now, &self.options.consumer, step)?,
-            AnyGroup::Classic(_) if beat.epoch == 0 => {
-                kept.upgrade(beat, topics, now, &self.options, step)?
-            }
+            AnyGroup::Consumer(group) => group.heartbeat(beat, topics, now, options, step)?,
+            AnyGroup::Classic(_) if beat.epoch == 0 => kept.upgrade(beat, topics, now, options, step)?,
             AnyGroup::Classic(_) | AnyGroup::Share(_) => {
                 return missing(format!("Group {group} is not a consumer group."));
             }
@@ -154,16 +153,16 @@ impl Kept {
         beat: &Heartbeat,
         topics: View<'_>,
         now: Timestamp,
-        options: &group::Options,
+        options: &Options,
         step: &mut Step,
     ) -> Result<Answer, Refused> {
         let AnyGroup::Classic(classic) = &mut self.group else { unreachable!("the caller has looked") };
         let mut begun = Step::default();
         let mut group = match classic.is_empty() {
             true => Group::new(classic.id().clone()),
-            false => Group::upgrade(classic, topics.image, now, &options.consumer, &mut begun)?,
+            false => Group::upgrade(classic, topics.image, now, options, &mut begun)?,
         };
-        let answer = group.heartbeat(beat, topics, now, &options.consumer, &mut begun)?;
+        let answer = group.heartbeat(beat, topics, now, options, &mut begun)?;
         classic.release(step);
         step.changes.extend(self.group.tombstones());
         step.changes.extend(begun.changes);

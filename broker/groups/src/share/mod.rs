@@ -35,7 +35,8 @@ pub use heartbeat::{Answer, Heartbeat};
 pub use member::{Current, Member, Profile};
 pub use offsets::{Altered, Deleting};
 pub use partitions::{Named, Partitions, StatePartitions};
-pub use settings::{Begin, Bounded, Defaults, KEYS, Key, Kind, Settings};
+pub use settings::{Begin, Defaults, Settings};
+pub(crate) use settings::{HEARTBEAT, KEYS, SESSION};
 
 use crate::consumer::{Assignment, FORMER_EPOCH, Refused, TopicImage};
 use crate::consumer_records::{GroupEpoch, TargetEpoch};

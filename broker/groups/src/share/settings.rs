@@ -5,21 +5,8 @@ use std::collections::BTreeMap;
 use flumen_types::Millis;
 
 use super::Options;
+use crate::settings::{Bounded, Key, Kind, Values};
 use crate::share_partition::Limits;
-
-/// A number that holds for all groups, and what a group may choose for itself; times are milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounded {
-    pub value: i64,
-    pub min: i64,
-    pub max: i64,
-}
-
-impl Bounded {
-    pub fn new(value: i64, min: i64, max: i64) -> Bounded {
-        Bounded { value, min, max }
-    }
-}
 
 /// Kafka's broker keys; those with bounds have two more, with `min` and `max` in their names.
 #[derive(Clone, Debug)]
@@ -73,33 +60,8 @@ pub struct Settings {
     pub committed_only: bool,
 }
 
-/// How a value is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Number,
-    Text,
-    Boolean,
-}
-
-/// A key that a group may set.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    pub name: &'static str,
-    pub kind: Kind,
-    /// The broker's own key for all groups.
-    pub broker: Option<&'static str>,
-    pub doc: &'static str,
-    default: fn(&Defaults) -> Value,
-}
-
-/// What holds unless a group says otherwise.
-enum Value {
-    Bounded(Bounded),
-    Fixed(&'static str),
-}
-
-const SESSION: &str = "share.session.timeout.ms";
-const HEARTBEAT: &str = "share.heartbeat.interval.ms";
+pub(crate) const SESSION: &str = "share.session.timeout.ms";
+pub(crate) const HEARTBEAT: &str = "share.heartbeat.interval.ms";
 const ASSIGNMENT: &str = "share.assignment.interval.ms";
 const LOCK: &str = "share.record.lock.duration.ms";
 const DELIVERIES: &str = "share.delivery.count.limit";
@@ -109,115 +71,84 @@ const ISOLATION: &str = "share.isolation.level";
 const RENEW: &str = "share.renew.acknowledge.enable";
 
 /// By name.
-pub const KEYS: [Key; 9] = [
+pub(crate) const KEYS: [Key; 9] = [
     Key {
         name: ASSIGNMENT,
         kind: Kind::Number,
         broker: Some("group.share.assignment.interval.ms"),
         doc: "Changes of the group within this time are assigned together.",
-        default: |all| Value::Bounded(all.assignment_interval),
+        values: |all| Values::Bounded(all.share.assignment_interval),
     },
     Key {
         name: RESET,
         kind: Kind::Text,
         broker: None,
         doc: "Where to begin on a new partition: earliest, latest, or by_duration:PnDTnHnMn.nS.",
-        default: |_| Value::Fixed("latest"),
+        values: |_| Values::Words {
+            default: "latest",
+            allow: |value| Begin::read(value).is_some(),
+            expected: "earliest, latest, or by_duration:PnDTnHnMn.nS",
+        },
     },
     Key {
         name: DELIVERIES,
         kind: Kind::Number,
         broker: Some("group.share.delivery.count.limit"),
         doc: "How often a record is delivered at most.",
-        default: |all| Value::Bounded(all.deliveries_max),
+        values: |all| Values::Bounded(all.share.deliveries_max),
     },
     Key {
         name: HEARTBEAT,
         kind: Kind::Number,
         broker: Some("group.share.heartbeat.interval.ms"),
         doc: "How often members are told to send heartbeats.",
-        default: |all| Value::Bounded(all.heartbeat_interval),
+        values: |all| Values::Bounded(all.share.heartbeat_interval),
     },
     Key {
         name: ISOLATION,
         kind: Kind::Text,
         broker: None,
         doc: "Whether records of transactions wait for these to be committed: read_committed or read_uncommitted.",
-        default: |_| Value::Fixed("read_uncommitted"),
+        values: |_| Values::Words {
+            default: "read_uncommitted",
+            allow: |value| matches!(value, "read_committed" | "read_uncommitted"),
+            expected: "read_committed or read_uncommitted",
+        },
     },
     Key {
         name: LOCKS,
         kind: Kind::Number,
         broker: Some("group.share.partition.max.record.locks"),
         doc: "How many records of a partition may be in flight.",
-        default: |all| Value::Bounded(all.locks_max),
+        values: |all| Values::Bounded(all.share.locks_max),
     },
     Key {
         name: LOCK,
         kind: Kind::Number,
         broker: Some("group.share.record.lock.duration.ms"),
         doc: "How long a member holds a record before another may have it.",
-        default: |all| Value::Bounded(all.lock_duration),
+        values: |all| Values::Bounded(all.share.lock_duration),
     },
     Key {
         name: RENEW,
         kind: Kind::Boolean,
         broker: None,
         doc: "Whether a member may hold a record for longer.",
-        default: |_| Value::Fixed("true"),
+        values: |_| Values::switch("true"),
     },
     Key {
         name: SESSION,
         kind: Kind::Number,
         broker: Some("group.share.session.timeout.ms"),
         doc: "How long a member may be silent before it is taken out.",
-        default: |all| Value::Bounded(all.session_timeout),
+        values: |all| Values::Bounded(all.share.session_timeout),
     },
 ];
-
-impl Key {
-    pub fn find(name: &str) -> Option<&'static Key> {
-        KEYS.iter().find(|key| key.name == name)
-    }
-
-    /// What holds unless a group says otherwise.
-    pub fn default(&self, defaults: &Defaults) -> String {
-        match (self.default)(defaults) {
-            Value::Bounded(bounded) => bounded.value.to_string(),
-            Value::Fixed(text) => text.into(),
-        }
-    }
-
-    /// What is wrong with a value, in words.
-    pub fn check(&self, value: &str, defaults: &Defaults) -> Result<(), String> {
-        let name = self.name;
-        let wrong = |expected: &str| Err(format!("{name} is \"{value}\"; expected {expected}"));
-        match (self.default)(defaults) {
-            Value::Bounded(Bounded { min, max, .. }) => match value.trim().parse::<i64>() {
-                Ok(number) if (min..=max).contains(&number) => Ok(()),
-                _ => wrong(&format!("a number from {min} to {max}")),
-            },
-            Value::Fixed(_) if name == RESET && Begin::read(value).is_none() => {
-                wrong("earliest, latest, or by_duration:PnDTnHnMn.nS")
-            }
-            Value::Fixed(_)
-                if name == ISOLATION && !matches!(value, "read_committed" | "read_uncommitted") =>
-            {
-                wrong("read_committed or read_uncommitted")
-            }
-            Value::Fixed(_) if name == RENEW && !matches!(value, "true" | "false") => wrong("true or false"),
-            Value::Fixed(_) => Ok(()),
-        }
-    }
-}
 
 impl Settings {
     /// What a group has set, within the bounds as they are now.
     pub fn resolve(set: &BTreeMap<String, String>, defaults: &Defaults) -> Settings {
-        let number = |name: &str, bounded: Bounded| {
-            let own = set.get(name).and_then(|value| value.trim().parse::<i64>().ok());
-            own.map_or(bounded.value, |own| own.max(bounded.min).min(bounded.max))
-        };
+        let number = |name: &str, bounded: Bounded| bounded.in_force(set.get(name));
         let text = |name: &str| set.get(name).map(String::as_str);
         Settings {
             options: Options {
@@ -293,11 +224,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_group_has_set_is_checked_and_kept_within_its_bounds() {
+    fn what_a_group_has_set_is_kept_within_its_bounds() {
         let defaults = Defaults::default();
-        let key = Key::find(LOCK).unwrap();
-        assert!(key.check("20000", &defaults).is_ok());
-        assert!(key.check("1000", &defaults).unwrap_err().contains("15000 to 60000"));
         let set = BTreeMap::from([
             (LOCK.to_string(), "1000".to_string()),
             (RESET.to_string(), "earliest".to_string()),

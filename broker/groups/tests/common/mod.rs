@@ -115,7 +115,8 @@ impl World {
     pub fn beat_of(&mut self, beat: &Heartbeat, shows: Shows<'_>) -> Result<Answer, Refusal> {
         let mut step = Step::default();
         let topics = View { image: &self.topics, shows };
-        let answer = self.shard.consumer_heartbeat("g", beat, topics, self.now, &mut step);
+        let answer =
+            self.shard.consumer_heartbeat("g", beat, topics, self.now, &self.options.consumer, &mut step);
         self.take(step);
         answer
     }

@@ -48,7 +48,7 @@ impl GroupCell {
                 Ok(())
             })
             .await?;
-        groups.loaded(now, |group| configs.settings(group).options.clone());
+        groups.loaded(now, |group| configs.settings(group).share.options.clone());
         let state = State { groups, waiting: HashMap::new(), waiters: 0 };
         Ok(GroupCell { journal, state: Mutex::new(state), ended: Notify::new() })
     }

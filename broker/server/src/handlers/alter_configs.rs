@@ -1,13 +1,15 @@
-//! AlterConfigs (33): replaces all settings of a topic or of a group; what is not named goes back to its default.
+//! AlterConfigs (33): replaces all settings of a topic, a broker, a group or a client-metrics resource; what is not
+//! named goes back to its default.
 
+use flumen_auth::Operation;
 use flumen_log::config::Texts;
 use flumen_protocol::messages::alter_configs_request::AlterConfigsResource;
 use flumen_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use flumen_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use flumen_protocol::{ErrorCode, message};
 
-use super::group_settings::{self, RESOURCE_GROUP};
-use super::incremental_alter_configs::check_resource;
+use super::config_edit::Edit;
+use super::config_resources;
 use super::refusal::Refusal;
 use crate::ctx::Ctx;
 
@@ -26,7 +28,8 @@ pub(crate) async fn handle(ctx: &Ctx, request: AlterConfigsRequest, _: i16) -> A
 }
 
 async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
-    check_resource(ctx, resource.resource_type, &resource.resource_name)?;
+    let (kind, name) = (resource.resource_type, &resource.resource_name);
+    config_resources::may(ctx, Operation::AlterConfigs, kind, name)?;
     let mut configs = Texts::new();
     for config in &resource.configs {
         let Some(value) = &config.value else {
@@ -35,13 +38,5 @@ async fn alter(ctx: &Ctx, resource: &AlterConfigsResource, validate_only: bool) 
         };
         configs.insert(config.name.to_string(), value.to_string());
     }
-    if resource.resource_type == RESOURCE_GROUP {
-        return group_settings::replace(ctx, &resource.resource_name, configs, validate_only).await;
-    }
-    let replace = move |old: &mut Texts| {
-        *old = configs;
-        Ok(())
-    };
-    ctx.broker.topics().edit_configs(&resource.resource_name, validate_only, replace).await?;
-    Ok(())
+    config_resources::alter(ctx, kind, name, &Edit::All(configs), validate_only).await
 }

@@ -72,7 +72,7 @@ async fn create(
     };
     let id = made.as_ref().map_or(TopicId::ZERO, |topic| topic.id());
     let partitions = made.map_or(partitions, |topic| topic.record.partitions);
-    let described = topic_settings::describe(&configs, &ctx.broker.options().broker_configs).map(|setting| {
+    let described = topic_settings::settings(&configs, ctx.broker.configs()).into_iter().map(|setting| {
         message!(CreatableTopicConfigs {
             name: setting.key.name.into(),
             value: Some(setting.value.into()),
@@ -153,7 +153,7 @@ fn settings(ctx: &Ctx, wanted: &CreatableTopic) -> Result<BTreeMap<String, Strin
         };
         configs.insert(config.name.to_string(), value.to_string());
     }
-    TopicConfig::resolve(&configs, &ctx.broker.options().broker_configs)
+    TopicConfig::resolve(&configs, &ctx.broker.configs().in_force())
         .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
     Ok(configs)
 }

@@ -1,19 +1,15 @@
-//! ListConfigResources (74): what has settings: topics, groups, and the broker. Version 0 asks for client metrics
-//! alone, of which there are none.
+//! ListConfigResources (74): what has settings: topics, groups, client metrics, and the broker. Version 0 asks for
+//! client metrics alone.
 
 use flumen_auth::Operation;
 use flumen_protocol::messages::list_config_resources_response::ConfigResource;
 use flumen_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 use flumen_protocol::{ErrorCode, message};
 
+use super::config_resources::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::access::Resource;
 use crate::ctx::Ctx;
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
-const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
 const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 
 pub(crate) async fn handle(
@@ -41,6 +37,9 @@ pub(crate) async fn handle(
     }
     for kind in [BROKER, BROKER_LOGGER].into_iter().filter(|kind| wanted.contains(kind)) {
         add(kind, &ctx.node_id().to_string());
+    }
+    if wanted.contains(&CLIENT_METRICS) {
+        ctx.broker.client_metrics().names().iter().for_each(|name| add(CLIENT_METRICS, name));
     }
     if wanted.contains(&GROUP) {
         ctx.broker.group_configs().names().iter().for_each(|group| add(GROUP, group));

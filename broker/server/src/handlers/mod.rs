@@ -14,7 +14,11 @@ pub(crate) mod alter_replica_log_dirs;
 pub(crate) mod alter_share_group_offsets;
 pub(crate) mod alter_user_scram_credentials;
 pub(crate) mod api_versions;
+mod broker_settings;
+mod client_metrics_settings;
 mod committed;
+mod config_edit;
+mod config_resources;
 pub(crate) mod consumer_group_describe;
 pub(crate) mod consumer_group_heartbeat;
 #[cfg(test)]

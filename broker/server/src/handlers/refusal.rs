@@ -2,6 +2,7 @@
 
 use flumen_protocol::ErrorCode;
 use flumen_protocol::messages::StrBytes;
+use flumen_store::FileError;
 
 use crate::topics::TopicError;
 
@@ -24,6 +25,13 @@ impl Refusal {
 impl From<TopicError> for Refusal {
     fn from(error: TopicError) -> Refusal {
         Refusal::new(super::topic_errors::code(&error), error.to_string())
+    }
+}
+
+impl From<FileError> for Refusal {
+    fn from(error: FileError) -> Refusal {
+        tracing::error!(error = &error as &dyn std::error::Error, "settings cannot be written");
+        Refusal::new(ErrorCode::KafkaStorageError, error.to_string())
     }
 }
 

@@ -52,8 +52,8 @@ pub(crate) async fn handle(
     let said =
         if acknowledges(&request) { request.topics.iter().flat_map(said).collect() } else { Vec::new() };
     let settings = ctx.broker.group_configs().settings(&owner.0);
-    let begun = share_acknowledgements::begin(ctx, &owner, &settings.limits, said, renewal);
-    let asked = Asked::new(ctx, &owner, &settings, &request, deadline);
+    let begun = share_acknowledgements::begin(ctx, &owner, &settings.share.limits, said, renewal);
+    let asked = Asked::new(ctx, &owner, &settings.share, &request, deadline);
     let places = if renews { Vec::new() } else { places };
     let (settled, taken) = tokio::join!(share_acknowledgements::settle(begun), asked.take(&places));
     let Taken { mut answers, held } = taken;
@@ -75,7 +75,7 @@ pub(crate) async fn handle(
     let response = message!(ShareFetchResponse {
         throttle_time_ms,
         error_message: None,
-        acquisition_lock_timeout_ms: settings.limits.lock.0 as i32,
+        acquisition_lock_timeout_ms: settings.share.limits.lock.0 as i32,
         responses: by_topic(answers),
     });
     (response, held)

@@ -369,7 +369,7 @@ fn every_handler_asks_whether_its_sender_may() {
     const FOR_OTHERS: [(&str, &str, &str); 3] = [
         ("share_acknowledgements.rs", "fn owner(", "share_acknowledgements::owner(ctx"),
         ("share_states.rs", "fn may(", "share_states::may(ctx"),
-        ("incremental_alter_configs.rs", "fn check_resource(", "check_resource(ctx"),
+        ("config_resources.rs", "fn may(", "config_resources::may(ctx"),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/handlers");
     let sources = sources(&folder);

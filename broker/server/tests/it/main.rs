@@ -1,6 +1,7 @@
 //! A broker in this process, driven over sockets.
 
 mod acls;
+mod configs;
 mod consumer_groups;
 mod hostile;
 mod old_clients;

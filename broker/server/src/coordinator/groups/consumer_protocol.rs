@@ -35,9 +35,11 @@ impl GroupCoordinator {
         shows: Shows<'_>,
     ) -> Result<Answer, HeartbeatRefused> {
         let (now, topics) = (self.0.clock.now(), self.0.images.latest());
+        let settings = self.0.configs.settings(group);
         let cell = self.cell(group).await?;
         let (answer, written) = cell.step(&self.0.tasks, now, |shard, step| {
-            shard.consumer_heartbeat(group, beat, View { image: &topics, shows }, now, step)
+            let topics = View { image: &topics, shows };
+            shard.consumer_heartbeat(group, beat, topics, now, &settings.consumer, step)
         });
         self.0.alarm.set(cell.next_deadline());
         settle(&cell, written.map_err(|error| unwritten(&error))?).await?;

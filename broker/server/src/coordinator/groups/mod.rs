@@ -9,7 +9,7 @@ mod share_protocol;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flumen_groups::consumer::{self, Shows, View};
+use flumen_groups::consumer::{Shows, View};
 use flumen_groups::group::{self, Join, Joined, Leaving, Reply, Sync, Synced};
 use flumen_groups::txn::Producer;
 use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard, place};
@@ -104,15 +104,7 @@ impl GroupCoordinator {
             session_timeout_max: Millis::from(options.group_session_timeout_max),
             initial_rebalance_delay: Millis::from(options.group_rebalance_delay),
             offsets_retention: Millis::from(options.offsets_retention),
-            consumer: consumer::Options {
-                session_timeout: Millis::from(options.consumer_session_timeout),
-                heartbeat_interval: Millis::from(options.consumer_heartbeat_interval),
-                members_max: options.consumer_group_size_max,
-                assignors: options.consumer_assignors.clone(),
-                assignment_interval: Millis::from(options.consumer_assignment_interval),
-                migration: options.consumer_migration,
-                ..consumer::Options::default()
-            },
+            consumer: configs.settings("").consumer.clone(),
             ..group::Options::default()
         };
         let inner = Inner {

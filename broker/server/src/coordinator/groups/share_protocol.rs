@@ -27,7 +27,7 @@ impl GroupCoordinator {
         let now = self.0.clock.now();
         let answer = self
             .share_step(group, |shard, step| {
-                shard.share_heartbeat(group, beat, &topics, now, &settings.options, step)
+                shard.share_heartbeat(group, beat, &topics, now, &settings.share.options, step)
             })
             .await??;
         if let Some((epoch, partitions)) = answer.initialize.clone() {

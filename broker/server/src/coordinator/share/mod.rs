@@ -92,7 +92,7 @@ impl ShareCoordinator {
     }
 
     pub(crate) fn limits(&self, group: &str) -> Limits {
-        self.0.configs.settings(group).limits
+        self.0.configs.settings(group).share.limits
     }
 
     pub(crate) fn sessions(&self) -> MutexGuard<'_, ShareSessions> {
@@ -167,7 +167,7 @@ impl ShareCoordinator {
     /// Where a group begins on a partition that is new to it.
     async fn begin(&self, group: &str, log: &dyn PartitionLog) -> Result<Offset, ErrorCode> {
         let marks = log.marks();
-        let ago = match self.0.configs.settings(group).begin {
+        let ago = match self.0.configs.settings(group).share.begin {
             Begin::Earliest => return Ok(marks.start),
             Begin::Latest => return Ok(marks.high_watermark),
             Begin::ByDuration(ago) => ago,
