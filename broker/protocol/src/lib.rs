@@ -1,4 +1,4 @@
-//! Kafka's frames, api table and error codes over generated messages.
+//! Kafka's frames, api table and error codes over generated messages, and the metrics that clients push.
 //!
 //! Both directions: the broker decodes requests and encodes answers, the client the other way round.
 //! Record batches are opaque here (`flumen-records` knows them). This crate alone names `kafka-wire`,
@@ -10,6 +10,7 @@ pub mod fetch_response;
 pub mod limits;
 pub mod messages;
 pub mod old;
+pub mod otlp;
 pub mod request;
 pub mod response;
 pub mod share_fetch_response;
