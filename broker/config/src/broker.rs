@@ -169,6 +169,8 @@ section! {
         pub fetch_max: ByteSize = ["fetch.max.bytes", "55MiB"; min 1024],
         /// Fetch sessions that are remembered.
         pub fetch_session_slots: u32 = ["max.incremental.fetch.session.cache.slots", 1000],
+        /// The most that a client may push of its own metrics at once (KIP-714), packed and unpacked.
+        pub telemetry_max: ByteSize = ["telemetry.max.bytes", "1MiB"; min 1],
 
         /// Partitions of `__consumer_offsets`. Fixed once the topic exists.
         pub offsets_topic_num_partitions: NonZeroU32 = ["offsets.topic.num.partitions", 4],

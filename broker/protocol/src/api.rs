@@ -191,6 +191,8 @@ apis! {
     AlterClientQuotas = 49, AlterClientQuotasRequest, versions 0 to 1;
     DescribeUserScramCredentials = 50, DescribeUserScramCredentialsRequest, versions 0 to 0;
     AlterUserScramCredentials = 51, AlterUserScramCredentialsRequest, versions 0 to 0;
+    DescribeQuorum = 55, DescribeQuorumRequest, versions 0 to 2;
+    UpdateFeatures = 57, UpdateFeaturesRequest, versions 0 to 2;
     DescribeCluster = 60, DescribeClusterRequest, versions 0 to 2;
     DescribeProducers = 61, DescribeProducersRequest, versions 0 to 0;
     UnregisterBroker = 64, UnregisterBrokerRequest, versions 0 to 0;
@@ -198,6 +200,8 @@ apis! {
     ListTransactions = 66, ListTransactionsRequest, versions 0 to 2;
     ConsumerGroupHeartbeat = 68, ConsumerGroupHeartbeatRequest, versions 0 to 1;
     ConsumerGroupDescribe = 69, ConsumerGroupDescribeRequest, versions 0 to 1;
+    GetTelemetrySubscriptions = 71, GetTelemetrySubscriptionsRequest, versions 0 to 0;
+    PushTelemetry = 72, PushTelemetryRequest, versions 0 to 0;
     ListConfigResources = 74, ListConfigResourcesRequest, versions 0 to 1;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, versions 0 to 0;
     ShareGroupHeartbeat = 76, ShareGroupHeartbeatRequest, versions 1 to 1;

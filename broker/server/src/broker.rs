@@ -23,6 +23,7 @@ use crate::coordinator::{
 };
 use crate::declared_configs::DeclaredConfigs;
 use crate::endpoint::Endpoint;
+use crate::features::Features;
 use crate::fetch_sessions::FetchSessions;
 use crate::group_configs::GroupConfigs;
 use crate::listener;
@@ -30,6 +31,7 @@ use crate::options::Options;
 use crate::partition_log::PartitionLog;
 use crate::quotas::Quotas;
 use crate::security::{Security, SecurityError};
+use crate::telemetry::Telemetry;
 use crate::topics::{Topic, TopicError, TopicRecord, Topics};
 use crate::tuning::Tuning;
 use crate::watches::Watches;
@@ -65,6 +67,8 @@ struct Inner {
     declared: RwLock<Arc<DeclaredConfigs>>,
     group_configs: Arc<GroupConfigs>,
     client_metrics: ClientMetrics,
+    telemetry: Telemetry,
+    features: Features,
     share: ShareCoordinator,
     groups: GroupCoordinator,
     transactions: TransactionCoordinator,
@@ -87,7 +91,7 @@ impl Broker {
     pub async fn start(options: Options) -> Result<Broker, StartError> {
         let options = Arc::new(options);
         let watches = Arc::new(Watches::default());
-        let (store, configs, security, group_configs, client_metrics) = {
+        let (store, configs, security, group_configs, client_metrics, features) = {
             let (options, watches) = (options.clone(), watches.clone());
             let opened = tokio::task::spawn_blocking(move || {
                 let configs =
@@ -96,8 +100,9 @@ impl Broker {
                 let security = Security::open(options.security.clone(), options.dir.clone())?;
                 let group_configs = GroupConfigs::open(&options)?;
                 let client_metrics = ClientMetrics::open(&options.dir)?;
-                let group_configs = Arc::new(group_configs);
-                Ok::<_, StartError>((store, Arc::new(configs), security, group_configs, client_metrics))
+                let features = Features::open(&options.dir)?;
+                let (configs, group_configs) = (Arc::new(configs), Arc::new(group_configs));
+                Ok::<_, StartError>((store, configs, security, group_configs, client_metrics, features))
             });
             match opened.await {
                 Ok(opened) => opened?,
@@ -122,6 +127,8 @@ impl Broker {
             declared: RwLock::new(Arc::new(options.declared.clone())),
             group_configs,
             client_metrics,
+            telemetry: Telemetry::new(options.telemetry_bytes_max),
+            features,
             share,
             groups,
             transactions,
@@ -248,6 +255,15 @@ impl Broker {
     /// What clients are asked to tell of themselves.
     pub fn client_metrics(&self) -> &ClientMetrics {
         &self.0.client_metrics
+    }
+
+    /// What clients have told of themselves.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.0.telemetry
+    }
+
+    pub(crate) fn features(&self) -> &Features {
+        &self.0.features
     }
 
     /// A number that no other connection has.

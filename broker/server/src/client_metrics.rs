@@ -109,7 +109,7 @@ pub(crate) enum Wrong {
 
 impl Subscription {
     /// What was set, once it has been checked.
-    fn of(name: &str, texts: &Texts) -> Subscription {
+    pub(crate) fn of(name: &str, texts: &Texts) -> Subscription {
         let text = |key: &str| texts.get(key).map_or("", String::as_str);
         let interval = texts.get(INTERVAL).and_then(|text| text.trim().parse().ok());
         Subscription {

@@ -36,6 +36,7 @@ use crate::quotas::Mute;
 use crate::reply::Reply;
 use crate::security::gate::{Gate, Refusal, UNKNOWN_BYTES_MAX, Verdict};
 use crate::security::session::Session;
+use crate::software::Software;
 use crate::stream::Stream;
 
 /// Requests whose answers are waited for; more are not read.
@@ -83,6 +84,7 @@ pub(crate) struct Connection<S> {
     pending: VecDeque<Pending>,
     /// Over a quota: nothing is read, and nothing that was read is begun, but what holds of the budget.
     mute: Arc<Mute>,
+    software: Arc<Software>,
     quiet: Quiet,
 }
 
@@ -114,6 +116,7 @@ impl<S: Stream> Connection<S> {
             ended: false,
             pending: VecDeque::new(),
             mute: Arc::default(),
+            software: Arc::default(),
             quiet,
         };
         if new.ends.endpoint.protocol.has_sasl() {
@@ -127,6 +130,7 @@ impl<S: Stream> Connection<S> {
         let (peer, broker) = (self.ends.peer, self.broker.clone());
         let ended = self.serve(stop).await;
         broker.share().disconnected(self.number);
+        broker.telemetry().disconnected(self.number);
         if S::ENCRYPTED {
             let _ = timeout(CLOSE_MAX, self.socket.shutdown()).await;
         }
@@ -215,6 +219,7 @@ impl<S: Stream> Connection<S> {
             endpoint: self.ends.endpoint.clone(),
             session: self.gate.session().clone(),
             client_id: head.client_id.clone(),
+            software: self.software.clone(),
             request_bytes,
             mute: self.mute.clone(),
         };

@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::options::Advertised;
 use crate::quotas::Mute;
 use crate::security::session::Session;
+use crate::software::Software;
 
 /// One request's surroundings.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub(crate) struct Ctx {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) session: Arc<Session>,
     pub(crate) client_id: Option<StrBytes>,
+    /// Of the connection.
+    pub(crate) software: Arc<Software>,
     /// Of the request, as it came.
     pub(crate) request_bytes: usize,
     /// Of the connection.

@@ -40,7 +40,9 @@ mod reply;
 mod resource_configs;
 mod security;
 mod share_sessions;
+mod software;
 mod stream;
+mod telemetry;
 mod topics;
 mod tuning;
 mod watches;
@@ -69,4 +71,5 @@ pub use security::{
     BearerOptions, ClientAuth, DeclaredAcl, DeclaredQuota, DeclaredUser, Security, SecurityError,
     SecurityOptions, StoredError, TlsOptions,
 };
+pub use telemetry::{ClientMetric, Telemetry, TelemetryCounts};
 pub use topics::{Topic, TopicError, TopicRecord, Topics};

@@ -8,7 +8,7 @@ use flumen_http::{Admin, Configuration, Partition, Plugin, Refusal, Refused, Sna
 
 use super::log_status::Logs;
 use super::pipelines::Pipelines;
-use super::{log_metrics, log_status, share_metrics, tombstones};
+use super::{client_metrics, log_metrics, log_status, share_metrics, tombstones};
 
 pub(super) struct Office {
     pub(super) pipelines: Arc<Pipelines>,
@@ -67,6 +67,7 @@ impl Admin for Office {
         log_metrics::add(&mut snapshot, &logs, &self.pipelines.broker().topics().counts());
         tombstones::measure(&mut snapshot, &topics);
         share_metrics::add(&mut snapshot, &self.pipelines.broker().share_figures());
+        client_metrics::add(&mut snapshot, self.pipelines.broker().telemetry());
         snapshot
     }
 

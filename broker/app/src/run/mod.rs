@@ -14,6 +14,7 @@
 
 mod admin;
 mod broker_log;
+mod client_metrics;
 mod declared_topics;
 mod examine;
 mod front;

@@ -45,6 +45,7 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         request_bytes_total: broker.queued_max_request.as_usize(),
         fetch_bytes_max: broker.fetch_max.as_usize(),
         fetch_sessions_max: broker.fetch_session_slots as usize,
+        telemetry_bytes_max: broker.telemetry_max.as_usize(),
         idle_max: broker.connections_max_idle.duration(),
         connections_max: broker.connections_max.get() as usize,
         connections_per_ip_max: broker.connections_per_ip_max as usize,

@@ -121,8 +121,12 @@ mod tests {
             0x25, 2, 0, 0, 0, // 4: 4 bytes
         ];
         let fields: Result<Vec<_>, _> = Fields::of(&message).collect();
-        let expected =
-            [(1, Value::Varint(150)), (2, Value::Bytes(b"hi")), (3, Value::Fixed64(1)), (4, Value::Fixed32(2))];
+        let expected = [
+            (1, Value::Varint(150)),
+            (2, Value::Bytes(b"hi")),
+            (3, Value::Fixed64(1)),
+            (4, Value::Fixed32(2)),
+        ];
         assert_eq!(fields.unwrap(), expected);
         assert_eq!(Fields::of(&message).last(1).unwrap(), Some(Value::Varint(150)));
         assert_eq!(Fields::of(&message).last(9).unwrap(), None);

@@ -152,13 +152,13 @@ fn attributes<'a>(
 fn plain(value: Fields<'_>) -> Result<Option<Cow<'_, str>>, Malformed> {
     let mut plain = None;
     for field in value {
-        plain = match field? {
-            (1, text) => Some(text.text()?.into()),
-            (2, Value::Varint(truth)) => Some((truth != 0).to_string().into()),
-            (3, Value::Varint(bits)) => Some(bits.cast_signed().to_string().into()),
-            (4, Value::Fixed64(bits)) => Some(f64::from_bits(bits).to_string().into()),
-            _ => None,
-        };
+        plain = Some(match field? {
+            (1, text) => text.text()?.into(),
+            (2, Value::Varint(truth)) => (truth != 0).to_string().into(),
+            (3, Value::Varint(bits)) => bits.cast_signed().to_string().into(),
+            (4, Value::Fixed64(bits)) => f64::from_bits(bits).to_string().into(),
+            _ => continue,
+        });
     }
     Ok(plain)
 }
@@ -223,7 +223,8 @@ mod tests {
         let delta = [point("t", fixed(6, 7)), vec![0x10, 1, 0x18, 1]].concat();
         let total = [point("t", fixed(6, 9)), vec![0x10, 2, 0x18, 1]].concat();
         let level = [point("t", fixed(6, (-2_i64).cast_unsigned())), vec![0x10, 2]].concat();
-        let gauge = [point("a", fixed(4, 0.5_f64.to_bits())), point("b", fixed(4, 1.5_f64.to_bits()))].concat();
+        let gauge =
+            [point("a", fixed(4, 0.5_f64.to_bits())), point("b", fixed(4, 1.5_f64.to_bits()))].concat();
         let bytes = data(&[
             metric("latency", 5, &gauge),
             metric("sent", 7, &delta),

@@ -16,13 +16,15 @@ use flumen_types::{Offset, PartitionId};
 use crate::access::Resource;
 use crate::coordinator::{HeartbeatRefused, Starts};
 use crate::ctx::Ctx;
+use crate::features::SHARE_VERSION;
 
 pub(crate) async fn handle(
     ctx: &Ctx,
     request: AlterShareGroupOffsetsRequest,
     _: i16,
 ) -> AlterShareGroupOffsetsResponse {
-    if let Err(error) = ctx.may(Operation::Read, Resource::Group(&request.group_id)) {
+    let may = |()| ctx.may(Operation::Read, Resource::Group(&request.group_id));
+    if let Err(error) = ctx.needs(SHARE_VERSION).and_then(may) {
         return refusal(error.into());
     }
     if request.group_id.is_empty() {

@@ -9,36 +9,43 @@ use flumen_protocol::messages::api_versions_response::{
 use flumen_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::ctx::Ctx;
-use crate::features::{FEATURES, Feature};
+use crate::features::{FEATURES, Feature, Levels};
 
-pub(crate) async fn handle(_: &Ctx, request: ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
+pub(crate) async fn handle(ctx: &Ctx, request: ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
     if version >= 3 && !(is_word(&request.client_software_name) && is_word(&request.client_software_version))
     {
         return message!(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code() });
     }
+    if version >= 3 {
+        ctx.software.is(&request.client_software_name, &request.client_software_version);
+    }
+    let levels = ctx.broker.features().levels();
+    // Up to version 3 clients take a least level of 0 for a broken answer.
+    let told = |feature: &&Feature| version >= 4 || feature.min > 0;
     message!(ApiVersionsResponse {
         api_keys: served(),
-        supported_features: FEATURES.iter().map(|feature| supported(feature, version)).collect(),
-        finalized_features_epoch: 0,
-        finalized_features: FEATURES.iter().map(finalized).collect(),
+        supported_features: FEATURES.iter().filter(told).map(supported).collect(),
+        finalized_features_epoch: levels.epoch,
+        finalized_features: FEATURES.iter().filter_map(|feature| finalized(feature, &levels)).collect(),
     })
 }
 
-/// Up to version 3 clients take a least level of 0 for a broken answer.
-fn supported(feature: &Feature, version: i16) -> SupportedFeatureKey {
+fn supported(feature: &Feature) -> SupportedFeatureKey {
     message!(SupportedFeatureKey {
         name: feature.name.into(),
-        min_version: if version < 4 { feature.min.max(1) } else { feature.min },
-        max_version: feature.level,
+        min_version: feature.min,
+        max_version: feature.max,
     })
 }
 
-fn finalized(feature: &Feature) -> FinalizedFeatureKey {
-    message!(FinalizedFeatureKey {
+/// `None`: it is off.
+fn finalized(feature: &Feature, levels: &Levels) -> Option<FinalizedFeatureKey> {
+    let level = Some(levels.level(feature)).filter(|level| *level > 0)?;
+    Some(message!(FinalizedFeatureKey {
         name: feature.name.into(),
-        min_version_level: feature.level,
-        max_version_level: feature.level,
-    })
+        min_version_level: level,
+        max_version_level: level,
+    }))
 }
 
 /// The answer to a version that is not known, for the layout of version 0.

@@ -13,6 +13,7 @@ use super::group_places::{may_describe, named};
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
+use crate::features::GROUP_VERSION;
 
 const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
@@ -41,6 +42,7 @@ pub(crate) async fn handle(
 }
 
 async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
+    ctx.needs(GROUP_VERSION)?;
     if id.is_empty() {
         return Err(ErrorCode::InvalidGroupId.into());
     }

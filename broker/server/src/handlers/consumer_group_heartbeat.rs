@@ -18,12 +18,16 @@ use super::group_places::by_topic;
 use crate::access::Resource;
 use crate::coordinator::HeartbeatRefused;
 use crate::ctx::Ctx;
+use crate::features::GROUP_VERSION;
 
 pub(crate) async fn handle(
     ctx: &Ctx,
     request: ConsumerGroupHeartbeatRequest,
     version: i16,
 ) -> ConsumerGroupHeartbeatResponse {
+    if let Err(error) = ctx.needs(GROUP_VERSION) {
+        return refusal(error.into());
+    }
     let group = request.group_id.clone();
     if group.trim().is_empty() {
         let text = Some("GroupId can't be empty.".into());

@@ -32,6 +32,7 @@ async fn ctx(dir: &tempfile::TempDir) -> Ctx {
         endpoint: Endpoint::plaintext().into(),
         session: Session::new(Principal::anonymous(), nowhere.ip()).into(),
         client_id: Some("c".into()),
+        software: std::sync::Arc::default(),
         request_bytes: 0,
         mute: std::sync::Arc::default(),
     }

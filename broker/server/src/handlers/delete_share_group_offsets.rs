@@ -13,13 +13,15 @@ use super::alter_share_group_offsets::{no_name, words};
 use crate::access::Resource;
 use crate::coordinator::HeartbeatRefused;
 use crate::ctx::Ctx;
+use crate::features::SHARE_VERSION;
 
 pub(crate) async fn handle(
     ctx: &Ctx,
     request: DeleteShareGroupOffsetsRequest,
     _: i16,
 ) -> DeleteShareGroupOffsetsResponse {
-    if let Err(error) = ctx.may(Operation::Delete, Resource::Group(&request.group_id)) {
+    let may = |()| ctx.may(Operation::Delete, Resource::Group(&request.group_id));
+    if let Err(error) = ctx.needs(SHARE_VERSION).and_then(may) {
         return refusal(error.into());
     }
     if request.group_id.is_empty() {

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use crate::access::Resource;
 use crate::coordinator::Said;
 use crate::ctx::Ctx;
+use crate::features::SHARE_VERSION;
 use crate::share_sessions::{Owner, Place};
 
 /// The longest id that a member may have.
@@ -38,6 +39,7 @@ pub(super) type Begun = Vec<(Place, Result<Option<Said>, Refused>)>;
 
 /// Who asks, if the request names a group and a member that may ask.
 pub(super) fn owner(ctx: &Ctx, group: Option<&str>, member: Option<&str>) -> Result<Owner, Refused> {
+    ctx.needs(SHARE_VERSION).map_err(|error| (error, None))?;
     let group = group.ok_or((ErrorCode::InvalidRequest, Some("Invalid group id in the request.")))?;
     ctx.may(Operation::Read, Resource::Group(group)).map_err(|error| (error, None))?;
     let member = member.filter(|id| is_member_id(id));

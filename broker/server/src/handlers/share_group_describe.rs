@@ -14,6 +14,7 @@ use super::group_places::{may_describe, named};
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
+use crate::features::SHARE_VERSION;
 
 const HIDDEN: &str = "The group has described topic(s) that the client is not authorized to describe.";
 
@@ -39,6 +40,7 @@ pub(crate) async fn handle(
 }
 
 async fn find(ctx: &Ctx, id: &str) -> Result<DescribedGroup, Refusal> {
+    ctx.needs(SHARE_VERSION)?;
     ctx.may(Operation::Describe, Resource::Group(id))?;
     if id.is_empty() {
         return Err(ErrorCode::InvalidGroupId.into());

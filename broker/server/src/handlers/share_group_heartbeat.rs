@@ -15,6 +15,7 @@ use super::share_acknowledgements::is_member_id;
 use crate::access::Resource;
 use crate::coordinator::HeartbeatRefused;
 use crate::ctx::Ctx;
+use crate::features::SHARE_VERSION;
 
 pub(crate) async fn handle(
     ctx: &Ctx,
@@ -41,6 +42,7 @@ pub(crate) async fn handle(
 }
 
 fn check(ctx: &Ctx, request: &ShareGroupHeartbeatRequest) -> Result<(), HeartbeatRefused> {
+    ctx.needs(SHARE_VERSION)?;
     ctx.may(Operation::Read, Resource::Group(&request.group_id))?;
     if !is_member_id(&request.member_id) {
         let text = Some("Invalid member id in the request.".into());

@@ -3,6 +3,7 @@
 mod acls;
 mod configs;
 mod consumer_groups;
+mod features;
 mod hostile;
 mod old_clients;
 mod produce_fetch;
@@ -10,6 +11,7 @@ mod quotas;
 mod running;
 mod sasl;
 mod share_groups;
+mod telemetry;
 mod tls;
 mod topics;
 mod users;
