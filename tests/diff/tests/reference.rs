@@ -35,15 +35,13 @@ Each is shown by the cases named (`tests/diff/cases`; `*` is anything). \"Open\"
 ";
 
 /// What Kafka serves and no case asks for, so that its definition is not among ours.
-const OTHERS: [(i16, &str); 25] = [
+const OTHERS: [(i16, &str); 23] = [
     (38, "CreateDelegationToken"),
     (39, "RenewDelegationToken"),
     (40, "ExpireDelegationToken"),
     (41, "DescribeDelegationToken"),
     (48, "DescribeClientQuotas"),
     (49, "AlterClientQuotas"),
-    (55, "DescribeQuorum"),
-    (57, "UpdateFeatures"),
     (64, "UnregisterBroker"),
     (76, "ShareGroupHeartbeat"),
     (77, "ShareGroupDescribe"),

@@ -72,3 +72,43 @@ fn one_broker_answers_elections_and_reassignments_truthfully() {
     let said = tool(&flumen, "org.apache.kafka.tools.reassign.ReassignPartitionsCommand", &["--list"]);
     assert!(said.contains("No partition reassignments found"), "{said}");
 }
+
+#[test]
+fn features_are_told_turned_down_and_up() {
+    let flumen = Flumen::start("");
+    let features = |args: &[&str]| tool(&flumen, "org.apache.kafka.tools.FeatureCommand", args);
+    let line = |name: &str| {
+        let said = features(&["describe"]);
+        let line = said.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {said}"));
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let share = line("share.version");
+    assert!(
+        share.contains("SupportedMinVersion: 0 SupportedMaxVersion: 1 FinalizedVersionLevel: 1"),
+        "{share}"
+    );
+    assert!(line("metadata.version").contains("FinalizedVersionLevel: 4.3-IV0"));
+    let down = ["downgrade", "--feature", "share.version=0"];
+    let said = features(&[&down[..], &["--dry-run"]].concat());
+    assert!(said.contains("share.version can be downgraded to 0."), "{said}");
+    assert_eq!(line("share.version"), share);
+    let said = features(&down);
+    assert!(said.contains("share.version was downgraded to 0."), "{said}");
+    assert!(line("share.version").contains("FinalizedVersionLevel: 0"));
+    features(&["upgrade", "--feature", "share.version=1"]);
+    assert!(line("share.version").contains("FinalizedVersionLevel: 1"));
+}
+
+#[test]
+fn the_quorum_is_this_broker() {
+    let flumen = Flumen::start("");
+    let quorum =
+        |what: &str| tool(&flumen, "org.apache.kafka.tools.MetadataQuorumCommand", &["describe", what]);
+    let status = quorum("--status");
+    let says =
+        |line: &str| status.lines().any(|said| said.split_whitespace().collect::<Vec<_>>().join(" ") == line);
+    assert!(says("LeaderId: 1") && says("MaxFollowerLag: 0") && says("CurrentObservers: []"), "{status}");
+    let replication = quorum("--replication");
+    let rows: Vec<_> = replication.lines().skip(1).collect();
+    assert!(rows.len() == 1 && rows[0].contains("Leader"), "{replication}");
+}

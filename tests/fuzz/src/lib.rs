@@ -11,6 +11,7 @@ mod proofs;
 mod records;
 mod seeds;
 mod stored;
+mod telemetry;
 
 /// One kind of bytes.
 #[derive(Clone, Copy)]
@@ -61,6 +62,13 @@ pub const TARGETS: &[Target] = &[
         run: proofs::run,
         seeds: seeds::proofs,
         tries: 5_000,
+    },
+    Target {
+        name: "telemetry",
+        about: "what a client pushes of itself: read a point at a time, or refused",
+        run: telemetry::run,
+        seeds: seeds::telemetry,
+        tries: 10_000,
     },
     Target {
         name: "broker",

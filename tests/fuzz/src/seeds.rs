@@ -129,6 +129,24 @@ pub(crate) fn proofs() -> Vec<Vec<u8>> {
     ]
 }
 
+/// `MetricsData` of a gauge with a topic, a sum of what was added, and a histogram, of a member of a group.
+pub(crate) fn telemetry() -> Vec<Vec<u8>> {
+    let field = |number: u8, content: &[u8]| [&[number << 3 | 2, content.len() as u8][..], content].concat();
+    let attribute = |key: &[u8], value: &[u8]| [field(1, key), field(2, &field(1, value))].concat();
+    let point = |number: u8| {
+        let value = [&[number << 3 | 1][..], &[1; 8]].concat();
+        field(1, &[field(7, &attribute(b"topic", b"orders")), value].concat())
+    };
+    let metric =
+        |name: &[u8], kind: u8, content: &[u8]| field(2, &[field(1, name), field(kind, content)].concat());
+    let gauge = metric(b"latency.avg", 5, &point(4));
+    let sum = metric(b"send.total", 7, &[&point(6)[..], &[0x10, 1, 0x18, 1]].concat());
+    let histogram = metric(b"spread", 9, &point(4));
+    let resource = field(1, &field(1, &attribute(b"group_id", b"readers")));
+    let of = |metrics: &[u8]| field(1, &[&resource[..], &field(2, metrics)].concat());
+    vec![of(&gauge), of(&sum), of(&[histogram, gauge].concat())]
+}
+
 /// Each API on its own, and all of them one after another.
 pub(crate) fn conversations() -> Vec<Vec<u8>> {
     let one = |api: usize, version: u8| {
