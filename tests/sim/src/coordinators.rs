@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use flumen_groups::group::Options;
+use flumen_groups::share;
 use flumen_groups::txn::{InitRequest, Transaction, TxnShard};
 use flumen_groups::{Committed, Committer, GroupEntry, GroupShard, Record, TxnEntry, TxnMetadata, TxnStatus};
 use flumen_records::{BatchBuilder, Compression, ControlRecord, NewRecord};
@@ -321,7 +322,7 @@ impl Coordinators {
                 self.groups.replay(&GroupEntry::read(&key, value.as_ref())?, producer, at, now);
             }
         }
-        self.groups.loaded(now);
+        self.groups.loaded(now, |_| share::Options::default());
         Ok(())
     }
 
