@@ -15,6 +15,8 @@ pub(crate) const FEATURES: &[Feature] = &[
     Feature { name: "group.version", min: 0, level: 1 },
     // Share groups (KIP-932).
     Feature { name: "share.version", min: 0, level: 1 },
+    // Streams groups (KIP-1071).
+    Feature { name: "streams.version", min: 0, level: 1 },
     // Transactions that bump the epoch at each end (KIP-890).
     Feature { name: "transaction.version", min: 0, level: 2 },
 ];

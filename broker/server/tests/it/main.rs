@@ -10,6 +10,7 @@ mod quotas;
 mod running;
 mod sasl;
 mod share_groups;
+mod streams_groups;
 mod tls;
 mod topics;
 mod users;
