@@ -110,6 +110,7 @@ impl Configured {
                 None => self.missing.push(InternalTopic { partitions: expected, ..topic.clone() }),
             }
         }
+        self.missing.sort_by(|a, b| a.name.cmp(&b.name));
         if !self.missing.is_empty() {
             let names: Vec<_> = self.missing.iter().map(|topic| &topic.name).collect();
             let text = format!("Internal topics are missing: {}", some_of(&names));
@@ -279,7 +280,7 @@ mod tests {
         let configured = Configured::new(&counting(0), &image(&[("in", 3)])).unwrap();
         assert_eq!(status(&configured), Some(Status::MissingInternalTopics));
         let made: Vec<_> = configured.missing.iter().map(|topic| (&*topic.name, topic.partitions)).collect();
-        assert_eq!(made, [("rep", 3), ("log", 3)]);
+        assert_eq!(made, [("log", 3), ("rep", 3)]);
         let there = image(&[("in", 3), ("rep", 3), ("log", 3)]);
         let configured = Configured::new(&counting(0), &there).unwrap();
         assert!(configured.is_ready());

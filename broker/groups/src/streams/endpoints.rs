@@ -18,8 +18,11 @@ pub struct Served {
 }
 
 impl Group {
-    pub(super) fn endpoints(&self, topics: &TopicImage) -> Vec<Served> {
-        self.members.values().filter_map(|member| self.served(member, topics)).collect()
+    /// Of all members, the one that is told at last.
+    pub(super) fn endpoints(&self, told: &Arc<str>, topics: &TopicImage) -> Vec<Served> {
+        let others = self.members.values().filter(|member| member.id != *told);
+        let all = others.chain(self.members.get(told));
+        all.filter_map(|member| self.served(member, topics)).collect()
     }
 
     fn served(&self, member: &Member, topics: &TopicImage) -> Option<Served> {
