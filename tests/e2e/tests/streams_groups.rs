@@ -12,9 +12,11 @@ use flumen_harness::{Flumen, wait};
 const BROKER: &str =
     "group.streams.session.timeout.ms = \"6s\"\ngroup.streams.min.session.timeout.ms = \"6s\"
 group.streams.heartbeat.interval.ms = 300\ngroup.streams.min.heartbeat.interval.ms = 100
-group.streams.initial.rebalance.delay.ms = 100\n";
+group.streams.initial.rebalance.delay.ms = 100
+group.streams.num.standby.replicas = 1\n";
 const TOPICS: &str = "[topics.lines]\npartitions = 3\n[topics.counts]\npartitions = 2\n";
 const GROUP: &str = "e2e-wordcount";
+const EXACTLY_ONCE: &str = "exactly_once_v2";
 
 struct Counted {
     flumen: Flumen,
@@ -30,8 +32,10 @@ impl Counted {
     }
 
     /// An instance with a state of its own.
-    fn counter(&self, name: &str) -> Process {
-        instance(&self.flumen, name, name, &["wordcount", "lines", "counts", "group.protocol=streams"])
+    fn counter(&self, name: &str, guarantee: &str) -> Process {
+        let guarantee = format!("processing.guarantee={guarantee}");
+        let words = ["wordcount", "lines", "counts", "group.protocol=streams", &guarantee];
+        instance(&self.flumen, name, name, &words)
     }
 
     fn feed(&mut self) {
@@ -56,12 +60,12 @@ impl Counted {
         stdout(class, &mut java(class, &[&["--bootstrap-server", &broker], args].concat()))
     }
 
-    /// Until so many members are active on something.
-    fn until_active(&self, count: usize) {
-        wait::until_within(PATIENCE, &format!("{count} members to be active"), || {
+    /// Until two members are active on something, and stand by for each other.
+    fn until_shared(&self) {
+        wait::until_within(PATIENCE, "two members to share the work", || {
             let said = self.tool(&["--describe", "--members", "--group", GROUP]);
-            let active = said.lines().filter(|line| line.contains("ACTIVE:")).count();
-            if active == count { Ok(()) } else { Err(said) }
+            let sharing = said.lines().filter(|line| line.contains("ACTIVE:") && line.contains("STANDBY:"));
+            if sharing.count() == 2 { Ok(()) } else { Err(said) }
         });
     }
 }
@@ -75,11 +79,11 @@ fn end(mut counter: Process) {
 #[test]
 fn words_are_counted_exactly_once_while_instances_come_and_go() {
     let mut counted = Counted::start();
-    let mut first = counted.counter("first");
+    let mut first = counted.counter("first", EXACTLY_ONCE);
     counted.feed();
     counted.check();
-    let second = counted.counter("second");
-    counted.until_active(2);
+    let second = counted.counter("second", EXACTLY_ONCE);
+    counted.until_shared();
     counted.feed();
     counted.check();
     counted.flumen.stop();
@@ -89,8 +93,8 @@ fn words_are_counted_exactly_once_while_instances_come_and_go() {
     end(second);
     counted.feed();
     counted.check();
-    let third = counted.counter("third");
-    counted.until_active(2);
+    let third = counted.counter("third", EXACTLY_ONCE);
+    counted.until_shared();
     counted.feed();
     first.kill();
     counted.feed();
@@ -101,7 +105,7 @@ fn words_are_counted_exactly_once_while_instances_come_and_go() {
 #[test]
 fn the_tools_see_reset_and_delete_an_application() {
     let mut counted = Counted::start();
-    let counter = counted.counter("first");
+    let counter = counted.counter("first", "at_least_once");
     counted.feed();
     counted.check();
     let listed = counted.tool(&["--list"]);

@@ -276,7 +276,8 @@ impl Group {
             self.endpoint_epoch += 1;
         }
         answer.endpoint_epoch = self.endpoint_epoch;
-        answer.endpoints = (self.endpoint_epoch != beat.endpoint_epoch).then(|| self.endpoints(&before.id, topics));
+        answer.endpoints =
+            (self.endpoint_epoch != beat.endpoint_epoch).then(|| self.endpoints(&before.id, topics));
         answer.missing = self.configured.as_ref().map(|found| found.missing.clone()).unwrap_or_default();
         answer
     }
