@@ -73,8 +73,8 @@ impl<'a> Asked<'a> {
         Asked {
             ctx,
             owner,
-            limits: settings.share.limits,
-            bound: if settings.share.committed_only { Bound::LastStable } else { Bound::HighWatermark },
+            limits: settings.limits,
+            bound: if settings.committed_only { Bound::LastStable } else { Bound::HighWatermark },
             bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
             bytes_max,
             records_max: request.max_records.into(),
