@@ -251,6 +251,33 @@ section! {
         /// The most that a share group may set for itself (`share.partition.max.record.locks`).
         pub group_share_record_locks_max: NonZeroU32 = ["group.share.max.partition.max.record.locks", 4000],
 
+        /// The most members that a streams group takes.
+        pub group_streams_max_size: NonZeroU32 = ["group.streams.max.size", 2_147_483_647],
+        /// How long a member of a streams group may be silent before it is taken out.
+        pub group_streams_session_timeout: Millis = ["group.streams.session.timeout.ms", "45s"; min 1],
+        /// The least that a streams group may set for itself (`streams.session.timeout.ms`).
+        pub group_streams_session_timeout_min: Millis = ["group.streams.min.session.timeout.ms", "45s"; min 1],
+        /// The most that a streams group may set for itself (`streams.session.timeout.ms`).
+        pub group_streams_session_timeout_max: Millis = ["group.streams.max.session.timeout.ms", "60s"; min 1],
+        /// How often members of streams groups are told to send heartbeats.
+        pub group_streams_heartbeat_interval: Millis = ["group.streams.heartbeat.interval.ms", "5s"; min 1],
+        /// The least that a streams group may set for itself (`streams.heartbeat.interval.ms`).
+        pub group_streams_heartbeat_interval_min: Millis = ["group.streams.min.heartbeat.interval.ms", "5s"; min 1],
+        /// The most that a streams group may set for itself (`streams.heartbeat.interval.ms`).
+        pub group_streams_heartbeat_interval_max: Millis = ["group.streams.max.heartbeat.interval.ms", "15s"; min 1],
+        /// Changes of a streams group within this time are assigned together.
+        pub group_streams_assignment_interval: Millis = ["group.streams.assignment.interval.ms", "1s"; min 0],
+        /// The least that a streams group may set for itself (`streams.assignment.interval.ms`).
+        pub group_streams_assignment_interval_min: Millis = ["group.streams.min.assignment.interval.ms", 0; min 0],
+        /// The most that a streams group may set for itself (`streams.assignment.interval.ms`).
+        pub group_streams_assignment_interval_max: Millis = ["group.streams.max.assignment.interval.ms", "15s"; min 0],
+        /// How long a new streams group waits for more members before it is assigned.
+        pub group_streams_initial_rebalance_delay: Millis = ["group.streams.initial.rebalance.delay.ms", "3s"; min 0],
+        /// How many standby replicas a task with state has.
+        pub group_streams_standby_replicas: u32 = ["group.streams.num.standby.replicas", 0],
+        /// The most that a streams group may set for itself (`streams.num.standby.replicas`).
+        pub group_streams_standby_replicas_max: u32 = ["group.streams.max.standby.replicas", 2],
+
         /// Partitions of `__transaction_state`. Fixed once the topic exists.
         pub transaction_state_num_partitions: NonZeroU32 = ["transaction.state.log.num.partitions", 4],
         /// The longest transaction time-out that a producer may ask for.

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flumen_types::Millis;
+
 use crate::broker::Broker;
 use crate::draft::Draft;
 use crate::field::Ctx;
@@ -25,6 +27,7 @@ pub(crate) fn whole(draft: &Draft, tree: &Table, ctx: &mut Ctx<'_>) {
         check.sizes(broker);
         check.consumer_groups(broker);
         check.share_groups(broker);
+        check.streams_groups(broker);
         check.listeners(broker);
         check.authorizer(broker, draft);
     }
@@ -167,27 +170,46 @@ impl Check<'_, '_> {
 
     /// What holds for all share groups lies within what each may choose.
     fn share_groups(&mut self, broker: &Broker) {
-        if broker.group_share_heartbeat_interval >= broker.group_share_session_timeout {
-            let found =
-                "group.share.heartbeat.interval.ms is not below group.share.session.timeout.ms".to_string();
-            self.wrong(
-                "broker.group.share.heartbeat.interval.ms",
-                found,
-                "expected several heartbeats within a session",
-            );
-        }
-        for (key, min, value, max) in share_bounds(broker) {
-            if !(min..=max).contains(&value) {
-                let found = format!("group.share.{key} ({value}) is not from {min} to {max}");
-                let expected = format!(
-                    "expected it between group.share.min.{key} and group.share.max.{key}; set these too"
-                );
-                self.wrong(&format!("broker.group.share.{key}"), found, &expected);
-            }
-        }
+        self.heartbeats("share", broker.group_share_heartbeat_interval, broker.group_share_session_timeout);
+        self.bounds("share", share_bounds(broker));
         if broker.group_share_delivery_limit.get() > i16::MAX as u32 {
             let found = format!("group.share.delivery.count.limit is {}", broker.group_share_delivery_limit);
             self.wrong("broker.group.share.delivery.count.limit", found, "expected 32767 at most");
+        }
+    }
+
+    /// What holds for all streams groups lies within what each may choose.
+    fn streams_groups(&mut self, broker: &Broker) {
+        let heartbeat = broker.group_streams_heartbeat_interval;
+        self.heartbeats("streams", heartbeat, broker.group_streams_session_timeout);
+        self.bounds("streams", streams_bounds(broker));
+        let (replicas, most) =
+            (broker.group_streams_standby_replicas, broker.group_streams_standby_replicas_max);
+        if replicas > most {
+            let found = format!("group.streams.num.standby.replicas ({replicas}) is above {most}");
+            let expected = "expected group.streams.max.standby.replicas at most; set this too";
+            self.wrong("broker.group.streams.num.standby.replicas", found, expected);
+        }
+    }
+
+    fn heartbeats(&mut self, kind: &str, heartbeat: Millis, session: Millis) {
+        if heartbeat >= session {
+            let found =
+                format!("group.{kind}.heartbeat.interval.ms is not below group.{kind}.session.timeout.ms");
+            let path = format!("broker.group.{kind}.heartbeat.interval.ms");
+            self.wrong(&path, found, "expected several heartbeats within a session");
+        }
+    }
+
+    fn bounds(&mut self, kind: &str, bounds: impl IntoIterator<Item = (&'static str, i64, i64, i64)>) {
+        for (key, min, value, max) in bounds {
+            if !(min..=max).contains(&value) {
+                let found = format!("group.{kind}.{key} ({value}) is not from {min} to {max}");
+                let expected = format!(
+                    "expected it between group.{kind}.min.{key} and group.{kind}.max.{key}; set these too"
+                );
+                self.wrong(&format!("broker.group.{kind}.{key}"), found, &expected);
+            }
         }
     }
 
@@ -382,6 +404,30 @@ fn share_bounds(broker: &Broker) -> [(&'static str, i64, i64, i64); 6] {
             broker.group_share_record_locks_min.get().into(),
             broker.group_share_record_locks.get().into(),
             broker.group_share_record_locks_max.get().into(),
+        ),
+    ]
+}
+
+/// Keys of streams groups: the least that a group may set, what holds for all, the most.
+fn streams_bounds(broker: &Broker) -> [(&'static str, i64, i64, i64); 3] {
+    [
+        (
+            "session.timeout.ms",
+            broker.group_streams_session_timeout_min.0,
+            broker.group_streams_session_timeout.0,
+            broker.group_streams_session_timeout_max.0,
+        ),
+        (
+            "heartbeat.interval.ms",
+            broker.group_streams_heartbeat_interval_min.0,
+            broker.group_streams_heartbeat_interval.0,
+            broker.group_streams_heartbeat_interval_max.0,
+        ),
+        (
+            "assignment.interval.ms",
+            broker.group_streams_assignment_interval_min.0,
+            broker.group_streams_assignment_interval.0,
+            broker.group_streams_assignment_interval_max.0,
         ),
     ]
 }

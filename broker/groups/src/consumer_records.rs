@@ -110,17 +110,12 @@ impl Change {
     }
 
     pub(crate) fn write_key(&self, group: &str) -> Bytes {
-        let mut out = Writer::default();
-        out.i16(self.key_version());
-        out.string(group);
-        match self {
-            Change::Member { id, .. } | Change::Target { id, .. } | Change::Current { id, .. } => {
-                out.string(id);
-            }
-            Change::Pattern { regex, .. } => out.string(regex),
-            Change::Epoch(_) | Change::LegacyTopics { .. } | Change::TargetEpoch(_) => {}
-        }
-        out.finish()
+        let part = match self {
+            Change::Member { id, .. } | Change::Target { id, .. } | Change::Current { id, .. } => Some(id),
+            Change::Pattern { regex, .. } => Some(regex),
+            Change::Epoch(_) | Change::LegacyTopics { .. } | Change::TargetEpoch(_) => None,
+        };
+        group_key(self.key_version(), group, part)
     }
 
     /// `None` is a tombstone.
@@ -175,6 +170,17 @@ impl Change {
     }
 }
 
+/// The key of a group's record; of a member or another part of it, with that part's name.
+pub(crate) fn group_key(version: i16, group: &str, part: Option<&Arc<str>>) -> Bytes {
+    let mut out = Writer::default();
+    out.i16(version);
+    out.string(group);
+    if let Some(part) = part {
+        out.string(part);
+    }
+    out.finish()
+}
+
 pub(crate) fn read_value<T>(
     value: Option<&Bytes>,
     read: impl FnOnce(&mut Reader) -> Result<T, WireError>,
@@ -188,7 +194,7 @@ pub(crate) fn read_value<T>(
 }
 
 /// The field of this tag, if it is there.
-fn tagged(input: &mut Reader, tag: u32) -> Result<Option<Reader>, WireError> {
+pub(crate) fn tagged(input: &mut Reader, tag: u32) -> Result<Option<Reader>, WireError> {
     let fields = input.tagged("tagged fields")?;
     Ok(fields.into_iter().find(|(found, _)| *found == tag).map(|(_, value)| value))
 }

@@ -46,6 +46,7 @@ errors! {
         UnsupportedAssignor = 112, "the assignor is not among group.consumer.assignors";
         StaleMemberEpoch = 113, "the member has gone on to another epoch";
         InvalidRegularExpression = 128, "the regular expression cannot be understood";
+        StreamsInvalidTopology = 130, "the topology cannot work";
     }
 }
 

@@ -12,7 +12,7 @@
 //!
 //! Written: value 3. Version 4 is 3 in compact form. Keys from 3 on are those of the newer group
 //! protocols: those of KIP-848 are in `consumer_records`, those of share groups in `share_records`, those of
-//! streams groups are read as [`GroupEntry::Other`].
+//! streams groups in `streams_records`. Others are read as [`GroupEntry::Other`].
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use flumen_types::{Millis, Timestamp, TopicPartition};
 use crate::consumer_records::Change;
 use crate::offset_records::{self, Committed};
 use crate::share_records;
+use crate::streams_records;
 use crate::wire::{Reader, WireError, Writer};
 
 const KEY_VERSION: i16 = 2;
@@ -41,6 +42,7 @@ pub enum GroupEntry {
     Group { group: Arc<str>, metadata: Option<GroupMetadata> },
     Consumer { group: Arc<str>, change: Change },
     Share { group: Arc<str>, change: share_records::Change },
+    Streams { group: Arc<str>, change: streams_records::Change },
     Other { version: i16 },
 }
 
@@ -94,6 +96,9 @@ impl GroupEntry {
             GroupEntry::Share { group, change } => {
                 Some(Record { key: change.write_key(group), value: change.write_value() })
             }
+            GroupEntry::Streams { group, change } => {
+                Some(Record { key: change.write_key(group), value: change.write_value() })
+            }
             GroupEntry::Other { .. } => None,
         }
     }
@@ -118,6 +123,10 @@ impl GroupEntry {
             version if share_records::Change::has_key(version) => {
                 let (group, change) = share_records::Change::read(version, &mut input, value)?;
                 Ok(GroupEntry::Share { group: group.into(), change })
+            }
+            version if streams_records::Change::has_key(version) => {
+                let (group, change) = streams_records::Change::read(version, &mut input, value)?;
+                Ok(GroupEntry::Streams { group: group.into(), change })
             }
             version => Ok(GroupEntry::Other { version }),
         }
@@ -250,8 +259,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_left_alone_and_an_unknown_value_is_named() {
-        let key = Bytes::from_static(&[0, 17, 0, 1, b'g']);
-        assert_eq!(GroupEntry::read(&key, None), Ok(GroupEntry::Other { version: 17 }));
+        let key = Bytes::from_static(&[0, 18, 0, 1, b'g']);
+        assert_eq!(GroupEntry::read(&key, None), Ok(GroupEntry::Other { version: 18 }));
         let key = Record::group("g", None).key;
         let wrong = GroupEntry::read(&key, Some(&Bytes::from_static(&[0, 9]))).unwrap_err();
         expect!["version 9 of a group is not known; was it written by a newer broker?"]
@@ -295,7 +304,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(key in any::<Vec<u8>>(), value in proptest::option::of(any::<Vec<u8>>()), version in 0..17i16) {
+        fn no_bytes_panic(key in any::<Vec<u8>>(), value in proptest::option::of(any::<Vec<u8>>()), version in 0..24i16) {
             let value = value.map(Bytes::from);
             let _ = GroupEntry::read(&Bytes::from(key.clone()), value.as_ref());
             let mut known = version.to_be_bytes().to_vec();
@@ -306,7 +315,7 @@ mod tests {
                 known.extend(value);
                 let known = Bytes::from(known);
                 let _ = GroupEntry::read(&Record::group("g", None).key, Some(&known));
-                for version in [3, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16] {
+                for version in [3, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 22, 23] {
                     let key = Bytes::from(vec![0, version, 0, 1, b'g', 0, 1, b'm']);
                     let _ = GroupEntry::read(&key, Some(&known));
                 }

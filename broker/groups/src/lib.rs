@@ -19,6 +19,8 @@ pub mod share;
 pub mod share_partition;
 mod share_records;
 pub mod share_state;
+pub mod streams;
+mod streams_records;
 mod subscription;
 pub mod txn;
 mod txn_records;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{consumer, share};
+use crate::{consumer, share, streams};
 
 /// A number that holds for all groups, and what a group may choose for itself; times are milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ impl Bounded {
 pub struct Defaults {
     pub consumer: consumer::Defaults,
     pub share: share::Defaults,
+    pub streams: streams::Defaults,
 }
 
 /// How a value is written.
@@ -65,7 +66,7 @@ impl Values {
 
 /// Of all kinds of groups, by name.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    consumer::KEYS.iter().chain(&share::KEYS)
+    consumer::KEYS.iter().chain(&share::KEYS).chain(&streams::KEYS)
 }
 
 impl Key {
@@ -103,10 +104,12 @@ pub fn check(set: &BTreeMap<String, String>, defaults: &Defaults) -> Result<(), 
     let sessions = [
         (consumer::SESSION, defaults.consumer.session_timeout),
         (share::SESSION, defaults.share.session_timeout),
+        (streams::SESSION, defaults.streams.session_timeout),
     ];
     let heartbeats = [
         (consumer::HEARTBEAT, defaults.consumer.heartbeat_interval),
         (share::HEARTBEAT, defaults.share.heartbeat_interval),
+        (streams::HEARTBEAT, defaults.streams.heartbeat_interval),
     ];
     for ((session, timeout), (heartbeat, interval)) in sessions.into_iter().zip(heartbeats) {
         let is_set = set.contains_key(session) || set.contains_key(heartbeat);

@@ -22,7 +22,7 @@ use flumen_types::TopicId;
 
 use crate::consumer::Assignment;
 use crate::consumer_records::{
-    GroupEpoch, TargetEpoch, read_assignment, read_i32s, read_names, read_value, write_assignment,
+    GroupEpoch, TargetEpoch, group_key, read_assignment, read_i32s, read_names, read_value, write_assignment,
     write_names,
 };
 use crate::share::{Current, Named, Partitions, Profile, StatePartitions};
@@ -75,13 +75,7 @@ impl Change {
             Change::Current { id, .. } => (CURRENT, Some(id)),
             Change::Partitions(_) => (PARTITIONS, None),
         };
-        let mut out = Writer::default();
-        out.i16(version);
-        out.string(group);
-        if let Some(id) = member {
-            out.string(id);
-        }
-        out.finish()
+        group_key(version, group, member)
     }
 
     /// `None` is a tombstone.

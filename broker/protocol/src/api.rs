@@ -215,6 +215,8 @@ apis! {
     WriteShareGroupState = 85, WriteShareGroupStateRequest, versions 0 to 1;
     DeleteShareGroupState = 86, DeleteShareGroupStateRequest, versions 0 to 0;
     ReadShareGroupStateSummary = 87, ReadShareGroupStateSummaryRequest, versions 0 to 1;
+    StreamsGroupHeartbeat = 88, StreamsGroupHeartbeatRequest, versions 0 to 0;
+    StreamsGroupDescribe = 89, StreamsGroupDescribeRequest, versions 0 to 0;
     DescribeShareGroupOffsets = 90, DescribeShareGroupOffsetsRequest, versions 0 to 1;
     AlterShareGroupOffsets = 91, AlterShareGroupOffsetsRequest, versions 0 to 0;
     DeleteShareGroupOffsets = 92, DeleteShareGroupOffsetsRequest, versions 0 to 0;

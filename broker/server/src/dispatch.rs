@@ -176,6 +176,8 @@ async fn answer(ctx: &Ctx, head: &RequestHead, request: Request) -> Result<Reply
         Request::ShareGroupHeartbeat(request) => by!(share_group_heartbeat, request),
         Request::ShareGroupDescribe(request) => by!(share_group_describe, request),
         Request::ShareAcknowledge(request) => by!(share_acknowledge, request),
+        Request::StreamsGroupHeartbeat(request) => by!(streams_group_heartbeat, request),
+        Request::StreamsGroupDescribe(request) => by!(streams_group_describe, request),
         Request::InitializeShareGroupState(request) => by!(initialize_share_group_state, request, silent),
         Request::ReadShareGroupState(request) => by!(read_share_group_state, request, silent),
         Request::WriteShareGroupState(request) => by!(write_share_group_state, request, silent),

@@ -30,6 +30,8 @@ pub(crate) struct Feature {
 pub(crate) const GROUP_VERSION: &str = "group.version";
 /// Share groups (KIP-932).
 pub(crate) const SHARE_VERSION: &str = "share.version";
+/// Streams groups (KIP-1071).
+pub(crate) const STREAMS_VERSION: &str = "streams.version";
 
 pub(crate) const FEATURES: &[Feature] = &[
     // Which replicas may lead beside those in sync (KIP-966): of one replica, none.
@@ -40,6 +42,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     // How Kafka writes down its metadata: 30 is 4.3. Nothing here is written in an older way.
     Feature { name: "metadata.version", min: 30, max: 30 },
     Feature { name: SHARE_VERSION, min: 0, max: 1 },
+    Feature { name: STREAMS_VERSION, min: 0, max: 1 },
     // Transactions that bump the epoch at each end (KIP-890).
     Feature { name: "transaction.version", min: 0, max: 2 },
 ];

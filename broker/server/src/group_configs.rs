@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flumen_groups::settings::Defaults;
-use flumen_groups::{consumer, share};
+use flumen_groups::{consumer, share, streams};
 use flumen_store::FileError;
 
 use crate::config_file::{ConfigFile, ConfigFileError, Texts};
@@ -15,6 +15,7 @@ use crate::resource_configs::ResourceConfigs;
 pub(crate) struct Settings {
     pub(crate) consumer: consumer::Options,
     pub(crate) share: share::Settings,
+    pub(crate) streams: streams::Options,
 }
 
 pub(crate) struct GroupConfigs {
@@ -33,6 +34,7 @@ impl GroupConfigs {
             move |texts: &Texts| Settings {
                 consumer: consumer.with(texts, &defaults.consumer),
                 share: share::Settings::resolve(texts, &defaults.share),
+                streams: defaults.streams.resolve(texts),
             }
         };
         let common = Arc::new(settings(&Texts::new()));

@@ -58,6 +58,7 @@ pub use flumen_auth::quota::Window;
 pub use flumen_groups::consumer::{Assignor, MigrationPolicy};
 pub use flumen_groups::settings::Bounded;
 pub use flumen_groups::share::Defaults as ShareDefaults;
+pub use flumen_groups::streams::Defaults as StreamsDefaults;
 pub use flumen_store::{
     CleanerOptions, Counts, Dirty, Opening, Progress, SYNC_SECONDS, TombstoneHold, TombstoneReaders,
 };

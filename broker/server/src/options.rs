@@ -9,7 +9,7 @@ use std::time::Duration;
 use flumen_auth::quota::Window;
 use flumen_groups::consumer::{Assignor, MigrationPolicy};
 use flumen_groups::settings::{Bounded, Defaults};
-use flumen_groups::share;
+use flumen_groups::{share, streams};
 use flumen_protocol::FRAME_BYTES_MAX;
 use flumen_store::{CleanerOptions, Progress, TombstoneReaders};
 use flumen_types::Millis;
@@ -98,6 +98,8 @@ pub struct Options {
     pub consumer_migration: MigrationPolicy,
     /// `group.share.*` and `share.coordinator.*`
     pub share: ShareOptions,
+    /// `group.streams.*`, and what a group may set for itself.
+    pub streams: streams::Defaults,
     /// `offsets.retention.minutes`
     pub offsets_retention: Duration,
     /// `transaction.max.timeout.ms`
@@ -172,6 +174,7 @@ impl Options {
             consumer_assignment_interval: Duration::from_secs(1),
             consumer_migration: MigrationPolicy::default(),
             share: ShareOptions::default(),
+            streams: streams::Defaults::default(),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             transaction_timeout_max: Duration::from_secs(15 * 60),
             transactional_id_expiration: Duration::from_secs(7 * 24 * 3600),
@@ -213,6 +216,7 @@ impl Options {
                 assignment_interval: bounded(self.consumer_assignment_interval, bounds.assignment_interval),
             },
             share: self.share.groups.clone(),
+            streams: self.streams.clone(),
         }
     }
 }

@@ -14,7 +14,7 @@ use flumen_host::{
 };
 use flumen_server::{
     Assignor, Bounded, CleanerOptions, ConsumerBounds, DeclaredConfigs, DeclaredTopic, MigrationPolicy,
-    Options, ShareDefaults, ShareOptions, Window,
+    Options, ShareDefaults, ShareOptions, StreamsDefaults, Window,
 };
 use flumen_types::Millis;
 
@@ -38,6 +38,7 @@ pub(super) fn broker(loaded: &Loaded) -> Options {
         consumer_assignment_interval: broker.group_consumer_assignment_interval.duration(),
         consumer_migration: migration(broker.group_consumer_migration_policy),
         share: share(broker),
+        streams: streams(broker),
         offsets_retention: minutes(broker.offsets_retention_minutes.get()),
         transaction_timeout_max: broker.transaction_max_timeout.duration(),
         transactional_id_expiration: broker.transactional_id_expiration.duration(),
@@ -117,7 +118,6 @@ fn consumer_bounds(broker: &flumen_config::Broker) -> ConsumerBounds {
 /// Of share groups; a limit above 32767 has been refused.
 fn share(broker: &flumen_config::Broker) -> ShareOptions {
     let count = |count: std::num::NonZeroU32| i64::from(count.get());
-    let times = |value: Millis, min: Millis, max: Millis| Bounded::new(value.0, min.0, max.0);
     ShareOptions {
         state_partitions: broker.share_state_num_partitions.get() as i32,
         sessions_max: broker.group_share_max_sessions.get() as usize,
@@ -155,6 +155,34 @@ fn share(broker: &flumen_config::Broker) -> ShareOptions {
             ),
         },
     }
+}
+
+fn streams(broker: &flumen_config::Broker) -> StreamsDefaults {
+    let replicas_max = broker.group_streams_standby_replicas_max.into();
+    StreamsDefaults {
+        group_size_max: broker.group_streams_max_size.get() as usize,
+        session_timeout: times(
+            broker.group_streams_session_timeout,
+            broker.group_streams_session_timeout_min,
+            broker.group_streams_session_timeout_max,
+        ),
+        heartbeat_interval: times(
+            broker.group_streams_heartbeat_interval,
+            broker.group_streams_heartbeat_interval_min,
+            broker.group_streams_heartbeat_interval_max,
+        ),
+        assignment_interval: times(
+            broker.group_streams_assignment_interval,
+            broker.group_streams_assignment_interval_min,
+            broker.group_streams_assignment_interval_max,
+        ),
+        standby_replicas: Bounded::new(broker.group_streams_standby_replicas.into(), 0, replicas_max),
+        initial_rebalance_delay: broker.group_streams_initial_rebalance_delay,
+    }
+}
+
+fn times(value: Millis, min: Millis, max: Millis) -> Bounded {
+    Bounded::new(value.0, min.0, max.0)
 }
 
 fn overrides(limits: &flumen_config::AddressLimits) -> Vec<(std::net::IpAddr, usize)> {

@@ -68,19 +68,12 @@ impl Heartbeat {
     /// What is wrong with it, whatever the group.
     pub(crate) fn check(&self, group: &str, options: &Options) -> Result<(), Refused> {
         let invalid = |text: &str| Err(Refused::new(GroupError::InvalidRequest, text));
-        let is_blank = |text: Option<&str>| text.is_some_and(|text| text.trim().is_empty());
-        if is_blank(Some(&self.member_id)) {
-            return invalid("MemberId can't be empty.");
-        }
-        if is_blank(Some(group)) {
-            return invalid("GroupId can't be empty.");
-        }
-        if is_blank(self.instance_id.as_deref()) {
-            return invalid("InstanceId can't be empty.");
-        }
-        if is_blank(self.rack_id.as_deref()) {
-            return invalid("RackId can't be empty.");
-        }
+        check_not_blank([
+            ("MemberId", Some(&*self.member_id)),
+            ("GroupId", Some(group)),
+            ("InstanceId", self.instance_id.as_deref()),
+            ("RackId", self.rack_id.as_deref()),
+        ])?;
         if self.joins() {
             if self.rebalance_timeout.is_none() {
                 return invalid("RebalanceTimeoutMs must be provided in first request.");
@@ -213,6 +206,14 @@ impl Group {
         }
         let (epoch, heartbeat_interval) = (beat.epoch, Millis(0));
         Ok(Answer { member_id: id, epoch, heartbeat_interval, assigned: None })
+    }
+}
+
+/// Whether every name that is said says something.
+pub(crate) fn check_not_blank<const N: usize>(names: [(&str, Option<&str>); N]) -> Result<(), Refused> {
+    match names.into_iter().find(|(_, name)| name.is_some_and(|name| name.trim().is_empty())) {
+        None => Ok(()),
+        Some((what, _)) => Err(Refused::new(GroupError::InvalidRequest, format!("{what} can't be empty."))),
     }
 }
 

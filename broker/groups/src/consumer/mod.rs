@@ -41,6 +41,7 @@ use std::sync::Arc;
 use flumen_types::{Millis, PartitionId, Timestamp, TopicId};
 
 pub use assign::{Assignor, Candidate, Situation};
+pub(crate) use heartbeat::check_not_blank;
 pub use heartbeat::{Answer, Heartbeat, Refused};
 pub use member::{ClassicMember, Current, Member, MemberState, Owned, Profile};
 pub use pattern::{NamePattern, Resolved};

@@ -9,7 +9,7 @@ use crate::consumer::{self, TopicImage};
 use crate::group::{self, Group, Step};
 use crate::group_records::GroupEntry;
 use crate::offsets::Offsets;
-use crate::share;
+use crate::{share, streams};
 
 /// A group and its offsets.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub enum AnyGroup {
     Classic(Group),
     Consumer(consumer::Group),
     Share(share::Group),
+    Streams(streams::Group),
 }
 
 impl AnyGroup {
@@ -31,6 +32,7 @@ impl AnyGroup {
             AnyGroup::Classic(group) => group.id(),
             AnyGroup::Consumer(group) => group.id(),
             AnyGroup::Share(group) => group.id(),
+            AnyGroup::Streams(group) => group.id(),
         }
     }
 
@@ -40,6 +42,7 @@ impl AnyGroup {
             AnyGroup::Classic(_) => "classic",
             AnyGroup::Consumer(_) => "consumer",
             AnyGroup::Share(_) => share::SHARE,
+            AnyGroup::Streams(_) => streams::STREAMS,
         }
     }
 
@@ -48,6 +51,7 @@ impl AnyGroup {
             AnyGroup::Classic(group) => group.state().name(),
             AnyGroup::Consumer(group) => group.state().name(),
             AnyGroup::Share(group) => group.state_name(),
+            AnyGroup::Streams(group) => group.state().name(),
         }
     }
 
@@ -56,27 +60,35 @@ impl AnyGroup {
             AnyGroup::Classic(group) => group.protocol_type(),
             AnyGroup::Consumer(_) => Some(crate::subscription::CONSUMER),
             AnyGroup::Share(_) => Some(share::SHARE),
+            AnyGroup::Streams(_) => Some(streams::STREAMS),
         }
     }
 
     pub fn classic(&self) -> Option<&Group> {
         match self {
             AnyGroup::Classic(group) => Some(group),
-            AnyGroup::Consumer(_) | AnyGroup::Share(_) => None,
+            _ => None,
         }
     }
 
     pub fn consumer(&self) -> Option<&consumer::Group> {
         match self {
             AnyGroup::Consumer(group) => Some(group),
-            AnyGroup::Classic(_) | AnyGroup::Share(_) => None,
+            _ => None,
         }
     }
 
     pub fn share(&self) -> Option<&share::Group> {
         match self {
             AnyGroup::Share(group) => Some(group),
-            AnyGroup::Classic(_) | AnyGroup::Consumer(_) => None,
+            _ => None,
+        }
+    }
+
+    pub fn streams(&self) -> Option<&streams::Group> {
+        match self {
+            AnyGroup::Streams(group) => Some(group),
+            _ => None,
         }
     }
 
@@ -86,6 +98,7 @@ impl AnyGroup {
             AnyGroup::Classic(group) => group.is_vacant(),
             AnyGroup::Consumer(group) => group.is_empty(),
             AnyGroup::Share(group) => group.is_empty(),
+            AnyGroup::Streams(group) => group.is_empty(),
         }
     }
 
@@ -94,6 +107,7 @@ impl AnyGroup {
             AnyGroup::Classic(group) => group.is_blank(),
             AnyGroup::Consumer(group) => group.is_blank(),
             AnyGroup::Share(group) => group.is_blank(),
+            AnyGroup::Streams(group) => group.is_blank(),
         }
     }
 
@@ -104,6 +118,7 @@ impl AnyGroup {
             AnyGroup::Classic(group) => group.topics(),
             AnyGroup::Consumer(group) => Some(group.topics()),
             AnyGroup::Share(group) => Some(group.topics()),
+            AnyGroup::Streams(group) => Some(group.topics()),
         }
     }
 
@@ -112,6 +127,7 @@ impl AnyGroup {
             AnyGroup::Classic(group) => group.next_deadline(),
             AnyGroup::Consumer(group) => group.next_deadline(),
             AnyGroup::Share(group) => group.next_deadline(),
+            AnyGroup::Streams(group) => group.next_deadline(),
         }
     }
 
@@ -126,6 +142,7 @@ impl AnyGroup {
             AnyGroup::Classic(group) => group.tick(now, options, step),
             AnyGroup::Consumer(group) => group.tick(now, step),
             AnyGroup::Share(group) => group.tick(topics, now, step),
+            AnyGroup::Streams(group) => group.tick(now, step),
         }
     }
 
@@ -135,6 +152,7 @@ impl AnyGroup {
             AnyGroup::Classic(group) => vec![GroupEntry::Group { group: group.id().clone(), metadata: None }],
             AnyGroup::Consumer(group) => group.tombstones(),
             AnyGroup::Share(group) => group.tombstones(),
+            AnyGroup::Streams(group) => group.tombstones(),
         }
     }
 }

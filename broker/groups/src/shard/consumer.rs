@@ -9,7 +9,7 @@ use crate::consumer::{Answer, Group, Heartbeat, Options, Refused, State, TopicIm
 use crate::consumer_records::Change;
 use crate::error::GroupError;
 use crate::group::{self, Former, Join, Reply, Step, Waiter};
-use crate::share;
+use crate::{share, streams};
 
 impl GroupShard {
     /// Answers at once; a refused heartbeat has changed nothing. The options are the group's own.
@@ -40,7 +40,7 @@ impl GroupShard {
         let answer = match &mut kept.group {
             AnyGroup::Consumer(group) => group.heartbeat(beat, topics, now, options, step)?,
             AnyGroup::Classic(_) if beat.epoch == 0 => kept.upgrade(beat, topics, now, options, step)?,
-            AnyGroup::Classic(_) | AnyGroup::Share(_) => {
+            AnyGroup::Classic(_) | AnyGroup::Share(_) | AnyGroup::Streams(_) => {
                 return missing(format!("Group {group} is not a consumer group."));
             }
         };
@@ -102,8 +102,8 @@ impl GroupShard {
         };
         match &mut kept.group {
             AnyGroup::Consumer(group) => group.apply(change.clone()),
-            AnyGroup::Classic(_) | AnyGroup::Share(_) if is_tombstone => {}
-            AnyGroup::Classic(_) | AnyGroup::Share(_) => {
+            _ if is_tombstone => {}
+            _ => {
                 let mut fresh = Group::new(group.clone());
                 fresh.apply(change.clone());
                 kept.group = AnyGroup::Consumer(fresh);
@@ -111,12 +111,19 @@ impl GroupShard {
         }
     }
 
-    /// The log has been replayed: from now on members must be heard of. `share`: what holds for a share group.
-    pub fn loaded(&mut self, now: Timestamp, share: impl Fn(&str) -> share::Options) {
+    /// The log has been replayed: from now on members must be heard of. `share` and `streams`: what holds for
+    /// a group of that kind.
+    pub fn loaded(
+        &mut self,
+        now: Timestamp,
+        share: impl Fn(&str) -> share::Options,
+        streams: impl Fn(&str) -> streams::Options,
+    ) {
         for (id, kept) in &mut self.groups {
             match &mut kept.group {
                 AnyGroup::Consumer(group) => group.begin_sessions(now, &self.options.consumer),
                 AnyGroup::Share(group) => group.begin_sessions(now, &share(id)),
+                AnyGroup::Streams(group) => group.begin_sessions(now, &streams(id)),
                 AnyGroup::Classic(_) => continue,
             }
             self.deadlines.set(id, kept.group.next_deadline());
@@ -127,6 +134,7 @@ impl GroupShard {
     pub fn check_fetch(&self, group: &str, member_id: Option<&str>, epoch: i32) -> Result<(), Refused> {
         match self.groups.get(group).map(|kept| &kept.group) {
             Some(AnyGroup::Consumer(group)) => group.check_fetch(member_id, epoch),
+            Some(AnyGroup::Streams(group)) => group.check_fetch(member_id, epoch),
             Some(AnyGroup::Share(_)) if member_id.is_some() || epoch >= 0 => {
                 let text = format!("Group {group} is not a consumer group.");
                 Err(Refused::new(GroupError::GroupIdNotFound, text))
@@ -137,13 +145,12 @@ impl GroupShard {
 }
 
 impl Kept {
-    /// An empty group of the consumer protocol makes room for a classic one.
+    /// An empty group of the consumer protocol, or of streams, makes room for a classic one.
     pub(super) fn clear_vacant(&mut self, now: Timestamp, step: &mut Step) {
-        if let AnyGroup::Consumer(former) = &self.group
-            && former.is_empty()
-        {
-            step.changes.extend(former.tombstones());
-            self.group = AnyGroup::Classic(group::Group::new(former.id().clone(), now));
+        let gives_way = matches!(&self.group, AnyGroup::Consumer(_) | AnyGroup::Streams(_));
+        if gives_way && self.group.is_vacant() {
+            step.changes.extend(self.group.tombstones());
+            self.group = AnyGroup::Classic(group::Group::new(self.group.id().clone(), now));
         }
     }
 

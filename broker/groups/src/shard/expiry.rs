@@ -40,7 +40,9 @@ impl GroupShard {
             kept.offsets.expired(now, retention, idle_since, |p| topics.contains(&p.topic))
         };
         match &kept.group {
-            AnyGroup::Consumer(_) | AnyGroup::Share(_) => unless_consumed(Timestamp(0)),
+            AnyGroup::Consumer(_) | AnyGroup::Share(_) | AnyGroup::Streams(_) => {
+                unless_consumed(Timestamp(0))
+            }
             AnyGroup::Classic(group) => match (group.state(), group.protocol_type()) {
                 (State::Empty, Some(_)) => unless_consumed(group.state_since()),
                 (State::Empty, None) => unless_consumed(Timestamp(0)),

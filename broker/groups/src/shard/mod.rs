@@ -12,6 +12,7 @@ mod any_group;
 mod consumer;
 mod expiry;
 mod share;
+mod streams;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::group::{Former, Group, Join, Leaving, Options, Refused, Reply, Step, 
 use crate::group_records::GroupEntry;
 use crate::offset_records::Committed;
 use crate::offsets::Entry;
-use crate::share_records;
+use crate::{share_records, streams_records};
 
 #[derive(Debug, Default)]
 pub struct GroupShard {
@@ -101,7 +102,7 @@ impl GroupShard {
         match &mut self.make(group, now).group {
             AnyGroup::Classic(group) => group.join(join, waiter, now, &options, &mut step),
             AnyGroup::Consumer(_) => self.join_consumer(group, join, waiter, topics, now, &mut step),
-            AnyGroup::Share(_) => {
+            AnyGroup::Share(_) | AnyGroup::Streams(_) => {
                 let member_id = join.member_id.as_str().into();
                 let refused = Refused { error: GroupError::InconsistentProtocol, member_id };
                 step.replies.push((waiter, Reply::Join(Err(refused))));
@@ -127,7 +128,7 @@ impl GroupShard {
                 let synced = group.sync_classic(&sync, topics, now, &options.consumer);
                 step.replies.push((waiter, Reply::Sync(synced)));
             }
-            Some(AnyGroup::Share(_)) | None => {
+            Some(AnyGroup::Share(_) | AnyGroup::Streams(_)) | None => {
                 let empty = group.is_empty();
                 let error = if empty { GroupError::InvalidGroupId } else { GroupError::UnknownMember };
                 step.replies.push((waiter, Reply::Sync(Err(error))));
@@ -145,7 +146,7 @@ impl GroupShard {
                 let options = &self.options.consumer;
                 group.heartbeat_classic(member_id, instance_id, from.generation, now, options)
             }
-            Some(AnyGroup::Share(_)) | None => Err(GroupError::UnknownMember),
+            Some(AnyGroup::Share(_) | AnyGroup::Streams(_)) | None => Err(GroupError::UnknownMember),
         };
         self.settle(group);
         heard
@@ -165,7 +166,7 @@ impl GroupShard {
         let answers = match &mut kept.group {
             AnyGroup::Classic(group) => group.leave(leaving, now, &self.options, step),
             AnyGroup::Consumer(group) => group.leave_classic(leaving, step),
-            AnyGroup::Share(_) => vec![Err(GroupError::UnknownMember); leaving.len()],
+            AnyGroup::Share(_) | AnyGroup::Streams(_) => vec![Err(GroupError::UnknownMember); leaving.len()],
         };
         kept.downgrade_if_due(Former::MustRejoin, topics, now, &self.options, step);
         self.settle(group);
@@ -195,6 +196,10 @@ impl GroupShard {
                 group
                     .check_commit(from, partitions, transactional, topics)
                     .map_err(|refused| refused.error)?;
+            }
+            Some(AnyGroup::Streams(group)) => {
+                let partitions = offsets.iter().map(|(partition, _)| partition);
+                group.check_commit(from, partitions, transactional).map_err(|refused| refused.error)?;
             }
             Some(AnyGroup::Share(_)) => return Err(GroupError::GroupIdNotFound),
             // A group begins with its first commit, but not with that of a member that it never had.
@@ -333,9 +338,15 @@ impl GroupShard {
                     self.clear(group, now);
                 }
             }
+            GroupEntry::Streams { group, change: streams_records::Change::Epoch(None) } => {
+                if self.groups.get(group).is_some_and(|kept| kept.group.streams().is_some()) {
+                    self.clear(group, now);
+                }
+            }
             GroupEntry::Group { metadata: Some(_), .. }
             | GroupEntry::Consumer { .. }
             | GroupEntry::Share { .. }
+            | GroupEntry::Streams { .. }
             | GroupEntry::Other { .. } => {}
         }
     }
@@ -363,6 +374,9 @@ impl GroupShard {
             }
             GroupEntry::Share { group, change } if *change != share_records::Change::Epoch(None) => {
                 self.replay_share(group, change);
+            }
+            GroupEntry::Streams { group, change } if *change != streams_records::Change::Epoch(None) => {
+                self.replay_streams(group, change);
             }
             _ => self.apply(entry, producer, at, now),
         }

@@ -66,7 +66,7 @@ impl GroupShard {
         let kept = kept.or_insert_with(|| Kept::new(AnyGroup::Share(Group::new(id))));
         let altered = match &mut kept.group {
             AnyGroup::Share(share) => share.alter(starts, topics, now, step),
-            AnyGroup::Classic(_) | AnyGroup::Consumer(_) => Err(no_share_group(group)),
+            _ => Err(no_share_group(group)),
         };
         self.settle(group);
         altered

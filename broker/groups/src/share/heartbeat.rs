@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flumen_types::{Millis, Timestamp};
 
 use super::{Current, Group, Member, Options, Partitions, Profile};
-use crate::consumer::{Assignment, LEAVE, Refused, TopicImage};
+use crate::consumer::{Assignment, LEAVE, Refused, TopicImage, check_not_blank};
 use crate::consumer_records::{GroupEpoch, TargetEpoch};
 use crate::error::GroupError;
 use crate::group::Step;
@@ -46,16 +46,11 @@ impl Heartbeat {
     /// What is wrong with it, whatever the group.
     pub(crate) fn check(&self, group: &str) -> Result<(), Refused> {
         let invalid = |text: &str| Err(Refused::new(GroupError::InvalidRequest, text));
-        let is_blank = |text: &str| text.trim().is_empty();
-        if is_blank(&self.member_id) {
-            return invalid("MemberId can't be empty.");
-        }
-        if is_blank(group) {
-            return invalid("GroupId can't be empty.");
-        }
-        if self.rack_id.as_deref().is_some_and(is_blank) {
-            return invalid("RackId can't be empty.");
-        }
+        check_not_blank([
+            ("MemberId", Some(&*self.member_id)),
+            ("GroupId", Some(group)),
+            ("RackId", self.rack_id.as_deref()),
+        ])?;
         if self.joins() && self.topics.as_ref().is_none_or(Vec::is_empty) {
             return invalid("SubscribedTopicNames must be set in first request.");
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub mod classic;
+pub mod streams;
 
 use std::collections::HashMap;
 
@@ -95,7 +96,7 @@ impl World {
                 Written::Marker(producer, commit) => self.shard.end_transaction(*producer, *commit, at),
             }
         }
-        self.shard.loaded(self.now, |_| self.share.clone());
+        self.shard.loaded(self.now, |_| self.share.clone(), |_| flumen_groups::streams::Options::default());
     }
 
     /// From now on there are these topics; a topic's id follows from its name.
@@ -127,6 +128,7 @@ impl World {
             AnyGroup::Classic(group) => group.member(id).is_some(),
             AnyGroup::Consumer(group) => group.member(id).is_some(),
             AnyGroup::Share(group) => group.member(id).is_some(),
+            AnyGroup::Streams(group) => group.member(id).is_some(),
         })
     }
 

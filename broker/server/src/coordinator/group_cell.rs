@@ -48,7 +48,12 @@ impl GroupCell {
                 Ok(())
             })
             .await?;
-        groups.loaded(now, |group| configs.settings(group).share.options.clone());
+        let settings = |group: &str| configs.settings(group);
+        groups.loaded(
+            now,
+            |group| settings(group).share.options.clone(),
+            |group| settings(group).streams.clone(),
+        );
         let state = State { groups, waiting: HashMap::new(), waiters: 0 };
         Ok(GroupCell { journal, state: Mutex::new(state), ended: Notify::new() })
     }

@@ -49,7 +49,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: CreateTopicsRequest, version: i16
     message!(CreateTopicsResponse { topics, throttle_time_ms: mutations.throttle() })
 }
 
-async fn create(
+pub(super) async fn create(
     ctx: &Ctx,
     wanted: &CreatableTopic,
     validate_only: bool,

@@ -1,4 +1,5 @@
-//! What members of a group have, as answers name it: topic by topic. For groups of both newer protocols.
+//! What members of a group have, as answers name it: topic by topic; and what is told of several groups. For
+//! groups of the newer protocols.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +12,27 @@ use flumen_types::TopicId;
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
+
+/// Of each group what `$find` finds, or why not, as `$group` of the API's own: those that nobody can have come
+/// first, as Kafka orders them.
+macro_rules! describe_each {
+    ($ctx:ident, $request:ident, $group:ident, $find:ident) => {{
+        let mut groups = Vec::with_capacity($request.group_ids.len());
+        for id in $request.group_ids {
+            let mut told = $find($ctx, &id).await.unwrap_or_else(|refusal| {
+                message!($group { error_code: refusal.error.code(), error_message: refusal.words() })
+            });
+            if told.error_code == 0 && $request.include_authorized_operations {
+                told.authorized_operations = $ctx.operations(Resource::Group(&id));
+            }
+            told.group_id = id;
+            groups.push(told);
+        }
+        groups.sort_by_key(|group| group.error_code != ErrorCode::InvalidGroupId.code());
+        groups
+    }};
+}
+pub(super) use describe_each;
 
 pub(super) fn by_topic<'a>(places: impl IntoIterator<Item = &'a Place>) -> BTreeMap<TopicId, Vec<i32>> {
     let mut topics: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();

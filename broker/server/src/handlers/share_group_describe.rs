@@ -10,7 +10,7 @@ use flumen_protocol::messages::share_group_describe_response::{
 use flumen_protocol::messages::{ShareGroupDescribeRequest, ShareGroupDescribeResponse, StrBytes};
 use flumen_protocol::{ErrorCode, message};
 
-use super::group_places::{may_describe, named};
+use super::group_places::{describe_each, may_describe, named};
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
@@ -23,19 +23,7 @@ pub(crate) async fn handle(
     request: ShareGroupDescribeRequest,
     _: i16,
 ) -> ShareGroupDescribeResponse {
-    let mut groups = Vec::with_capacity(request.group_ids.len());
-    for id in request.group_ids {
-        let mut told = find(ctx, &id).await.unwrap_or_else(|refusal| {
-            message!(DescribedGroup { error_code: refusal.error.code(), error_message: refusal.words() })
-        });
-        if told.error_code == 0 && request.include_authorized_operations {
-            told.authorized_operations = ctx.operations(Resource::Group(&id));
-        }
-        told.group_id = id;
-        groups.push(told);
-    }
-    // As Kafka orders them: what nobody can have is told first.
-    groups.sort_by_key(|group| group.error_code != ErrorCode::InvalidGroupId.code());
+    let groups = describe_each!(ctx, request, DescribedGroup, find);
     message!(ShareGroupDescribeResponse { groups })
 }
 

@@ -11,6 +11,7 @@ mod quotas;
 mod running;
 mod sasl;
 mod share_groups;
+mod streams_groups;
 mod telemetry;
 mod tls;
 mod topics;

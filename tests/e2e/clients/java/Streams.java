@@ -25,7 +25,8 @@ import org.apache.kafka.streams.state.KeyValueStore;
  * join      BROKER STATE LEFT RIGHT TO   pairs records of one key within ten seconds of each other
  * </pre>
  *
- * Both exactly once. Nothing is cached, so that each step shows: a word seen n times gives 1 to n.
+ * Both exactly once. Nothing is cached, so that each step shows: a word seen n times gives 1 to n. Words with a
+ * '=' behind these are settings.
  */
 public final class Streams {
     private static final Serde<String> TEXT = Serdes.String();
@@ -65,10 +66,18 @@ public final class Streams {
         settings.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0);
         settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
         settings.put(StreamsConfig.consumerPrefix("auto.offset.reset"), "earliest");
-        settings.put(StreamsConfig.consumerPrefix("session.timeout.ms"), 6000);
-        settings.put(StreamsConfig.consumerPrefix("heartbeat.interval.ms"), 300);
         // What a killed instance left open is aborted soon, and its successor can read on.
         settings.put(StreamsConfig.producerPrefix("transaction.timeout.ms"), 5000);
+        for (String word : w) {
+            if (word.contains("=")) {
+                settings.put(word.substring(0, word.indexOf('=')), word.substring(word.indexOf('=') + 1));
+            }
+        }
+        // With the newer protocol the broker says how often members send heartbeats.
+        if (!"streams".equals(settings.get(StreamsConfig.GROUP_PROTOCOL_CONFIG))) {
+            settings.put(StreamsConfig.consumerPrefix("session.timeout.ms"), 6000);
+            settings.put(StreamsConfig.consumerPrefix("heartbeat.interval.ms"), 300);
+        }
         KafkaStreams streams = new KafkaStreams(builder.build(), settings);
         streams.setStateListener((now, before) -> System.out.println("state " + now));
         streams.setUncaughtExceptionHandler(error -> {

@@ -5,12 +5,13 @@
 
 mod consumer_protocol;
 mod share_protocol;
+mod streams_protocol;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_groups::consumer::{Shows, View};
-use flumen_groups::group::{self, Join, Joined, Leaving, Reply, Sync, Synced};
+use flumen_groups::group::{self, Join, Joined, Leaving, Reply, Step, Sync, Synced};
 use flumen_groups::txn::Producer;
 use flumen_groups::{AnyGroup, Committed, Committer, GroupEntry, GroupError, GroupShard, place};
 use flumen_protocol::ErrorCode;
@@ -360,6 +361,19 @@ impl GroupCoordinator {
     ) -> Result<Vec<ErrorCode>, ErrorCode> {
         let results = self.remove(group, |shard| shard.delete_offsets(group, partitions)).await?;
         Ok(results.into_iter().map(or_none).collect())
+    }
+
+    /// A step of one group; durable.
+    async fn step<T>(
+        &self,
+        group: &str,
+        decide: impl FnOnce(&mut GroupShard, &mut Step) -> T,
+    ) -> Result<T, ErrorCode> {
+        let cell = self.cell(group).await?;
+        let (told, written) = cell.step(&self.0.tasks, self.0.clock.now(), decide);
+        self.0.alarm.set(cell.next_deadline());
+        settle(&cell, written.map_err(|error| unwritten(&error))?).await?;
+        Ok(told)
     }
 
     async fn remove<T>(

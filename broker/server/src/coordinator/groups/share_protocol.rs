@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flumen_groups::group::Step;
+use flumen_groups::consumer;
 use flumen_groups::share::{Answer, Deleting, Heartbeat, Partitions};
-use flumen_groups::{GroupShard, consumer};
 use flumen_protocol::ErrorCode;
 use flumen_types::{Offset, PartitionId, TopicId};
 
@@ -26,7 +25,7 @@ impl GroupCoordinator {
         let topics = self.0.images.latest();
         let now = self.0.clock.now();
         let answer = self
-            .share_step(group, |shard, step| {
+            .step(group, |shard, step| {
                 shard.share_heartbeat(group, beat, &topics, now, &settings.share.options, step)
             })
             .await??;
@@ -40,19 +39,6 @@ impl GroupCoordinator {
             });
         }
         Ok(answer)
-    }
-
-    /// A step of one group; durable.
-    async fn share_step<T>(
-        &self,
-        group: &str,
-        decide: impl FnOnce(&mut GroupShard, &mut Step) -> T,
-    ) -> Result<T, ErrorCode> {
-        let cell = self.cell(group).await?;
-        let (told, written) = cell.step(&self.0.tasks, self.0.clock.now(), decide);
-        self.0.alarm.set(cell.next_deadline());
-        settle(&cell, written.map_err(|error| unwritten(&error))?).await?;
-        Ok(told)
     }
 
     /// Gives partitions a state; where they begin is found out later unless it is said.
@@ -70,7 +56,7 @@ impl GroupCoordinator {
                 done = done.and(self.0.share.store().initialize(&key(group, place), epoch, start).await);
             }
         }
-        self.share_step(group, |shard, step| {
+        self.step(group, |shard, step| {
             shard.share_initialized(group, partitions, done.is_ok(), step);
         })
         .await?;
@@ -80,9 +66,8 @@ impl GroupCoordinator {
     /// Sets where an empty group begins.
     pub(crate) async fn share_alter(&self, group: &str, starts: &Starts) -> Result<(), HeartbeatRefused> {
         let (topics, now) = (self.0.images.latest(), self.0.clock.now());
-        let altered = self
-            .share_step(group, |shard, step| shard.share_alter(group, starts, &topics, now, step))
-            .await??;
+        let altered =
+            self.step(group, |shard, step| shard.share_alter(group, starts, &topics, now, step)).await??;
         self.0.share.forget_partitions(group, &altered.partitions);
         let group = Arc::from(group);
         self.initialize(&group, altered.epoch, &altered.partitions, &altered.starts).await?;
@@ -96,12 +81,11 @@ impl GroupCoordinator {
         names: &[Arc<str>],
     ) -> Result<Deleting, HeartbeatRefused> {
         let topics = self.0.images.latest();
-        let deleting = self
-            .share_step(group, |shard, step| shard.share_delete_offsets(group, names, &topics, step))
-            .await??;
+        let deleting =
+            self.step(group, |shard, step| shard.share_delete_offsets(group, names, &topics, step)).await??;
         self.delete_states(group, &deleting.partitions).await?;
         if !deleting.partitions.is_empty() {
-            self.share_step(group, |shard, step| {
+            self.step(group, |shard, step| {
                 shard.share_offsets_deleted(group, &deleting.partitions, step);
             })
             .await?;
@@ -112,7 +96,7 @@ impl GroupCoordinator {
     /// Takes back all that is kept of a share group that is to be deleted; of another there is nothing.
     pub(super) async fn share_delete(&self, group: &str) -> Result<(), ErrorCode> {
         let topics = self.0.images.latest();
-        let deleting = self.share_step(group, |shard, step| shard.share_delete(group, &topics, step)).await?;
+        let deleting = self.step(group, |shard, step| shard.share_delete(group, &topics, step)).await?;
         let deleting = deleting.map_err(|refused: consumer::Refused| super::code(refused.error))?;
         self.delete_states(group, &deleting).await
     }
