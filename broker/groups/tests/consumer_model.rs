@@ -345,6 +345,8 @@ impl Model {
     fn restart(&mut self) {
         let before = self.world.shard.get("g").and_then(|kept| kept.group.consumer()).cloned();
         self.world.restart();
+        // Its connection has ended with the broker, and what it asked for there.
+        self.clients[CLASSIC].joining = None;
         let after = self.world.shard.get("g").and_then(|kept| kept.group.consumer());
         match (&before, after) {
             (Some(before), Some(after)) => {
