@@ -12,7 +12,9 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use flumen_groups::group::Options;
 use flumen_groups::txn::{InitRequest, Transaction, TxnShard};
-use flumen_groups::{Committed, Committer, GroupEntry, GroupShard, Record, TxnEntry, TxnMetadata, TxnStatus};
+use flumen_groups::{
+    Committed, Committer, GroupEntry, GroupShard, Record, TxnEntry, TxnMetadata, TxnStatus, share,
+};
 use flumen_records::{BatchBuilder, Compression, ControlRecord, NewRecord};
 use flumen_store::{AppendError, Bound, Origin, Partition, Store, Work};
 use flumen_types::{
@@ -321,7 +323,7 @@ impl Coordinators {
                 self.groups.replay(&GroupEntry::read(&key, value.as_ref())?, producer, at, now);
             }
         }
-        self.groups.loaded(now);
+        self.groups.loaded(now, |_| share::Options::default());
         Ok(())
     }
 
