@@ -69,7 +69,6 @@ impl Repair {
                 segment.cut(*at)?;
                 let path = segment.path(Part::Log);
                 durable_file::sync(&*segment.file()?, &path, Site::Repaired)?;
-                sync_dir(files, parent(&path), Site::Repaired)?;
                 Ok(kept.into_iter().collect())
             }
             Remedy::RebuildIndex { segment } => {
@@ -89,7 +88,7 @@ impl Repair {
                 folder::create(files, &self.dir, tp, *id)?;
                 let folder = self.dir.join(tp.to_string());
                 let log = Part::Log.path(&folder, *at, "");
-                durable_file::write_synced(files, &log, &[], Site::Repaired)?;
+                durable_file::write(files, &log, &[])?;
                 folder::sync(files, &folder)?;
                 sync_dir(files, &self.dir, Site::Repaired)?;
                 Ok(Vec::new())

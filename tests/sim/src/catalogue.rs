@@ -4,6 +4,7 @@ use anyhow::Result;
 use flumen_store::TopicError;
 use flumen_types::TopicId;
 
+use crate::plan::{Cleanup, Configs};
 use crate::world::{Doubt, Topic, World};
 
 impl World {
@@ -26,10 +27,14 @@ impl World {
 
     pub(crate) fn delete(&mut self) -> Result<()> {
         let Some((name, _)) = self.some_partition() else { return Ok(()) };
+        self.delete_topic(&name)
+    }
+
+    pub(crate) fn delete_topic(&mut self, name: &str) -> Result<()> {
         self.note(|| format!("== delete {name}"));
-        let deleted = self.store().delete_topic(&name);
-        if self.came_true(&name, deleted.map(|_| ()), Doubt::Gone)? {
-            self.topics.remove(&name);
+        let deleted = self.store().delete_topic(name);
+        if self.came_true(name, deleted.map(|_| ()), Doubt::Gone)? {
+            self.topics.remove(name);
         }
         Ok(())
     }
@@ -41,15 +46,25 @@ impl World {
             return Ok(());
         }
         let (name, cleanup) = self.rng.pick(&free).clone();
+        let count = 1 + self.rng.index(2);
+        let configs = cleanup.configs(&mut self.rng);
+        self.create_topic(&name, cleanup, count, configs)
+    }
+
+    pub(crate) fn create_topic(
+        &mut self,
+        name: &str,
+        cleanup: Cleanup,
+        count: usize,
+        configs: Configs,
+    ) -> Result<()> {
         self.ids += 1;
         let id = TopicId(uuid::Uuid::from_u128(u128::from(self.ids) << 64 | 7));
-        let partitions = vec![cleanup.log(); 1 + self.rng.index(2)];
-        let configs = cleanup.configs(&mut self.rng);
-        let topic = Topic { id, cleanup, configs, partitions };
-        self.note(|| format!("== create {name} {} {:?}", topic.partitions.len(), topic.configs));
-        let made = self.store().create_topic(&name, id, topic.partitions.len() as i32, topic.configs.clone());
-        if self.came_true(&name, made.map(|_| ()), Doubt::New(Box::new(topic.clone())))? {
-            self.topics.insert(name, topic);
+        let topic = Topic { id, cleanup, configs, partitions: vec![cleanup.log(); count] };
+        self.note(|| format!("== create {name} {count} {:?}", topic.configs));
+        let made = self.store().create_topic(name, id, count as i32, topic.configs.clone());
+        if self.came_true(name, made.map(|_| ()), Doubt::New(Box::new(topic.clone())))? {
+            self.topics.insert(name.to_string(), topic);
         }
         Ok(())
     }

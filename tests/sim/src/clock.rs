@@ -22,6 +22,12 @@ impl SimClock {
         SimClock { began: Instant::now(), passed_ms: Arc::default() }
     }
 
+    /// One that goes on from here by itself.
+    pub(crate) fn fork(&self) -> SimClock {
+        let passed_ms = self.passed_ms.load(Ordering::Relaxed);
+        SimClock { began: self.began, passed_ms: Arc::new(AtomicI64::new(passed_ms)) }
+    }
+
     pub(crate) fn pass(&self, ms: i64) {
         self.passed_ms.fetch_add(ms, Ordering::Relaxed);
     }

@@ -11,6 +11,7 @@
 mod catalogue;
 mod clock;
 mod coordinators;
+mod cuts;
 mod disk;
 mod model;
 mod operations;
@@ -21,6 +22,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use cuts::{Finding, Outline, Scenario, Tried};
 pub use disk::Trouble;
 use flumen_store::Site;
 pub use world::Tally;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use flumen_sim::{Failure, run};
+use flumen_sim::{Failure, Scenario, run};
 use flumen_store::Site;
 
 /// Runs the store on a simulated disk that loses power at every step.
@@ -25,6 +25,12 @@ struct Args {
     /// With --seed: prints every operation and call, also if nothing fails.
     #[arg(long)]
     trace: bool,
+    /// Short stories in place of seeds, each with a power cut at every step of it.
+    #[arg(long)]
+    cuts: bool,
+    /// With --cuts: those whose name has this in it.
+    #[arg(long, default_value = "")]
+    story: String,
     /// Goes on behind a failure, and prints one line of each.
     #[arg(long)]
     all: bool,
@@ -44,8 +50,13 @@ fn main() -> Result<ExitCode> {
     let find = |name: &String| Site::ALL.iter().copied().find(|site| site.name() == name);
     let left_out = args.sabotage.as_ref().map(|name| find(name).context("no such site; see --sabotage list"));
     let left_out = left_out.transpose()?;
-    // A panic is told with its seed.
-    std::panic::set_hook(Box::new(|_| {}));
+    // A panic is told with its seed; and who wants to see more, sees where.
+    if !args.trace {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    if args.cuts {
+        return Ok(cuts(&args, left_out));
+    }
     if let Some(seed) = args.seed {
         return Ok(one(seed, left_out, args.trace));
     }
@@ -60,6 +71,26 @@ fn main() -> Result<ExitCode> {
         one(first.seed, left_out, true);
     }
     Ok(ExitCode::FAILURE)
+}
+
+fn cuts(args: &Args, left_out: Option<Site>) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for scenario in Scenario::all().into_iter().filter(|scenario| scenario.name.contains(&args.story)) {
+        let began = Instant::now();
+        match scenario.run(left_out, args.trace) {
+            Ok(tried) if args.trace => {
+                scenario.calls().into_iter().flatten().for_each(|line| println!("{line}"));
+                println!("{}: {tried:?}", scenario.name);
+            }
+            Ok(tried) => println!("{}: {tried:?} in {:.1} s", scenario.name, began.elapsed().as_secs_f64()),
+            Err(finding) => {
+                finding.trace.iter().for_each(|line| println!("{line}"));
+                println!("{finding}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
 }
 
 fn one(seed: u64, left_out: Option<Site>, trace: bool) -> ExitCode {

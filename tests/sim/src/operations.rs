@@ -133,7 +133,7 @@ impl World {
     }
 
     /// Appends a new batch, or a marker.
-    fn append(&mut self, topic: &str, n: usize, batch: Written) -> Result<()> {
+    pub(crate) fn append(&mut self, topic: &str, n: usize, batch: Written) -> Result<()> {
         let Some(partition) = self.partition(topic, n) else { return Ok(()) };
         let now = Timestamp(self.clock.now_ms());
         self.note(|| {
@@ -228,12 +228,17 @@ impl World {
         }
         let (id, producer) = *self.rng.pick(&open);
         let (id, epoch, commit) = (*id, producer.epoch, self.rng.percent(55));
+        self.end(&topic, n, (id, epoch), commit)
+    }
+
+    /// Ends the transaction of a producer with that id and epoch.
+    pub(crate) fn end(&mut self, topic: &str, n: usize, (id, epoch): (i64, i16), commit: bool) -> Result<()> {
         let now = self.clock.now_ms();
         let bytes = control_batch(ProducerId(id), ProducerEpoch(epoch), control(commit), Timestamp(now));
-        let base = self.log(&topic, n).end;
+        let base = self.log(topic, n).end;
         let (kind, producer) = (Kind::Marker { commit }, Some((id, epoch, -1)));
         let marker = Written { base, last: base, kind, producer, bytes, rows: Vec::new(), at_ms: now };
-        self.append(&topic, n, marker)
+        self.append(topic, n, marker)
     }
 
     fn work(&mut self, work: Work) -> Result<()> {

@@ -69,6 +69,23 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Nothing of a run's own: what happens is told by whoever has it.
+    pub(crate) fn bare(syncfs_over: usize) -> Plan {
+        Plan {
+            topics: Vec::new(),
+            steps_max: 0,
+            outages: 0,
+            trouble: Faults::default(),
+            troubled: false,
+            short: 0,
+            rots: false,
+            syncfs_over,
+            open_files_max: 4096,
+        }
+    }
+}
+
 impl Cleanup {
     pub(crate) fn configs(self, rng: &mut Rng) -> Configs {
         let mut configs = Configs::new();

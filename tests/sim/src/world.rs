@@ -83,17 +83,40 @@ impl World {
         let mut rng = Rng::new(seed);
         let clock = SimClock::new();
         let plan = Plan::new(&mut rng);
+        let disk = SimDisk::new(seed, clock.clone());
+        let coordinators = Coordinators::new(rng.percent(40));
+        World { coordinators, ..World::with(rng, clock, disk, plan) }
+    }
+
+    fn with(rng: Rng, clock: SimClock, disk: SimDisk, plan: Plan) -> World {
         World {
-            disk: SimDisk::new(seed, clock.clone()),
-            coordinators: Coordinators::new(rng.percent(40)),
             rng,
             clock,
+            disk,
             plan,
             topics: BTreeMap::new(),
             doubts: BTreeMap::new(),
             store: None,
+            coordinators: Coordinators::new(false),
             ids: 0,
             written: 0,
+        }
+    }
+
+    /// One that a script moves.
+    pub(crate) fn scripted(plan: Plan) -> World {
+        let clock = SimClock::new();
+        World::with(Rng::new(0), clock.clone(), SimDisk::new(0, clock), plan)
+    }
+
+    /// What is known here, with another disk under it.
+    pub(crate) fn fork(&self, disk: SimDisk, clock: SimClock) -> World {
+        World {
+            topics: self.topics.clone(),
+            doubts: self.doubts.clone(),
+            ids: self.ids,
+            written: self.written,
+            ..World::with(self.rng.clone(), clock, disk, self.plan.clone())
         }
     }
 
@@ -140,7 +163,7 @@ impl World {
         !self.disk.is_on() || self.disk.faults().any()
     }
 
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options {
             files: Arc::new(self.disk.clone()),
             clock: Arc::new(self.clock.clone()),
@@ -195,7 +218,7 @@ impl World {
 
     /// Everything is what it should be, just after an open. Should the power have gone at its very end, what it
     /// tells without a disk counts all the same.
-    fn look_at_all(&mut self) -> Result<()> {
+    pub(crate) fn look_at_all(&mut self) -> Result<()> {
         self.coordinators.begin();
         self.settle_doubts()?;
         let how = self.how(true);
@@ -331,7 +354,7 @@ impl World {
     }
 
     /// Whether it was clean.
-    fn close(&mut self) -> Result<bool> {
+    pub(crate) fn close(&mut self) -> Result<bool> {
         self.note(|| "== close".to_string());
         self.take_marks()?;
         let Some(store) = self.store.take() else { return Ok(false) };

@@ -193,14 +193,15 @@ impl Store {
                 });
             }
         }
-        let few = all.len() <= SYNC_ALL_OVER;
-        all.iter_mut().for_each(|known| known.sync = few);
-        if !clean && !few {
-            self.sync_all(Site::RecoveredTogether)?;
+        // Behind a clean stop only those are recovered of which something is wrong.
+        let together = !clean && all.len() > SYNC_ALL_OVER;
+        all.iter_mut().for_each(|known| known.sync = !together);
+        if together {
+            self.sync_all(Site::DistrustedTogether)?;
         }
         self.expect(&all, clean);
         let loaded = load_parallel(&self.shared, &all)?;
-        if !clean && !few {
+        if together {
             self.sync_all(Site::RecoveredTogether)?;
         }
         *write(&self.partitions) = loaded.into_iter().map(|p| (p.id().clone(), p)).collect();

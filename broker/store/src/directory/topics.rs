@@ -175,10 +175,10 @@ impl Store {
             }
             made.push(partition);
         }
+        // The folders' own names are synced with that of the catalogue, which names them; one without a folder
+        // gets it at the next open.
         if together {
             self.sync_all(Site::CreatedTogether)?
-        } else {
-            sync_dir(files, dir, Site::NewPartitions)?
         }
         Ok(made)
     }

@@ -58,13 +58,13 @@ sites! {
     PartitionMetadata,
     /// The names in a new partition's folder.
     PartitionNames,
-    /// The names of new partitions' folders.
+    /// The name of a folder that an open has made in the place of one that is missing.
     NewPartitions,
     /// The folders of a deleted topic have other names.
     DeletedPartitions,
     /// The folders that no topic owns have other names.
     SweptPartitions,
-    /// Segments that retention dropped have other names.
+    /// A segment that retention dropped has another name.
     DroppedSegments,
     /// The records of a compacted segment.
     CompactedRecords,
@@ -76,9 +76,9 @@ sites! {
     SwapNames,
     /// Those that it replaces have other names.
     ReplacedSegments,
-    /// It is installed.
+    /// It is installed, but for its records.
     InstalledNames,
-    /// A compaction that a crash interrupted was carried through.
+    /// The same by an open, of a compaction that a crash interrupted.
     FinishedSwaps,
     /// What a recovery is about to read, so that it reads what is on the disk.
     Distrusted,
@@ -92,9 +92,11 @@ sites! {
     RecoveredAborted,
     /// The names that a recovery has made and removed.
     RecoveredNames,
-    /// What a recovery has cut off.
+    /// What a recovery, or a repair, is about to cut off.
     SetAside,
-    /// Everything, before a recovery of many partitions reads it and behind that.
+    /// Everything, before a recovery of many partitions reads it.
+    DistrustedTogether,
+    /// Everything, behind it.
     RecoveredTogether,
     /// Everything, at a clean stop of many partitions.
     StoppedTogether,

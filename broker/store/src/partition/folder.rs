@@ -25,7 +25,8 @@ pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
 /// One broker leads all partitions, so the epoch begins once; a log of Kafka's goes on with its own.
 pub(crate) const LEADER_EPOCH: LeaderEpoch = LeaderEpoch(0);
 
-/// Makes the folder unless it is there; durable after [`sync`] and a sync of the data directory.
+/// Makes the folder unless it is there; durable after [`sync`] and a sync of the data directory, be it that of
+/// the catalogue.
 pub(crate) fn create(
     files: &dyn FileSystem,
     dir: &Path,

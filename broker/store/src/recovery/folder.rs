@@ -130,13 +130,15 @@ fn finish_swaps(files: &dyn FileSystem, dir: &Path, names: &[String]) -> Result<
             }
         }
         sync_dir(files, dir, Site::ReplacedSegments)?;
-        // The `.log` last: until then the next open begins here again.
-        for part in Part::LOG_LAST {
-            durable_file::rename(files, &part.path(dir, *base, SWAP), &part.path(dir, *base, ""))?;
+        let install = |part: Part| {
+            durable_file::rename(files, &part.path(dir, *base, SWAP), &part.path(dir, *base, ""))
+        };
+        for part in Part::BESIDE {
+            install(part)?;
         }
-    }
-    if !swaps.is_empty() {
+        // The `.log` last: until then the next open begins here again.
         sync_dir(files, dir, Site::FinishedSwaps)?;
+        install(Part::Log)?;
     }
     Ok(!swaps.is_empty())
 }

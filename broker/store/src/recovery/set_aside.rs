@@ -21,8 +21,8 @@ use crate::segment::{Part, Segment};
 
 const CHUNK: usize = 1 << 20;
 
-/// Copies what lies behind a byte of a segment's file; where to, or `None` if it is nothing. Durable
-/// once the folder is synced.
+/// Copies what lies behind a byte of a segment's file, which then may end there: durable when this returns. Where
+/// to, or `None` if it is nothing.
 pub(crate) fn tail(segment: &Segment, at: u64) -> Result<Option<PathBuf>, FileError> {
     let log = segment.path(Part::Log);
     let (files, file) = (segment.files(), segment.file()?);
@@ -46,6 +46,7 @@ pub(crate) fn tail(segment: &Segment, at: u64) -> Result<Option<PathBuf>, FileEr
     }
     let Some(kept) = kept else { return Ok(None) };
     durable_file::sync(&*kept, &to, Site::SetAside)?;
+    durable_file::sync_dir(files, &segment.dir, Site::SetAside)?;
     Ok(Some(to))
 }
 

@@ -30,6 +30,7 @@ use crate::error::FileError;
 use crate::files::durable_file;
 use crate::files::file_system::{File, FileSystem, Open as How};
 use crate::files::open_files::{Closable, OpenFiles};
+use crate::files::site::Site;
 use crate::locks::{lock, read, write};
 use crate::segment::damage::{Damage, Damaged};
 use crate::segment::index::SegmentIndex;
@@ -39,7 +40,7 @@ use crate::segment::verified::Verified;
 
 pub(crate) struct Segment {
     base: Offset,
-    dir: Arc<Path>,
+    pub(crate) dir: Arc<Path>,
     size: AtomicU64,
     pub(crate) live: AtomicBool,
     /// Its names are about to go: it must not be opened anew.
@@ -88,6 +89,9 @@ impl Part {
     /// As they come into being: where there is a `.log`, the others are there too.
     pub(crate) const LOG_LAST: [Part; 5] =
         [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Quarantine, Part::Log];
+
+    /// All but the `.log`.
+    pub(crate) const BESIDE: [Part; 4] = [Part::Index, Part::TimeIndex, Part::TxnIndex, Part::Quarantine];
 
     pub(crate) fn extension(self) -> &'static str {
         match self {
@@ -324,6 +328,10 @@ impl Segment {
             let (from, to) = (self.path(part), part.path(&self.dir, self.base, DELETED));
             if durable_file::rename(self.files(), &from, &to)? {
                 doomed.push(to);
+            }
+            if part == Part::Log {
+                // And before a later segment's: what was in the midst of a log does not go before its front.
+                durable_file::sync_dir(self.files(), &self.dir, Site::DroppedSegments)?;
             }
         }
         Ok(doomed)

@@ -105,6 +105,22 @@ fn a_clean_start_does_not_go_by_a_header_that_has_rotted() {
     assert_eq!(fixture.t().append(plain("next"), Origin::Client, NOW).unwrap().base, Offset(3));
 }
 
+/// The same where no recovery point tells how far the log reached at the stop: only the CRC does.
+#[test]
+fn a_clean_start_without_a_recovery_point_goes_by_no_header_that_has_rotted() {
+    let mut fixture = Fixture::new(&[]);
+    fill(&fixture, 3);
+    fixture.store.take().unwrap().close().unwrap();
+    fs::remove_file(fixture.dir.path().join("data/recovery-point-offset-checkpoint")).unwrap();
+    let log = fixture.folder().join("00000000000000000000.log");
+    let mut content = fs::read(&log).unwrap();
+    let last = content.len() / 3 * 2;
+    content[last + 23 + 1] ^= 1;
+    fs::write(&log, content).unwrap();
+    fixture.open();
+    assert_eq!(fixture.t().marks().end, Offset(2));
+}
+
 /// Seed 3191: a recovery left no snapshot behind. Retention then dropped the segments that it had read, and
 /// the next recovery began with what an older snapshot knew of the producers.
 #[test]

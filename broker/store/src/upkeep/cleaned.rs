@@ -91,7 +91,8 @@ impl Cleaned {
         Ok(())
     }
 
-    /// Syncs everything and renames it, the `.log` last: that it has its name says that all is there.
+    /// Syncs everything and renames it, the `.log` last: that it has its name says that all is there, but for
+    /// what can be made from it.
     pub(crate) fn finish(mut self, met: &[Aborted]) -> Result<Swap, FileError> {
         self.drain()?;
         self.flush()?;
@@ -101,20 +102,23 @@ impl Cleaned {
         let files = self.files.clone();
         write_synced(&*files, &cleaned(Part::Index), &self.index.encode_offsets(), Site::CompactedIndex)?;
         write_synced(&*files, &cleaned(Part::TimeIndex), &self.index.encode_times(), Site::CompactedIndex)?;
-        let mut parts = vec![Part::Index, Part::TimeIndex];
-        if !met.is_empty() {
-            let content = AbortedIndex::new(met.to_vec()).encode(Offset::ZERO, None);
-            write_synced(&*files, &cleaned(Part::TxnIndex), &content, Site::CompactedAborted)?;
-            parts.push(Part::TxnIndex);
-        }
-        parts.push(Part::Log);
         let (dir, size) = (self.dir.clone(), self.size);
         let swap = Swap { files: files.clone(), dir, base, size, kept: false };
-        for part in parts {
+        let rename = |part: Part| {
             let path = cleaned(part);
             let renamed = files.rename(&path, &part.path(&self.dir, base, SWAP));
-            renamed.map_err(FileError::at("rename", &path))?;
+            renamed.map_err(FileError::at("rename", &path))
+        };
+        rename(Part::Index)?;
+        rename(Part::TimeIndex)?;
+        // Empty in the place of one that is not: what that one says is no longer so.
+        if !met.is_empty() || files.exists(&Part::TxnIndex.path(&self.dir, base, "")) {
+            let content = AbortedIndex::new(met.to_vec()).encode(Offset::ZERO, None);
+            write_synced(&*files, &cleaned(Part::TxnIndex), &content, Site::CompactedAborted)?;
+            rename(Part::TxnIndex)?;
+            sync_dir(&*files, &self.dir, Site::SwapNames)?;
         }
+        rename(Part::Log)?;
         sync_dir(&*files, &self.dir, Site::SwapNames)?;
         Ok(swap)
     }

@@ -9,8 +9,9 @@
 //! 4 rename X.*.swap to X.*               the same
 //! ```
 //!
-//! The folder is synced behind each of 2, 3 and 4: a later step that is on the device without an earlier
-//! one would leave a segment of the run beside the one that replaces it.
+//! The folder is synced behind 2, 3, and 4 but for the `.log`: a later step that is on the device without an
+//! earlier one would leave a segment of the run beside the one that replaces it, or that one without its aborted
+//! transactions. The last rename needs no sync: an open does it again.
 //!
 //! Invariants: offsets never change; nothing at or above the last stable offset, and nothing of the
 //! active segment, is touched. A reader that holds an old segment keeps its file open and reads on in

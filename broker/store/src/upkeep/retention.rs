@@ -1,6 +1,6 @@
 //! Drops segments at the front, as `flumen_log::retention` plans it.
 //!
-//! Order: out of the list, start moved, names changed, bytes unlinked later by the reaper. A reader
+//! Order: out of the list, start moved, names changed, one segment after another, bytes unlinked later by the reaper. A reader
 //! in the midst of a dropped segment ends its read; the next one is told the new start.
 
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use flumen_types::{Millis, Offset, Timestamp};
 
 use crate::error::FileError;
 use crate::files::durable_file;
-use crate::files::site::Site;
 use crate::locks::{try_lock, write};
 use crate::partition::folder::EPOCHS;
 use crate::partition::folder::snapshot_path;
@@ -66,7 +65,6 @@ impl Partition {
             self.shared.reaper.doom(segment.doom()?, delay.duration());
             durable_file::remove(self.shared.files(), &snapshot_path(&self.dir, segment.base()))?;
         }
-        durable_file::sync_dir(self.shared.files(), &self.dir, Site::DroppedSegments)?;
         // Last, because it needs room on a disk that may be full.
         self.trim_epochs(start)
     }

@@ -57,7 +57,6 @@ impl Partition {
         }
         self.count_replaced(old, size);
         write(&self.aborted).replace(base, next, met);
-        sync_dir(self.shared.files(), &self.dir, Site::InstalledNames)?;
         let doomed = renames.made.into_iter().map(|(_, to)| to);
         let doomed = doomed.filter(|path| path.as_os_str().as_encoded_bytes().ends_with(DELETED.as_bytes()));
         self.shared.reaper.doom(doomed, config.file_delete_delay.duration());
@@ -95,10 +94,14 @@ impl Partition {
         }
         // Once the swap has its last name, nothing tells any more that these were to go.
         sync_dir(self.shared.files(), &self.dir, Site::ReplacedSegments)?;
-        for part in Part::LOG_LAST {
-            renames.rename(part.path(&self.dir, base, SWAP), part.path(&self.dir, base, ""))?;
+        let installed = |part: Part| (part.path(&self.dir, base, SWAP), part.path(&self.dir, base, ""));
+        for (from, to) in Part::BESIDE.map(installed) {
+            renames.rename(from, to)?;
         }
-        Ok(())
+        // For as long as the `.log` has not its last name, the next open goes on from here.
+        sync_dir(self.shared.files(), &self.dir, Site::InstalledNames)?;
+        let (from, to) = installed(Part::Log);
+        renames.rename(from, to)
     }
 }
 

@@ -3,13 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use flumen_crash::mutants::{Options, run};
+use flumen_crash::mutants::{Options, Suite, run};
 
 /// Leaves out one sync or one CRC check after another; each time a suite must fail.
 #[derive(Parser)]
 struct Args {
     /// Only these (`ActiveRecords`, `SentBatch`, …); all if none is named.
     names: Vec<String>,
+    /// The only one to ask about syncs; else one after another, until one of them notices.
+    #[arg(long, value_enum)]
+    by: Option<Suite>,
     /// Power cuts that a mutant may survive, at most.
     #[arg(long, default_value_t = 150)]
     rounds: u32,
@@ -18,8 +21,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let Args { names, rounds, seed } = Args::parse();
-    match run(&Options { names, rounds, seed }) {
+    let Args { names, by, rounds, seed } = Args::parse();
+    match run(&Options { names, by, rounds, seed }) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

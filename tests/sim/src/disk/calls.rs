@@ -37,7 +37,7 @@ impl Device {
         }
         self.calls += 1;
         self.cutting = self.cut_at == Some(self.calls);
-        let done = !self.cutting || self.rng.percent(60);
+        let done = !self.cutting || !self.cut_before && self.rng.percent(60);
         let result = if done { act(self) } else { Err(eio()) };
         if self.trace.is_some() {
             let came = result.as_ref().map_or_else(|error| format!("-> {error}"), |_| String::new());
@@ -61,7 +61,14 @@ impl Device {
         happens
     }
 
+    /// Something changes, or is made durable.
+    fn note_moment(&mut self) {
+        let call = self.calls;
+        self.moments.iter_mut().for_each(|moments| moments.push(call));
+    }
+
     fn place(&mut self) -> u64 {
+        self.note_moment();
         self.steps += 1;
         self.steps
     }
@@ -84,6 +91,7 @@ impl Device {
                 Err(io::ErrorKind::IsADirectory.into())
             }
             (Some(id), Open::Emptied) => {
+                self.note_moment();
                 let now = self.clock.now_ms();
                 if let Node::File { content, modified_ms, .. } = &mut self.nodes[id] {
                     content.set_len(0);
@@ -169,6 +177,7 @@ impl Device {
     }
 
     fn write(&mut self, id: Id, slices: &[IoSlice<'_>], at: usize) -> io::Result<usize> {
+        self.note_moment();
         let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let fails = self.chance(self.faults.write_fails, Trouble::WriteFails);
         let short = self.chance(self.faults.short, Trouble::Short);
@@ -208,6 +217,8 @@ impl Device {
         if self.left_out == Some(site) {
             return Ok(());
         }
+        self.note_moment();
+        self.reached.insert(site);
         let fails = self.chance(self.faults.sync_fails, Trouble::SyncFails);
         let all = 0..self.nodes.len();
         for id in if scope == Scope::FileSystem { all } else { id..id + 1 } {
@@ -315,7 +326,10 @@ impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let (name, length) = (&self.name, buffer.len());
         let what = || format!("read {name} {length} at {position}");
-        self.disk.lock().call(what, |device| device.read(self.id, buffer, position as usize))
+        let mut device = self.disk.lock();
+        let read = device.call(what, |device| device.read(self.id, buffer, position as usize))?;
+        *device.read_bytes.entry(self.id).or_default() += read as u64;
+        Ok(read)
     }
 
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
@@ -327,12 +341,15 @@ impl File for SimFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.disk.lock().call(
             || format!("set_len {} {length}", self.name),
-            |device| match &mut device.nodes[self.id] {
-                Node::File { content, .. } => {
-                    content.set_len(length as usize);
-                    Ok(())
+            |device| {
+                device.note_moment();
+                match &mut device.nodes[self.id] {
+                    Node::File { content, .. } => {
+                        content.set_len(length as usize);
+                        Ok(())
+                    }
+                    Node::Folder(_) => Err(io::ErrorKind::IsADirectory.into()),
                 }
-                Node::Folder(_) => Err(io::ErrorKind::IsADirectory.into()),
             },
         )
     }
@@ -343,7 +360,11 @@ impl File for SimFile {
 
     fn sync(&self, scope: Scope, site: Site) -> io::Result<()> {
         let what = || format!("sync {} {scope:?} for {}", self.name, site.name());
-        self.disk.lock().call(what, |device| device.sync(self.id, scope, site, &self.told))
+        let mut device = self.disk.lock();
+        if device.cut_at_site.take_if(|cut_at| *cut_at == site).is_some() {
+            (device.cut_at, device.cut_before) = (Some(device.calls + 1), true);
+        }
+        device.call(what, |device| device.sync(self.id, scope, site, &self.told))
     }
 
     fn advise(&self, position: u64, length: Option<u64>, advice: Advice) {

@@ -72,6 +72,15 @@ impl Content {
         }
     }
 
+    /// None of it reached the device, and all of it counts as clean.
+    pub(crate) fn lose(&mut self) {
+        if self.is_dirty() {
+            self.durable.resize(self.now.len(), 0);
+            self.changes.clear();
+            self.lost = true;
+        }
+    }
+
     /// Clean pages leave the cache; whoever reads them next gets what the device has.
     pub(crate) fn evict(&mut self) {
         if self.lost && !self.is_dirty() {
@@ -85,6 +94,29 @@ impl Content {
     pub(crate) fn cut(&mut self, rng: &mut Rng, nothing: bool) {
         if self.is_dirty() && !nothing {
             self.durable = self.survivors(rng);
+        }
+        self.changes.clear();
+        self.lost = false;
+        self.now.clone_from(&self.durable);
+    }
+
+    /// Whether its length, and which of its pages, are not on the device as they are here.
+    pub(crate) fn unsynced(&self) -> (bool, Vec<usize>) {
+        let pages = self.now.len().max(self.durable.len()).div_ceil(PAGE);
+        let all = self.changes.len();
+        let differs = |page: &usize| self.page_after(*page, all) != self.page_after(*page, 0);
+        (self.now.len() != self.durable.len(), (0..pages).filter(differs).collect())
+    }
+
+    /// The power is gone: of the length and of each page, what is here or what is on the device.
+    pub(crate) fn settle(&mut self, keeps_length: bool, keeps_page: impl Fn(usize) -> bool) {
+        if self.is_dirty() {
+            let length = if keeps_length { self.now.len() } else { self.durable.len() };
+            let pages = 0..length.div_ceil(PAGE);
+            let changes = |page| if keeps_page(page) { self.changes.len() } else { 0 };
+            let mut kept: Vec<u8> = pages.flat_map(|page| self.page_after(page, changes(page))).collect();
+            kept.truncate(length);
+            self.durable = kept;
         }
         self.changes.clear();
         self.lost = false;

@@ -67,6 +67,34 @@ impl Folder {
         self.steps.clear();
     }
 
+    /// The same, by name.
+    pub(crate) fn leads_to(&self) -> Vec<(String, Id)> {
+        let on_the_way = self.steps.iter().filter_map(|(_, step)| match step {
+            Step::Link(name, id) | Step::Rename { to: name, id, .. } => Some((name, id)),
+            Step::Unlink(_) => None,
+        });
+        let all = self.now.iter().chain(&self.durable).chain(on_the_way);
+        all.map(|(name, id)| (name.clone(), *id)).collect()
+    }
+
+    /// What was not synced: its place, and in words.
+    pub(crate) fn steps(&self, folder: &str) -> Vec<(u64, String)> {
+        let told = |step: &Step| match step {
+            Step::Link(name, _) => format!("name {folder}/{name}"),
+            Step::Unlink(name) => format!("removal {folder}/{name}"),
+            Step::Rename { from, to, .. } => format!("rename {folder}/{from} to {to}"),
+        };
+        self.steps.iter().map(|(place, step)| (*place, told(step))).collect()
+    }
+
+    /// The power is gone: the steps that are kept are there.
+    pub(crate) fn settle(&mut self, keeps: impl Fn(u64) -> bool) {
+        for (_, step) in self.steps.drain(..).filter(|(place, _)| keeps(*place)) {
+            play(&mut self.durable, &step);
+        }
+        self.now.clone_from(&self.durable);
+    }
+
     /// How many steps a power cut could undo, and the places of the first and the last.
     pub(crate) fn unsynced(&self) -> usize {
         self.steps.len()

@@ -9,8 +9,9 @@ mod calls;
 mod content;
 mod faults;
 mod folder;
+mod outcomes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,7 @@ pub(crate) use content::SECTOR;
 pub(crate) use faults::Faults;
 pub use faults::Trouble;
 use folder::{Folder, Id};
+pub(crate) use outcomes::Atom;
 
 /// A handle: clones are the same disk.
 #[derive(Clone)]
@@ -42,6 +44,7 @@ pub(crate) enum Outage {
     PartByFolder,
 }
 
+#[derive(Clone)]
 pub(crate) struct Device {
     rng: Rng,
     clock: SimClock,
@@ -49,6 +52,10 @@ pub(crate) struct Device {
     steps: u64,
     calls: u64,
     cut_at: Option<u64>,
+    /// The power goes at the next of these, which is not begun any more.
+    cut_at_site: Option<Site>,
+    /// The call at which the power goes is not begun any more.
+    cut_before: bool,
     on: bool,
     /// The call that is being made is the last.
     cutting: bool,
@@ -57,9 +64,15 @@ pub(crate) struct Device {
     troubles: BTreeMap<Trouble, u64>,
     /// A sync that does nothing, and says it did.
     left_out: Option<Site>,
+    /// The calls that changed something or made it durable, if that is wanted.
+    moments: Option<Vec<u64>>,
+    reached: BTreeSet<Site>,
+    /// How much was read of each file, of late.
+    read_bytes: BTreeMap<Id, u64>,
     trace: Option<Vec<String>>,
 }
 
+#[derive(Clone)]
 enum Node {
     File { content: Content, modified_ms: i64, locked: bool, failures: u64 },
     Folder(Folder),
@@ -76,11 +89,16 @@ impl SimDisk {
             steps: 0,
             calls: 0,
             cut_at: None,
+            cut_at_site: None,
+            cut_before: false,
             on: true,
             cutting: false,
             faults: Faults::default(),
             troubles: BTreeMap::new(),
             left_out: None,
+            moments: None,
+            reached: BTreeSet::new(),
+            read_bytes: BTreeMap::new(),
             trace: None,
         })))
     }
@@ -123,12 +141,63 @@ impl SimDisk {
         device.cut_at = Some(device.calls + calls);
     }
 
+    /// The power goes right before that call.
+    pub(crate) fn cut_before(&self, call: u64) {
+        let mut device = self.lock();
+        (device.cut_at, device.cut_before) = (Some(call), true);
+    }
+
+    /// The power goes right before the next of these syncs.
+    pub(crate) fn cut_at_site(&self, site: Site) {
+        self.lock().cut_at_site = Some(site);
+    }
+
+    /// From here on notes each call that changes something or makes it durable.
+    pub(crate) fn note_moments(&self) {
+        self.lock().moments = Some(Vec::new());
+    }
+
+    pub(crate) fn take_moments(&self) -> Vec<u64> {
+        self.lock().moments.take().unwrap_or_default()
+    }
+
+    /// Every site that has synced something so far.
+    pub(crate) fn reached(&self) -> BTreeSet<Site> {
+        self.lock().reached.clone()
+    }
+
+    pub(crate) fn forget_reads(&self) {
+        self.lock().read_bytes.clear();
+    }
+
+    /// How many bytes of a file were read since.
+    pub(crate) fn read_bytes(&self, path: &str) -> u64 {
+        let device = self.lock();
+        let id = device.find(Path::new(path)).ok();
+        id.and_then(|id| device.read_bytes.get(&id)).copied().unwrap_or_default()
+    }
+
+    /// The kernel tries to write out a file by itself, which fails.
+    pub(crate) fn fail_writeback(&self, path: &str) {
+        let mut device = self.lock();
+        let Ok(id) = device.find(Path::new(path)) else { return };
+        if let Node::File { content, failures, .. } = &mut device.nodes[id] {
+            *failures += 1;
+            content.lose();
+        }
+    }
+
     pub(crate) fn cut_never(&self) {
         self.lock().cut_at = None;
     }
 
     pub(crate) fn is_on(&self) -> bool {
         self.lock().on
+    }
+
+    /// From here on every call fails.
+    pub(crate) fn power_off(&self) {
+        self.lock().on = false;
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
@@ -183,7 +252,7 @@ impl SimDisk {
             }
         }
         device.on = true;
-        device.cut_at = None;
+        (device.cut_at, device.cut_at_site, device.cut_before) = (None, None, false);
         device.faults = Faults::default();
         device.drop_unreachable();
         let line = device.trace.is_some().then(|| format!("== {outage:?}; what is there: {}", device.tree()));

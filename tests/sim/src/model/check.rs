@@ -19,7 +19,7 @@ use super::consumer::Consumed;
 use super::log::{Kind, Log, Row};
 
 /// Where the first bytes that the store assigns end: base offset, length, leader epoch.
-const HEAD: usize = 16;
+pub(crate) const HEAD: usize = 16;
 
 /// What to go by.
 #[derive(Clone, Copy, Debug)]

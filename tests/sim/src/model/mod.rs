@@ -5,6 +5,6 @@ mod check;
 mod consumer;
 mod log;
 
-pub(crate) use check::{Checked, adopt, check};
+pub(crate) use check::{Checked, HEAD, adopt, check};
 pub(crate) use consumer::Consumed;
 pub(crate) use log::{Kind, Log, Producer, Row, Written};
