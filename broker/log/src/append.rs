@@ -1,9 +1,9 @@
 //! What a batch must be to be appended, before it is given offsets, and when it opens a new segment.
 //!
-//! Records are looked at only where a rule needs it: on a compacted topic for their keys, on one with a
-//! least timestamp for that, and the first of an uncompressed batch because it costs nothing. So what is
-//! in a batch is the producer's word: offsets inside it and the header's largest timestamp are not
-//! recounted.
+//! Uncompressed records are counted, as Kafka does: a batch that takes more offsets than it has records stops
+//! whoever reads it. Compressed ones are unpacked only where a rule needs it: on a compacted topic for their keys, on
+//! one with a least timestamp for that. There what is in a batch is the producer's word, and so is the
+//! header's largest timestamp everywhere.
 
 use bytes::Bytes;
 use flumen_records::{
@@ -64,7 +64,7 @@ pub fn validate(batch: &Batch, config: &TopicConfig, now: Timestamp) -> Result<(
     if config.cleanup_policy.compact {
         check_keys(batch)?;
     } else if codec == Compression::None {
-        check_first(batch)?;
+        check_numbers(batch)?;
     }
     Ok(())
 }
@@ -147,15 +147,17 @@ fn check_key(record: &RecordRef<'_>) -> Result<(), Invalid> {
     }
 }
 
-/// That the first record is one costs nothing to see, and finds a payload that is no records at all.
-fn check_first(batch: &Batch) -> Result<(), Invalid> {
-    let records = batch.records(usize::MAX)?;
-    match records.iter().next() {
-        Some(Ok(record)) if record.offset_delta == 0 => Ok(()),
-        Some(Ok(_)) => Err(Invalid::Record("the first record's offset delta is not 0")),
-        Some(Err(error)) => Err(error.into()),
-        None => Err(Invalid::Record("the batch holds no records")),
+/// One record for each offset that the batch takes, and nothing else.
+fn check_numbers(batch: &Batch) -> Result<(), Invalid> {
+    for (n, record) in (0..).zip(&batch.records(usize::MAX)?) {
+        // The CRC is right: so it was made, and not damaged.
+        let record =
+            record.map_err(|_| Invalid::Record("the batch does not hold the records that it counts"))?;
+        if record.offset_delta != n {
+            return Err(Invalid::Record("the records' offset deltas do not count from 0"));
+        }
     }
+    Ok(())
 }
 
 /// The active segment's facts that decide whether the next batch opens another.
@@ -229,6 +231,27 @@ mod tests {
     #[test]
     fn a_plain_batch_is_taken() {
         validate(&batch(None, NOW), &config(&[]), NOW).unwrap();
+    }
+
+    #[test]
+    fn a_batch_holds_as_many_records_as_it_takes_offsets() {
+        for (codec, taken) in [(Compression::None, false), (Compression::Lz4, true)] {
+            for count in [1, 3] {
+                let mut builder = BatchBuilder::new(codec);
+                for value in [b"one", b"two"] {
+                    builder.push(&NewRecord { timestamp: NOW, key: None, value: Some(value), headers: &[] });
+                }
+                let mut bytes = builder.build().unwrap().to_vec();
+                bytes[23..27].copy_from_slice(&(count - 1_i32).to_be_bytes());
+                bytes[57..61].copy_from_slice(&count.to_be_bytes());
+                flumen_records::seal(&mut bytes);
+                let batch = Batch::parse(Bytes::from(bytes)).unwrap();
+                let judged = validate(&batch, &config(&[]), NOW);
+                // What is compressed is not unpacked.
+                assert_eq!(judged.is_ok(), taken, "{codec:?}, {count}: {judged:?}");
+                assert!(taken || matches!(judged, Err(Invalid::Record(_))), "{judged:?}");
+            }
+        }
     }
 
     #[test]
