@@ -258,6 +258,22 @@ impl ProducerStates {
         }
     }
 
+    /// A batch before the last one that is known of its producer, and behind all others.
+    pub(crate) fn recall_batch(&mut self, id: ProducerId, batch: BatchFacts) {
+        if let Some(state) = self.producers.get_mut(&id)
+            && (1..BATCHES_REMEMBERED).contains(&state.batches.len())
+        {
+            state.batches.insert(state.batches.len() - 1, batch);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn forget_earlier(&mut self) {
+        for state in self.producers.values_mut() {
+            state.batches.drain(..state.batches.len().saturating_sub(1));
+        }
+    }
+
     pub(crate) fn insert(&mut self, id: ProducerId, state: ProducerState) {
         if let Some(first) = state.open_transaction {
             self.open.insert(first, id);
@@ -293,6 +309,11 @@ impl ProducerState {
 
     pub fn last_offset(&self) -> Offset {
         self.batches.back().map_or(Offset::UNKNOWN, |batch| batch.last_offset)
+    }
+
+    /// The batches before the last, oldest first.
+    pub(crate) fn earlier(&self) -> impl Iterator<Item = &BatchFacts> {
+        self.batches.iter().take(self.batches.len().saturating_sub(1))
     }
 
     fn next_sequence(&self) -> Sequence {

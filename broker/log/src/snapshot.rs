@@ -6,7 +6,13 @@
 //!    | timestamp i64 | coordinator epoch i32 | first offset of its open transaction i64, or -1)*
 //! ```
 //!
-//! Of a producer's batches it holds the last: after a restart an older one is no longer known.
+//! Of a producer's batches that is the last. A client that lost its connection sends again the ones before it too, and
+//! Apache Kafka, when it has restarted from a snapshot, knows them no more and stops the producer for good. So they follow,
+//! oldest first, where Kafka reads no further, under the same CRC:
+//!
+//! ```text
+//! count i32 | (producer id i64 | last sequence i32 | last offset i64 | offset delta i32 | timestamp i64)*
+//! ```
 
 use flumen_records::Check;
 use flumen_types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
@@ -45,9 +51,27 @@ impl ProducerStates {
             out.extend_from_slice(&state.coordinator_epoch.to_be_bytes());
             out.extend_from_slice(&state.open_transaction.unwrap_or(Offset::UNKNOWN).0.to_be_bytes());
         }
+        self.write_earlier(&mut out);
         let crc = flumen_records::crc32c(&out[HEADER_LEN..]);
         out[2..HEADER_LEN].copy_from_slice(&crc.to_be_bytes());
         out
+    }
+
+    /// The batches before the last of each producer; nothing where there are none, as Kafka has it.
+    fn write_earlier(&self, out: &mut Vec<u8>) {
+        let earlier: Vec<_> =
+            self.iter().flat_map(|(id, state)| state.earlier().map(move |batch| (id, *batch))).collect();
+        if earlier.is_empty() {
+            return;
+        }
+        out.extend_from_slice(&(earlier.len() as i32).to_be_bytes());
+        for (id, batch) in earlier {
+            out.extend_from_slice(&id.0.to_be_bytes());
+            out.extend_from_slice(&batch.last_sequence.0.to_be_bytes());
+            out.extend_from_slice(&batch.last_offset.0.to_be_bytes());
+            out.extend_from_slice(&batch.offset_delta.to_be_bytes());
+            out.extend_from_slice(&batch.timestamp.0.to_be_bytes());
+        }
     }
 
     pub fn from_snapshot(bytes: &[u8]) -> Result<ProducerStates, SnapshotError> {
@@ -66,6 +90,12 @@ impl ProducerStates {
         for _ in 0..count {
             let (id, state) = reader.entry()?;
             states.insert(id, state);
+        }
+        if !reader.0.is_empty() {
+            for _ in 0..i32::from_be_bytes(reader.take()?) {
+                let (id, batch) = reader.earlier()?;
+                states.recall_batch(id, batch);
+            }
         }
         Ok(states)
     }
@@ -106,6 +136,15 @@ impl Reader<'_> {
         }
         Ok((id, state))
     }
+
+    fn earlier(&mut self) -> Result<(ProducerId, BatchFacts), SnapshotError> {
+        let id = ProducerId(i64::from_be_bytes(self.take()?));
+        let last_sequence = Sequence(i32::from_be_bytes(self.take()?));
+        let last_offset = Offset(i64::from_be_bytes(self.take()?));
+        let offset_delta = i32::from_be_bytes(self.take()?);
+        let timestamp = Timestamp(i64::from_be_bytes(self.take()?));
+        Ok((id, BatchFacts { last_sequence, last_offset, offset_delta, timestamp }))
+    }
 }
 
 #[cfg(test)]
@@ -124,12 +163,13 @@ mod tests {
                 open_transaction: (id == 1).then_some(Offset(7)),
                 batches: Default::default(),
             };
-            if id != 2 {
+            // One has as many as are remembered, one a single one, one none.
+            for n in 0..[5, 1, 0][id as usize] {
                 state.remember(BatchFacts {
-                    last_sequence: Sequence(9),
-                    last_offset: Offset(20 + id),
+                    last_sequence: Sequence(4 * n + 3),
+                    last_offset: Offset(20 + id + 12 * i64::from(n)),
                     offset_delta: 3,
-                    timestamp: Timestamp(5),
+                    timestamp: Timestamp(5 + i64::from(n)),
                 });
             }
             states.insert(ProducerId(id), state);
@@ -142,6 +182,16 @@ mod tests {
         let back = ProducerStates::from_snapshot(&states().snapshot()).unwrap();
         assert_eq!(back, states());
         assert_eq!(back.first_unstable(), Some(Offset(7)));
+    }
+
+    #[test]
+    fn kafkas_part_is_as_long_as_kafka_writes_it() {
+        let mut states = states();
+        let all = states.snapshot();
+        states.forget_earlier();
+        assert_eq!(states.snapshot().len(), HEADER_LEN + 4 + 3 * ENTRY_LEN);
+        assert_eq!(all.len(), HEADER_LEN + 4 + 3 * ENTRY_LEN + 4 + 4 * 32);
+        assert_eq!(all[HEADER_LEN..HEADER_LEN + 4], 3_i32.to_be_bytes());
     }
 
     proptest! {

@@ -127,10 +127,7 @@ fn producers_and_transactions_are_known_from_before_and_from_behind_the_point() 
     let before = t.read(Offset(0), 1 << 20, Bound::LastStable, true).unwrap();
     let known = |t: &crate::Partition| {
         let aborted = crate::locks::read(&t.aborted).entries().to_vec();
-        // Of its batches, a snapshot has the last.
-        let producers = t.producers().into_iter();
-        let producers = producers.map(|(id, state)| (id, state.last_sequence(), state.open_transaction));
-        (producers.collect::<Vec<_>>(), t.marks().last_stable, aborted)
+        (t.producers(), t.marks().last_stable, aborted)
     };
     let expected = known(&t);
     assert_eq!(expected.2.len(), 3);
@@ -171,4 +168,30 @@ fn a_checkpoint_leaves_one_snapshot_and_none_of_an_open_segment_that_was_rolled(
     fixture.kill();
     fixture.open();
     assert_eq!(read_all(&fixture.t()).len(), 60);
+}
+
+/// A client has five batches under way when its broker is killed, and the snapshot that the recovery begins
+/// with is from behind them.
+#[test]
+fn what_was_under_way_is_known_behind_a_snapshot() {
+    for clean in [true, false] {
+        let mut fixture = Fixture::new(&[("internal.segment.bytes", "300")]);
+        for n in 0..9 {
+            fixture.t().append(sequenced(7, n, "under way", false), Origin::Client, NOW).unwrap();
+        }
+        wait_durable(&fixture.t());
+        checkpoint(&fixture);
+        if clean {
+            fixture.reopen();
+        } else {
+            fixture.kill();
+            fixture.open();
+        }
+        let t = fixture.t();
+        for n in 4..9 {
+            let again = t.append(sequenced(7, n, "under way", false), Origin::Client, NOW).unwrap();
+            assert!(again.duplicate && again.base == Offset(n.into()), "{n}: {again:?}");
+        }
+        assert_eq!(t.marks().end, Offset(9));
+    }
 }
