@@ -40,6 +40,14 @@ impl<'a> Resource<'a> {
 }
 
 impl Ctx {
+    /// `Err`: it has been turned off for the whole cluster.
+    pub(crate) fn needs(&self, feature: &str) -> Result<(), ErrorCode> {
+        match self.broker.features().levels().has(feature) {
+            true => Ok(()),
+            false => Err(ErrorCode::UnsupportedVersion),
+        }
+    }
+
     /// `Err`: what Kafka answers to whoever may not.
     pub(crate) fn may(&self, operation: Operation, resource: Resource<'_>) -> Result<(), ErrorCode> {
         let Some(authorizer) = self.broker.security().authorizer() else { return Ok(()) };

@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, sync::Mutex, sync::RwLock};
 use flumen_store::{FileError, OpenError, Store};
 use flumen_types::TopicPartition;
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,11 +21,9 @@ use crate::coordinator::{
     GroupCoordinator, LoadError, ShareCoordinator, ShareFigures, TransactionCoordinator,
 };
 use crate::declared_configs::DeclaredConfigs;
-use crate::endpoint::Endpoint;
 use crate::features::Features;
 use crate::fetch_sessions::FetchSessions;
 use crate::group_configs::GroupConfigs;
-use crate::listener;
 use crate::options::Options;
 use crate::partition_log::PartitionLog;
 use crate::quotas::Quotas;
@@ -146,22 +143,20 @@ impl Broker {
         })))
     }
 
-    /// Serves anybody, unencrypted, on a listener until `cancel`, or until the broker shuts down.
-    pub async fn serve(&self, listener: TcpListener, cancel: CancellationToken) {
-        self.serve_as(listener, Endpoint::plaintext(), cancel).await;
-    }
-
-    /// As [`Broker::serve`], by the endpoint's protocol.
-    pub async fn serve_as(&self, listener: TcpListener, endpoint: Endpoint, cancel: CancellationToken) {
+    /// Goes on with what listens until `cancel`, or until the broker shuts down, which waits for it.
+    pub(crate) async fn listening<F: Future<Output = ()>>(
+        &self,
+        listen: impl FnOnce(CancellationToken) -> F,
+        cancel: CancellationToken,
+    ) {
         let stop = self.0.stop.child_token();
-        let serving = listener::serve(self.clone(), listener, Arc::new(endpoint), stop.clone());
-        let serving = self.0.listeners.track_future(serving);
-        let mut serving = std::pin::pin!(serving);
+        let listening = self.0.listeners.track_future(listen(stop.clone()));
+        let mut listening = std::pin::pin!(listening);
         tokio::select! {
-            () = &mut serving => return,
+            () = &mut listening => return,
             () = cancel.cancelled() => stop.cancel(),
         }
-        serving.await;
+        listening.await;
     }
 
     /// Ends connections, lets the coordinators finish, and closes the store cleanly. Connections that

@@ -14,7 +14,8 @@ use flumen_auth::host_text;
 use flumen_auth::quota::{Bucket, Kind};
 use tokio::sync::Notify;
 
-use crate::broker::Broker;
+use crate::quotas::Quotas;
+use crate::security::Security;
 
 /// How many there may be; Kafka's names are in `broker_keys`.
 #[derive(Clone, Debug)]
@@ -72,14 +73,19 @@ impl ConnectionLimits {
     }
 
     /// Waits while there are as many as there may be in all, or came too fast.
-    pub(crate) async fn admit(&self, broker: &Broker, address: IpAddr) -> Result<Place, Refused> {
+    pub(crate) async fn admit(
+        &self,
+        quotas: &Quotas,
+        security: &Security,
+        address: IpAddr,
+    ) -> Result<Place, Refused> {
         let address = address.to_canonical();
         let one = self.one_of_all().await;
-        let wait = all_too_fast(broker, self.0.state().limits.rate);
+        let wait = all_too_fast(quotas, self.0.state().limits.rate);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        if let Some(wait) = too_fast(broker, address) {
+        if let Some(wait) = too_fast(quotas, security, address) {
             return Err(Refused::TooFast(wait));
         }
         self.0.state().take(address).map_err(Refused::TooMany)?;
@@ -125,25 +131,25 @@ impl State {
 }
 
 /// How long the next connection waits, whoever's it is.
-fn all_too_fast(broker: &Broker, rate: usize) -> Duration {
+fn all_too_fast(quotas: &Quotas, rate: usize) -> Duration {
     if rate >= ANY_RATE {
         return Duration::ZERO;
     }
     // No address is called so.
     let bucket = Bucket { user: String::new(), client: String::new() };
-    broker.quotas().record(Kind::ConnectionCreation, bucket, rate as f64, 1.0)
+    quotas.record(Kind::ConnectionCreation, bucket, rate as f64, 1.0)
 }
 
-fn too_fast(broker: &Broker, address: IpAddr) -> Option<Duration> {
+fn too_fast(quotas: &Quotas, security: &Security, address: IpAddr) -> Option<Duration> {
     let host = host_text(address);
-    let limit = broker.security().limits(Kind::ConnectionCreation)?.of_ip(&host)?;
+    let limit = security.limits(Kind::ConnectionCreation)?.of_ip(&host)?;
     let bucket = Bucket { user: host, client: String::new() };
-    let wait = broker.quotas().record(Kind::ConnectionCreation, bucket.clone(), limit, 1.0);
+    let wait = quotas.record(Kind::ConnectionCreation, bucket.clone(), limit, 1.0);
     if wait.is_zero() {
         return None;
     }
     // It is not served, and counts for nothing.
-    broker.quotas().record(Kind::ConnectionCreation, bucket, limit, -1.0);
+    quotas.record(Kind::ConnectionCreation, bucket, limit, -1.0);
     Some(wait)
 }
 

@@ -9,11 +9,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flumen_protocol::ErrorCode;
 use flumen_store::FileError;
 
 use crate::config_file::{ConfigFile, ConfigFileError, Texts};
-use crate::ctx::Ctx;
 use crate::resource_configs::ResourceConfigs;
 
 /// One feature, as clients look for it.
@@ -81,6 +79,11 @@ impl Levels {
         lowered.chain([(EPOCH.to_string(), self.epoch.to_string())]).collect()
     }
 
+    /// Whether it has not been turned off.
+    pub(crate) fn has(&self, feature: &str) -> bool {
+        Feature::find(feature).is_some_and(|feature| self.level(feature) > 0)
+    }
+
     pub(crate) fn level(&self, feature: &Feature) -> i16 {
         self.lowered.get(feature.name).copied().unwrap_or(feature.max)
     }
@@ -126,17 +129,6 @@ impl Features {
             Ok(())
         };
         self.0.edit(FINALIZED, validate_only, edit).await
-    }
-}
-
-impl Ctx {
-    /// `Err`: it has been turned off.
-    pub(crate) fn needs(&self, feature: &str) -> Result<(), ErrorCode> {
-        let levels = self.broker.features().levels();
-        match Feature::find(feature).is_some_and(|feature| levels.level(feature) > 0) {
-            true => Ok(()),
-            false => Err(ErrorCode::UnsupportedVersion),
-        }
     }
 }
 

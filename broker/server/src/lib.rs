@@ -43,6 +43,7 @@ mod share_sessions;
 mod software;
 mod stream;
 mod telemetry;
+mod throttle;
 mod topics;
 mod tuning;
 mod watches;

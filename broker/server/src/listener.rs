@@ -23,13 +23,20 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// A TLS handshake takes no longer.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
+impl Broker {
+    /// Serves anybody, unencrypted, on a listener until `cancel`, or until the broker shuts down.
+    pub async fn serve(&self, listener: TcpListener, cancel: CancellationToken) {
+        self.serve_as(listener, Endpoint::plaintext(), cancel).await;
+    }
+
+    /// As [`Broker::serve`], by the endpoint's protocol.
+    pub async fn serve_as(&self, listener: TcpListener, endpoint: Endpoint, cancel: CancellationToken) {
+        self.listening(|stop| serve(self.clone(), listener, Arc::new(endpoint), stop), cancel).await;
+    }
+}
+
 /// Returns once `stop` is cancelled and the last connection has ended.
-pub(crate) async fn serve(
-    broker: Broker,
-    listener: TcpListener,
-    endpoint: Arc<Endpoint>,
-    stop: CancellationToken,
-) {
+async fn serve(broker: Broker, listener: TcpListener, endpoint: Arc<Endpoint>, stop: CancellationToken) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -39,7 +46,7 @@ pub(crate) async fn serve(
         match accepted {
             Ok((socket, peer)) => {
                 let admitted = tokio::select! {
-                    admitted = broker.connections().admit(&broker, peer.ip()) => admitted,
+                    admitted = broker.connections().admit(broker.quotas(), broker.security(), peer.ip()) => admitted,
                     () = stop.cancelled() => break,
                 };
                 let place = match admitted {

@@ -18,6 +18,15 @@ const BATCH_BYTES_MAX: usize = 512 << 20;
 /// What is written into every marker; there has been one coordinator only, ever.
 const COORDINATOR_EPOCH: i32 = 0;
 
+/// Why an internal topic cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("an internal topic cannot be made")]
+    Topic(#[from] crate::topics::TopicError),
+    #[error("an internal topic cannot be read back")]
+    Replay(#[from] ReplayError),
+}
+
 /// Why an internal topic cannot be read back.
 #[derive(Debug, Error)]
 pub enum ReplayError {

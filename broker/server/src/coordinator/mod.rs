@@ -23,7 +23,8 @@ mod txn_cell;
 mod tests;
 
 pub(crate) use groups::Starts;
-pub use groups::{GroupCoordinator, HeartbeatRefused, JoinRefused, LoadError, OffsetResult};
+pub use groups::{GroupCoordinator, HeartbeatRefused, JoinRefused, OffsetResult};
+pub use journal::LoadError;
 pub use journal::ReplayError;
 pub(crate) use share::{Said, ShareCell, ShareCoordinator, Turn, key as share_key};
 pub use share::{ShareFigures, ShareTopicFigures};

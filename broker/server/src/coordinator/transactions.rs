@@ -18,8 +18,9 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::groups::{GroupCoordinator, LoadError};
+use super::groups::GroupCoordinator;
 use super::journal::Journal;
+use super::journal::LoadError;
 use super::markers::Markers;
 use super::time::Clock;
 use super::timer::Alarm;

@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
-use crate::quotas::Mutations;
+use crate::throttle::Mutations;
 
 /// From then on clients know that a quota may refuse (KIP-599).
 const STRICT_SINCE: i16 = 3;

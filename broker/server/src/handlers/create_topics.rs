@@ -15,7 +15,7 @@ use super::topic_settings;
 use crate::access::Resource;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
-use crate::quotas::Mutations;
+use crate::throttle::Mutations;
 
 /// More partitions than this, made at once for one topic, are taken for a slip.
 pub(super) const PARTITIONS_MAX: i32 = 10_000;

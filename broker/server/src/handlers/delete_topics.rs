@@ -12,7 +12,7 @@ use flumen_types::TopicId;
 use super::refusal::Refusal;
 use crate::access::Resource;
 use crate::ctx::Ctx;
-use crate::quotas::Mutations;
+use crate::throttle::Mutations;
 
 /// From then on clients know that a quota may refuse (KIP-599).
 const STRICT_SINCE: i16 = 5;

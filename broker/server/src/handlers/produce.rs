@@ -33,8 +33,8 @@ use crate::coordinator::{Producer, TxnVersion};
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 use crate::partition_log::{AppendError, Marks, Origin, durable};
-use crate::quotas::percent;
 use crate::reply::Reply;
+use crate::throttle::percent;
 use crate::topics::Topic;
 
 /// There are no other replicas to wait for, and what is in the log will be durable: whoever is told

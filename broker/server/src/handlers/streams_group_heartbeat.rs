@@ -24,7 +24,7 @@ use crate::access::Resource;
 use crate::coordinator::HeartbeatRefused;
 use crate::ctx::Ctx;
 use crate::features::STREAMS_VERSION;
-use crate::quotas::Mutations;
+use crate::throttle::Mutations;
 
 /// How many failures a text lists at most.
 const FAILURES_MAX: usize = 3;

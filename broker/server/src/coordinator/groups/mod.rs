@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::group_cell::GroupCell;
-use super::journal::{Journal, ReplayError};
+use super::journal::{Journal, LoadError};
 use super::share::ShareCoordinator;
 use super::time::Clock;
 use super::timer::Alarm;
@@ -452,15 +452,6 @@ impl Inner {
         self.alarm.set(cells.iter().filter_map(|cell| cell.next_deadline()).min());
         Ok(cells)
     }
-}
-
-/// Why an internal topic cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("an internal topic cannot be made")]
-    Topic(#[from] crate::topics::TopicError),
-    #[error("an internal topic cannot be read back")]
-    Replay(#[from] ReplayError),
 }
 
 /// Waits until what was written is durable.

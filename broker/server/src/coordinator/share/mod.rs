@@ -24,7 +24,7 @@ pub use figures::{ShareFigures, ShareTopicFigures};
 pub(crate) use partition_cell::{Said, ShareCell, Turn};
 pub(crate) use store::ShareStore;
 
-use super::groups::LoadError;
+use super::journal::LoadError;
 use super::time::Clock;
 use super::timer::Alarm;
 use crate::clock;

@@ -16,8 +16,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::state_cell::{StateCell, StateRefused};
-use crate::coordinator::LoadError;
-use crate::coordinator::journal::Journal;
+use crate::coordinator::journal::{Journal, LoadError};
 use crate::coordinator::time::Clock;
 use crate::handlers::append_code;
 use crate::internal_topics::SHARE_GROUP_STATE;
