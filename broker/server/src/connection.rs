@@ -1,7 +1,7 @@
 //! One client's connection: frames in, answers out in the order of their requests.
 //!
 //! One task does it all. A request is handled to its end before the next is begun, but for Produce: its
-//! batches are appended at once, in order, and only the wait for the disk is put off, so that the next
+//! batches are appended at once (or aside, if there is much to unpack), in order, and only the wait for the disk is put off, so that the next
 //! one is appended while the disk works. One request is read ahead of that, and with it the end of the
 //! connection is seen while a fetch or a join waits for long.
 //!
@@ -159,7 +159,7 @@ impl<S: Stream> Connection<S> {
                 self.begin(frame)?;
                 continue;
             }
-            if self.ended && !self.pending.iter().any(|pending| pending.order == Order::Alone) {
+            if self.ended && !self.pending.iter().any(|pending| pending.order.is_done_to_its_end()) {
                 return Ok(());
             }
             let may_read = muted.is_none() && self.ahead.is_none() && !self.ended;
@@ -187,7 +187,8 @@ impl<S: Stream> Connection<S> {
     }
 
     fn may_begin(&self) -> bool {
-        let held = self.pending.back().is_some_and(|last| last.order != Order::Pipelined);
+        // The answer of what is being appended is pending behind it.
+        let held = self.pending.iter().rev().take(2).any(|last| last.order != Order::Pipelined);
         !held && self.pending.len() < PENDING_MAX
     }
 
@@ -223,7 +224,9 @@ impl<S: Stream> Connection<S> {
             request_bytes,
             mute: self.mute.clone(),
         };
-        self.pending.push_back(dispatch::begin(ctx, head, body, frame.held)?);
+        let begun = dispatch::begin(ctx, head, body, frame.held)?;
+        self.pending.extend(begun.appending);
+        self.pending.push_back(begun.answer);
         Ok(())
     }
 
@@ -322,7 +325,8 @@ impl<S: Stream> Connection<S> {
 
     /// The broker stops: what was acknowledged by the disk is still told, within the drain time.
     async fn finish(&mut self) -> Ended {
-        while self.pending.front().is_some_and(|next| next.order == Order::Pipelined) {
+        let is_produce = |next: &Pending| matches!(next.order, Order::Pipelined | Order::Appending);
+        while self.pending.front().is_some_and(is_produce) {
             let reply = first(&mut self.pending).await;
             self.pending.pop_front();
             self.answer(reply).await?;

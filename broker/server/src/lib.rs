@@ -46,6 +46,7 @@ mod telemetry;
 mod throttle;
 mod topics;
 mod tuning;
+mod unpacking;
 mod watches;
 
 mod broker;

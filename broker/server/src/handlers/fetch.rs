@@ -27,6 +27,7 @@ use crate::budget::{Budget, Share};
 use crate::ctx::Ctx;
 use crate::fetch_sessions::{Plan, Wanted};
 use crate::partition_log::{Bound, Marks, PartitionLog, Read, ReadError};
+use crate::unpacking::Unpacking;
 
 const READ_COMMITTED: i8 = 1;
 /// What a fetch may answer with when the budget of answers is spent, the first batch even if it is larger.
@@ -53,6 +54,7 @@ pub(crate) async fn handle(ctx: &Ctx, request: FetchRequest, version: i16) -> (F
         takes_zstd: version >= FIRST_WITH_ZSTD,
         magic: message_sets::magic_of_fetch(version),
         answers: ctx.broker.answers().clone(),
+        unpacking: ctx.broker.unpacking().clone(),
     };
     let planned = ctx.broker.sessions().plan(request, version);
     let plan = match planned {
@@ -97,6 +99,7 @@ struct Asked {
     /// An old client's.
     magic: Option<Magic>,
     answers: Budget,
+    unpacking: Unpacking,
 }
 
 type Source = Result<Arc<dyn PartitionLog>, ErrorCode>;
@@ -204,7 +207,8 @@ impl Asked {
                 let untold = !self.takes_zstd && has_zstd(&read.bytes);
                 return if untold { Err(ErrorCode::UnsupportedCompressionType) } else { Ok(read) };
             };
-            let reader = OldReader { partition: log.id(), magic, from, room };
+            let unpacking = &self.unpacking;
+            let reader = OldReader { partition: log.id(), magic, from, room, unpacking };
             let read = reader.told(read).await?;
             // Where there are only markers an old client sees nothing, and would ask for them for ever.
             if !read.bytes.is_empty() || read.next <= at {
