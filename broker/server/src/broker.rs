@@ -34,9 +34,6 @@ use crate::tuning::Tuning;
 use crate::unpacking::Unpacking;
 use crate::watches::Watches;
 
-/// So many of the largest fetches' answers may wait for slow readers at a time.
-const ANSWERS_MAX: usize = 4;
-
 /// Why a broker does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -137,7 +134,7 @@ impl Broker {
             quotas: Quotas::new(options.quota_window, options.mutation_window),
             connections: ConnectionLimits::new(tuning.connections),
             budget: Budget::new(options.request_bytes_total),
-            answers: Budget::new(ANSWERS_MAX * options.fetch_bytes_max),
+            answers: Budget::new(options.fetch_answers_total),
             unpacking: Unpacking::new(),
             complaints: Complaints::default(),
             stop: CancellationToken::new(),
