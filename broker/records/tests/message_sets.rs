@@ -5,7 +5,7 @@
 //! (as they produce them). Those without a codec lack the fourth record.
 
 use bytes::Bytes;
-use flumen_records::message_set::{Error, Magic, Message, Messages, downgrade};
+use flumen_records::message_set::{Error, Magic, Message, Messages, Room, downgrade};
 use flumen_records::{
     Batch, BatchBuilder, Compression, ControlRecord, NewRecord, TimestampType, batches, control_batch, seal,
     stamp_log_append_time,
@@ -19,7 +19,7 @@ const MAGICS: [Magic; 2] = [Magic::V0, Magic::V1];
 const BYTES_MAX: usize = 1 << 20;
 
 fn upgrade(set: &[u8], bytes_max: usize) -> Result<Bytes, Error> {
-    let mut room = bytes_max;
+    let mut room = Room { bytes: bytes_max, wrapper_bytes: bytes_max, messages: 1000 };
     flumen_records::message_set::upgrade(set, &mut room)
 }
 
@@ -127,6 +127,23 @@ fn what_real_clients_produce_becomes_batches() {
             }
         }
     }
+}
+
+#[test]
+fn the_room_for_what_wrappers_hold_is_one_for_all_of_them() {
+    let one = file("kafka", Magic::V1, "gzip");
+    let two = [&one[..], &one[..]].concat();
+    let with = |set: &[u8], bytes, wrapper_bytes, messages| {
+        let mut room = Room { bytes, wrapper_bytes, messages };
+        flumen_records::message_set::upgrade(set, &mut room).map(|_| room)
+    };
+    let left = with(&one, 100_000, 50_000, 4).unwrap();
+    assert_eq!(left.messages, 0);
+    assert!(left.bytes < 60_000);
+    assert!(matches!(with(&one, 100_000, 30_000, 4), Err(Error::TooLarge(30_000))));
+    assert!(matches!(with(&two, 100_000, 50_000, 7), Err(Error::TooMany(3))));
+    assert!(matches!(with(&two, 60_000, 50_000, 8), Err(Error::TooLarge(max)) if max < 20_000));
+    assert!(with(&two, 100_000, 50_000, 8).is_ok());
 }
 
 #[test]

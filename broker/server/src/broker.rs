@@ -31,10 +31,8 @@ use crate::security::{Security, SecurityError};
 use crate::telemetry::Telemetry;
 use crate::topics::{Topic, TopicError, TopicRecord, Topics};
 use crate::tuning::Tuning;
+use crate::unpacking::Unpacking;
 use crate::watches::Watches;
-
-/// So many of the largest fetches' answers may wait for slow readers at a time.
-const ANSWERS_MAX: usize = 4;
 
 /// Why a broker does not start.
 #[derive(Debug, Error)]
@@ -77,6 +75,7 @@ struct Inner {
     connections: ConnectionLimits,
     budget: Budget,
     answers: Budget,
+    unpacking: Unpacking,
     complaints: Complaints,
     /// Ends listeners and connections.
     stop: CancellationToken,
@@ -135,7 +134,8 @@ impl Broker {
             quotas: Quotas::new(options.quota_window, options.mutation_window),
             connections: ConnectionLimits::new(tuning.connections),
             budget: Budget::new(options.request_bytes_total),
-            answers: Budget::new(ANSWERS_MAX * options.fetch_bytes_max),
+            answers: Budget::new(options.fetch_answers_total),
+            unpacking: Unpacking::new(),
             complaints: Complaints::default(),
             stop: CancellationToken::new(),
             listeners: TaskTracker::new(),
@@ -302,6 +302,10 @@ impl Broker {
     /// What may be read for answers that have not been taken yet.
     pub(crate) fn answers(&self) -> &Budget {
         &self.0.answers
+    }
+
+    pub(crate) fn unpacking(&self) -> &Unpacking {
+        &self.0.unpacking
     }
 
     pub(crate) fn complaints(&self) -> &Complaints {

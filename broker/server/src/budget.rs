@@ -4,9 +4,10 @@
 //! large produces at once make their senders wait instead of filling the memory. Who has come far and finds
 //! no room waits for the one lane of those that are let over it, so that halves of requests cannot hold
 //! each other up for ever. Of answers it is taken before records are read and given back when they are
-//! written; who finds none gets a little all the same.
+//! written; who finds none gets a little all the same (`answer_room`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -16,6 +17,7 @@ pub(crate) struct Budget {
     /// One request at a time may go over it.
     lane: Arc<Semaphore>,
     total: usize,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// What a request holds of the budget; given back when it is dropped.
@@ -50,13 +52,37 @@ impl Held {
 impl Budget {
     pub(crate) fn new(total: usize) -> Budget {
         let total = total.clamp(1, u32::MAX as usize);
-        Budget { bytes: Arc::new(Semaphore::new(total)), lane: Arc::new(Semaphore::new(1)), total }
+        Budget {
+            bytes: Arc::new(Semaphore::new(total)),
+            lane: Arc::new(Semaphore::new(1)),
+            total,
+            waiting: Arc::default(),
+        }
     }
 
     /// `None` where one would have to wait.
     pub(crate) fn try_take(&self, bytes: usize) -> Option<Share> {
         let bytes = bytes.min(self.total) as u32;
         self.bytes.clone().try_acquire_many_owned(bytes).ok()
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.available_permits()
+    }
+
+    /// Waits for room, and for nothing else.
+    pub(crate) async fn take(&self, bytes: usize) -> Option<Share> {
+        let _waiting = Waiting::new(&self.waiting);
+        self.bytes.clone().acquire_many_owned(bytes.min(self.total) as u32).await.ok()
+    }
+
+    /// Whether somebody is in [`Budget::take`].
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Whether so much is a small part of what is left.
@@ -77,6 +103,22 @@ impl Budget {
             share = take => Held { share, lane: None },
             lane = self.lane.clone().acquire_owned() => Held { share: None, lane: lane.ok() },
         }
+    }
+}
+
+/// Counts who waits until they do no more.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Waiting<'_> {
+    fn new(count: &AtomicUsize) -> Waiting<'_> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

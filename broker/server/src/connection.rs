@@ -1,9 +1,9 @@
 //! One client's connection: frames in, answers out in the order of their requests.
 //!
 //! One task does it all. A request is handled to its end before the next is begun, but for Produce: its
-//! batches are appended at once, in order, and only the wait for the disk is put off, so that the next
-//! one is appended while the disk works. One request is read ahead of that, and with it the end of the
-//! connection is seen while a fetch or a join waits for long.
+//! batches are appended at once, or on another thread if there is much to unpack, in order, and only the wait
+//! for the disk is put off, so that the next one is appended while the disk works. One request is read ahead
+//! of that, and with it the end of the connection is seen while a fetch or a join waits for long.
 //!
 //! ```text
 //! socket -> frames -> dispatch -> pending: [ produce, waiting | produce, waiting | fetch ] -> socket
@@ -28,6 +28,7 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
+use crate::budget::Budget;
 use crate::ctx::Ctx;
 use crate::dispatch::{self, Order};
 use crate::endpoint::Endpoint;
@@ -47,6 +48,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const REQUEST_STALL_MAX: Duration = Duration::from_secs(10);
 /// An answer that is being taken has to move on within this.
 const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
+/// And within this, if others wait for the room that it holds.
+const WANTED_STALL_MAX: Duration = Duration::from_secs(3);
 /// Whoever has not said by then who they are, goes.
 const UNKNOWN_MAX: Duration = Duration::from_secs(60);
 /// How long the end of an encrypted connection may take.
@@ -159,7 +162,7 @@ impl<S: Stream> Connection<S> {
                 self.begin(frame)?;
                 continue;
             }
-            if self.ended && !self.pending.iter().any(|pending| pending.order == Order::Alone) {
+            if self.ended && !self.pending.iter().any(|pending| pending.order.is_done_to_its_end()) {
                 return Ok(());
             }
             let may_read = muted.is_none() && self.ahead.is_none() && !self.ended;
@@ -187,7 +190,8 @@ impl<S: Stream> Connection<S> {
     }
 
     fn may_begin(&self) -> bool {
-        let held = self.pending.back().is_some_and(|last| last.order != Order::Pipelined);
+        // The answer of what is being appended is pending behind it.
+        let held = self.pending.iter().rev().take(2).any(|last| last.order != Order::Pipelined);
         !held && self.pending.len() < PENDING_MAX
     }
 
@@ -223,7 +227,9 @@ impl<S: Stream> Connection<S> {
             request_bytes,
             mute: self.mute.clone(),
         };
-        self.pending.push_back(dispatch::begin(ctx, head, body, frame.held)?);
+        let begun = dispatch::begin(ctx, head, body, frame.held)?;
+        self.pending.extend(begun.appending);
+        self.pending.push_back(begun.answer);
         Ok(())
     }
 
@@ -267,12 +273,12 @@ impl<S: Stream> Connection<S> {
                 }
                 Reply::Nothing => {}
                 Reply::Close(reason) => {
-                    self.write(pieces).await?;
+                    self.write(pieces, !shares.is_empty()).await?;
                     return Err(reason);
                 }
                 Reply::Last(frame, reason) => {
                     pieces.push_back(frame);
-                    self.write(pieces).await?;
+                    self.write(pieces, !shares.is_empty()).await?;
                     return Err(reason);
                 }
             }
@@ -283,10 +289,11 @@ impl<S: Stream> Connection<S> {
             self.pending.pop_front();
             reply = ready;
         }
-        self.write(pieces).await
+        self.write(pieces, !shares.is_empty()).await
     }
 
-    async fn write(&mut self, mut pieces: VecDeque<Bytes>) -> Ended {
+    /// `holds`: something of the budget of answers.
+    async fn write(&mut self, mut pieces: VecDeque<Bytes>, holds: bool) -> Ended {
         self.quiet.since = Instant::now();
         let seconds = pieces.iter().map(Bytes::len).sum::<usize>() / ANSWER_BYTES_PER_SECOND_MIN;
         let due = self.quiet.since + ANSWER_STALL_MAX + Duration::from_secs(seconds as u64);
@@ -297,9 +304,15 @@ impl<S: Stream> Connection<S> {
                 match self.socket.try_write(&slices) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         let stalled = due.min(Instant::now() + ANSWER_STALL_MAX);
-                        match timeout_at(stalled, self.socket.write_vectored(&slices)).await {
-                            Ok(written) => written,
-                            Err(_) => return Err("the peer does not take its answers".into()),
+                        let written = timeout_at(stalled, self.socket.write_vectored(&slices));
+                        tokio::select! {
+                            written = written => match written {
+                                Ok(written) => written,
+                                Err(_) => return Err("the peer does not take its answers".into()),
+                            },
+                            () = wanted(self.broker.answers()), if holds => {
+                                return Err("the peer does not take its answers, and others wait".into());
+                            }
                         }
                     }
                     written => written,
@@ -322,7 +335,8 @@ impl<S: Stream> Connection<S> {
 
     /// The broker stops: what was acknowledged by the disk is still told, within the drain time.
     async fn finish(&mut self) -> Ended {
-        while self.pending.front().is_some_and(|next| next.order == Order::Pipelined) {
+        let is_produce = |next: &Pending| matches!(next.order, Order::Pipelined | Order::Appending);
+        while self.pending.front().is_some_and(is_produce) {
             let reply = first(&mut self.pending).await;
             self.pending.pop_front();
             self.answer(reply).await?;
@@ -361,6 +375,16 @@ async fn first(pending: &mut VecDeque<Pending>) -> Reply {
         None => std::task::Poll::Pending,
     })
     .await
+}
+
+/// Comes when there are others who want room, now and then.
+async fn wanted(answers: &Budget) {
+    loop {
+        sleep(WANTED_STALL_MAX).await;
+        if answers.is_waited_for() {
+            return;
+        }
+    }
 }
 
 fn consume(pieces: &mut VecDeque<Bytes>, mut written: usize) {

@@ -1,12 +1,13 @@
 //! From a request's header to its handler, and from the handler's answer to bytes.
 
 use bytes::Bytes;
-use flumen_protocol::messages::{EncodeError, KafkaResponse};
+use flumen_protocol::messages::{EncodeError, KafkaResponse, ProduceRequest};
 use flumen_protocol::old::encode_offsets_found;
 use flumen_protocol::{
     Api, ApiKey, Request, RequestHead, encode_fetch_response, encode_response, encode_share_fetch_response,
 };
 use futures::FutureExt;
+use tokio::sync::oneshot;
 
 use crate::budget::Held;
 use crate::connection::Pending;
@@ -19,24 +20,50 @@ use crate::reply::Reply;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     Alone,
+    /// A produce on its way into the log, done to its end even if the broker stops.
+    Appending,
     /// Alone as well; it only waits, and is given up when nobody waits for it.
     Waiting,
     Pipelined,
 }
 
+impl Order {
+    /// Though the peer has left.
+    pub(crate) fn is_done_to_its_end(self) -> bool {
+        matches!(self, Order::Alone | Order::Appending)
+    }
+}
+
+/// What a request has become.
+pub(crate) struct Begun {
+    /// What comes before, where that takes long; there is no answer to it.
+    pub(crate) appending: Option<Pending>,
+    pub(crate) answer: Pending,
+}
+
+impl From<Pending> for Begun {
+    fn from(answer: Pending) -> Begun {
+        Begun { appending: None, answer }
+    }
+}
+
 /// Begins a request. An error is the reason to close the connection.
 ///
 /// A produce is in the log when this returns, and needs its share of the budget no more, nor does what
-/// waits for others; any other request holds it to the end. The first produce of a transaction to a partition
-/// is such another one: it waits for the coordinator's disk before it is appended.
-pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Result<Pending, String> {
+/// waits for others; any other request holds it to the end. Two kinds of produce are such other ones until
+/// they are appended: the first of a transaction to a partition, which waits for the coordinator's disk, and
+/// one with much to unpack.
+pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Result<Begun, String> {
     let Some(api) = Api::find(head.api_key).filter(|api| api.serves(head.version)) else {
-        return unsupported(&ctx, &head);
+        return unsupported(&ctx, &head).map(Begun::from);
     };
     let request = Request::decode(api.key, head.version, body)
         .map_err(|error| format!("{} version {}: {error}", api.key, head.version))?;
     Ok(match request {
         Request::Produce(request) => match handlers::produce::joining(&ctx, &request, head.version) {
+            None if handlers::produce::unpacks_much(&ctx, &request, head.version) => {
+                return Ok(append_aside(ctx, request, head, held));
+            }
             None => {
                 let appended = handlers::produce::append(&ctx, request, head.version, Ok(()));
                 let reply = async move { appended.reply(head.correlation, head.version).await };
@@ -47,7 +74,7 @@ pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Res
                 let reply = async move {
                     let id = request.transactional_id.clone().unwrap_or_default();
                     let joined = handlers::produce::join(&ctx, joining, &id).await;
-                    let appended = handlers::produce::append(&ctx, request, head.version, joined);
+                    let appended = handlers::produce::append_aside(ctx, request, head.version, joined).await;
                     drop(held);
                     appended.reply(head.correlation, head.version).await
                 };
@@ -66,7 +93,33 @@ pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Res
             };
             Pending { reply: reply.boxed(), order: if waits { Order::Waiting } else { Order::Alone } }
         }
-    })
+    }
+    .into())
+}
+
+/// It goes on whatever becomes of the connection, and those behind it are begun when it is in the log.
+fn append_aside(ctx: Ctx, request: ProduceRequest, head: RequestHead, held: Held) -> Begun {
+    let (done, appended) = oneshot::channel();
+    let appending = tokio::spawn(async move {
+        let appended = handlers::produce::append_aside(ctx, request, head.version, Ok(())).await;
+        drop(held);
+        // Nobody wants it of who has left.
+        let _ = done.send(appended);
+    });
+    let appending = appending.map(|done| match done {
+        Ok(()) => Reply::Nothing,
+        Err(panicked) => Reply::Close(panicked.to_string()),
+    });
+    let answer = async move {
+        match appended.await {
+            Ok(appended) => appended.reply(head.correlation, head.version).await,
+            Err(_) => Reply::Nothing,
+        }
+    };
+    Begun {
+        appending: Some(Pending { reply: appending.boxed(), order: Order::Appending }),
+        answer: Pending { reply: answer.boxed(), order: Order::Pipelined },
+    }
 }
 
 /// What is answered though it is not served; else the reason to close the connection.

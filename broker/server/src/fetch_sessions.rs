@@ -1,8 +1,9 @@
 //! Fetch sessions (KIP-227): what a consumer wants is remembered, so that it need not be said again.
 //!
-//! Invariants: at most `max` sessions; a new one takes the place of the one that was silent for the
-//! longest, if that is long enough, and is otherwise not made: the consumer then says everything each
-//! time, which always works. So does one that wants more partitions than are remembered. A session's
+//! Invariants: at most `max` sessions, and `PARTITIONS_TOTAL_MAX` partitions in all of them; a new one takes
+//! the place of those that were silent for the longest, if that is long enough, and is otherwise not made: the
+//! consumer then says everything each time, which always works. So does one that wants more partitions than
+//! are remembered. A session's
 //! epoch moves on by one with each fetch.
 
 use std::collections::HashMap;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 
 /// Of one session: what is kept of a client, and gone through at each of its fetches.
 const PARTITIONS_MAX: usize = 50_000;
+/// Of all sessions: at about 200 bytes each, 200 MB. A thousand consumers of a thousand partitions fit in.
+const PARTITIONS_TOTAL_MAX: usize = 1_000_000;
 /// `min.incremental.fetch.session.eviction.ms`
 const SILENT_MIN: Duration = Duration::from_secs(120);
 const NO_SESSION: i32 = 0;
@@ -53,6 +56,7 @@ pub(crate) struct Plan {
 pub(crate) struct FetchSessions {
     sessions: HashMap<i32, Session>,
     max: usize,
+    partitions_max: usize,
 }
 
 struct Session {
@@ -80,7 +84,7 @@ struct Told {
 
 impl FetchSessions {
     pub(crate) fn new(max: usize) -> FetchSessions {
-        FetchSessions { sessions: HashMap::new(), max }
+        FetchSessions { sessions: HashMap::new(), max, partitions_max: PARTITIONS_TOTAL_MAX }
     }
 
     /// What a request asks for, beginning, going on with or ending a session.
@@ -105,8 +109,10 @@ impl FetchSessions {
                 if session.by_id != by_id {
                     return Err(ErrorCode::FetchSessionTopicIdError);
                 }
+                let before = session.partitions.len();
                 session.change(request);
-                if session.partitions.len() > PARTITIONS_MAX {
+                let after = session.partitions.len();
+                if after > PARTITIONS_MAX || (after > before && !self.make_room(self.sessions.len(), 0)) {
                     self.sessions.remove(&id);
                     return Err(ErrorCode::FetchSessionIdNotFound);
                 }
@@ -134,7 +140,8 @@ impl FetchSessions {
     }
 
     fn begin(&mut self, wanted: &[Wanted], by_id: bool) -> i32 {
-        if wanted.len() > PARTITIONS_MAX || (self.sessions.len() >= self.max && !self.evict()) {
+        let more = wanted.len();
+        if more > PARTITIONS_MAX || self.max == 0 || !self.make_room(self.max - 1, more) {
             return NO_SESSION;
         }
         let id = loop {
@@ -148,6 +155,19 @@ impl FetchSessions {
         wanted.iter().for_each(|wanted| session.remember(wanted.clone()));
         self.sessions.insert(id, session);
         id
+    }
+
+    /// Evicts until there are at most so many sessions, and room for so many partitions more.
+    fn make_room(&mut self, sessions: usize, more: usize) -> bool {
+        loop {
+            let partitions: usize = self.sessions.values().map(|session| session.partitions.len()).sum();
+            if self.sessions.len() <= sessions && partitions + more <= self.partitions_max {
+                return true;
+            }
+            if !self.evict() {
+                return false;
+            }
+        }
     }
 
     fn evict(&mut self) -> bool {
@@ -295,5 +315,24 @@ mod tests {
         }
         let second = sessions.plan(whole(), 12).unwrap().session;
         assert!(second > 0 && second != first);
+    }
+
+    #[test]
+    fn all_sessions_together_remember_no_more_than_so_many_partitions() {
+        let mut sessions = FetchSessions { partitions_max: 5, ..FetchSessions::new(10) };
+        let of = |partitions: &[i32]| request(0, 0, vec![topic("t", partitions)]);
+        let first = sessions.plan(of(&[0, 1, 2]), 12).unwrap().session;
+        assert_eq!(sessions.plan(of(&[0, 1, 2]), 12).unwrap().session, 0);
+        let second = sessions.plan(of(&[0, 1]), 12).unwrap().session;
+        assert!(first > 0 && second > 0);
+        // Who goes on may not add what a new one could not have; what it wants again is no more.
+        assert!(sessions.plan(request(second, 1, vec![topic("t", &[0])]), 12).is_ok());
+        let refused = sessions.plan(request(second, 2, vec![topic("t", &[2])]), 12).unwrap_err();
+        assert_eq!(refused, ErrorCode::FetchSessionIdNotFound);
+        assert!(sessions.plan(of(&[0, 1]), 12).unwrap().session > 0, "its room is free again");
+        let silent = sessions.sessions.get_mut(&first).unwrap();
+        silent.used = silent.used.checked_sub(SILENT_MIN).expect("the clock began long ago");
+        assert!(sessions.plan(of(&[0, 1, 2]), 12).unwrap().session > 0);
+        assert!(!sessions.sessions.contains_key(&first));
     }
 }

@@ -9,6 +9,7 @@
 //! of `security` and `config_file` alone name the store). Nothing that a peer sends ends more than its own connection.
 
 mod access;
+mod answer_room;
 mod broker_configs;
 mod broker_keys;
 mod budget;
@@ -46,6 +47,7 @@ mod telemetry;
 mod throttle;
 mod topics;
 mod tuning;
+mod unpacking;
 mod watches;
 
 mod broker;

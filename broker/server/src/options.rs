@@ -112,6 +112,8 @@ pub struct Options {
     pub request_bytes_total: usize,
     /// `fetch.max.bytes`: the largest answer to a fetch, but for a single larger batch.
     pub fetch_bytes_max: usize,
+    /// What the answers to all fetches may hold that have not been taken yet; Kafka has no such limit.
+    pub fetch_answers_total: usize,
     /// `telemetry.max.bytes`: of a client's own metrics in one push, packed and unpacked.
     pub telemetry_bytes_max: usize,
     /// `max.incremental.fetch.session.cache.slots`
@@ -181,6 +183,7 @@ impl Options {
             request_bytes_max: FRAME_BYTES_MAX,
             request_bytes_total: 64 << 20,
             fetch_bytes_max: 55 << 20,
+            fetch_answers_total: 256 << 20,
             telemetry_bytes_max: 1 << 20,
             fetch_sessions_max: 1000,
             idle_max: Duration::from_secs(600),

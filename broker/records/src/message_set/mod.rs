@@ -29,7 +29,7 @@ use thiserror::Error;
 
 pub use down::downgrade;
 pub use message::{Message, Messages};
-pub use up::upgrade;
+pub use up::{Room, upgrade};
 
 use crate::{BatchError, Compression};
 
@@ -64,6 +64,8 @@ pub enum Error {
     Codec(Compression),
     #[error("the messages are larger than {0} bytes when unpacked")]
     TooLarge(usize),
+    #[error("the wrappers of a message set hold too many messages: only {0} more were allowed")]
+    TooMany(usize),
     #[error(transparent)]
     Batch(BatchError),
 }

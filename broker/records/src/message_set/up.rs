@@ -13,20 +13,29 @@ use crate::{BatchBuilder, Compression, NewRecord, TimestampType};
 /// that their senders can have met, for that was a limit for each message.
 const PLAIN_BATCH_BYTES: usize = 256 * 1024;
 
+/// What the wrappers of sets may come to when they are unpacked; what they do come to is taken off.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    pub bytes: usize,
+    /// Of one wrapper.
+    pub wrapper_bytes: usize,
+    pub messages: usize,
+}
+
 /// The records of a set as whole batches, one after another; nothing if the set is empty. A message at the
 /// end that is cut short is left out, as Kafka leaves it out.
 ///
-/// What the wrappers hold when they are unpacked is taken off `room`; an error if that is not enough.
-pub fn upgrade(set: &[u8], room: &mut usize) -> Result<Bytes, Error> {
+/// An error as soon as the room is found not to be enough.
+pub fn upgrade(set: &[u8], room: &mut Room) -> Result<Bytes, Error> {
     let mut batches = Batches::default();
     for message in Messages::new(set) {
         let message = message?;
         match message.compression()? {
             Compression::None => batches.push(&message)?,
             codec => {
-                let inner = message.unpack(*room)?;
-                *room -= inner.len();
-                batches.push_wrapped(&message, &inner, codec)?;
+                let inner = message.unpack(room.bytes.min(room.wrapper_bytes))?;
+                room.bytes -= inner.len();
+                room.messages -= batches.push_wrapped(&message, &inner, codec, room.messages)?;
             }
         }
     }
@@ -51,13 +60,23 @@ impl Batches {
         push(open, message)
     }
 
-    fn push_wrapped(&mut self, wrapper: &Message<'_>, set: &[u8], codec: Compression) -> Result<(), Error> {
+    /// How many there were.
+    fn push_wrapped(
+        &mut self,
+        wrapper: &Message<'_>,
+        set: &[u8],
+        codec: Compression,
+        count_max: usize,
+    ) -> Result<usize, Error> {
         self.close()?;
         refuse_append_time(wrapper)?;
         let mut batch = BatchBuilder::new(codec);
         let mut messages = Messages::new(set);
         for message in messages.by_ref() {
             let message = message?;
+            if batch.count() == count_max {
+                return Err(Error::TooMany(count_max));
+            }
             if message.magic != wrapper.magic {
                 return Err(message.wrong("its magic is not that of its wrapper"));
             }
@@ -72,8 +91,9 @@ impl Batches {
         if batch.is_empty() {
             return Err(wrapper.wrong("its wrapper is empty"));
         }
+        let count = batch.count();
         self.done.extend_from_slice(&batch.build()?);
-        Ok(())
+        Ok(count)
     }
 
     fn close(&mut self) -> Result<(), Error> {

@@ -23,14 +23,16 @@ use tokio::time::{Instant, timeout_at};
 
 use super::message_sets::{self, OldReader};
 use crate::access::Resource;
+use crate::answer_room::AnswerRoom;
 use crate::budget::{Budget, Share};
 use crate::ctx::Ctx;
 use crate::fetch_sessions::{Plan, Wanted};
 use crate::partition_log::{Bound, Marks, PartitionLog, Read, ReadError};
+use crate::unpacking::Unpacking;
 
 const READ_COMMITTED: i8 = 1;
-/// What a fetch may answer with when the budget of answers is spent, the first batch even if it is larger.
-const ROOM_MIN: usize = 64 << 10;
+/// How long at least a fetch waits for those who do not take their answers to be given up.
+const ROOM_WAIT_MIN: Duration = Duration::from_secs(10);
 /// Older clients cannot read it (KIP-110).
 const FIRST_WITH_ZSTD: i16 = 10;
 /// Between two reads of a fetch that waits for more bytes than there are.
@@ -53,6 +55,8 @@ pub(crate) async fn handle(ctx: &Ctx, request: FetchRequest, version: i16) -> (F
         takes_zstd: version >= FIRST_WITH_ZSTD,
         magic: message_sets::magic_of_fetch(version),
         answers: ctx.broker.answers().clone(),
+        waits_until: deadline.max(Instant::now() + ROOM_WAIT_MIN),
+        unpacking: ctx.broker.unpacking().clone(),
     };
     let planned = ctx.broker.sessions().plan(request, version);
     let plan = match planned {
@@ -97,6 +101,9 @@ struct Asked {
     /// An old client's.
     magic: Option<Magic>,
     answers: Budget,
+    /// For the room of a single batch.
+    waits_until: Instant,
+    unpacking: Unpacking,
 }
 
 type Source = Result<Arc<dyn PartitionLog>, ErrorCode>;
@@ -165,25 +172,26 @@ impl Asked {
             return Err(self.unknown());
         }
         let marks = *watch.borrow();
-        let mut room = wanted.bytes_max.min(self.bytes_max.saturating_sub(round.bytes));
+        let room = wanted.bytes_max.min(self.bytes_max.saturating_sub(round.bytes));
         let nothing_new = wanted.from >= self.limit(&marks) && wanted.from <= marks.end;
         let is_first = round.bytes == 0;
-        let mut share = self.answers.try_take(room).filter(|_| room > 0 && !nothing_new);
-        let no_room = share.is_none() && !is_first;
-        if share.is_none() {
-            // Others hold it all, and may be slow to take it. Nobody waits for them: a little always goes.
-            room = room.min(ROOM_MIN);
-        }
+        let mut room = AnswerRoom::take(&self.answers, if nothing_new { 0 } else { room });
+        let no_room = room.is_spent() && !is_first;
+        let nothing = Read { bytes: Bytes::new(), next: wanted.from, aborted: Vec::new(), marks };
         if wanted.from >= marks.start && (nothing_new || no_room) {
-            let nothing = Read { bytes: Bytes::new(), next: wanted.from, aborted: Vec::new(), marks };
             let more = if nothing_new { More::Nothing } else { More::WithoutRoom };
             return Ok((self.data(wanted, nothing), more));
         }
-        let read = self.records(log, wanted.from, room, is_first).await?;
-        if let Some(unused) = room.checked_sub(read.bytes.len()).filter(|unused| *unused > 0) {
-            drop(share.as_mut().and_then(|share| share.split(unused.min(share.num_permits()))));
+        let mut read = self.records(log, wanted.from, room.bytes(), is_first).await?;
+        while !room.fits(read.bytes.len()) {
+            let used = read.bytes.len();
+            drop(read);
+            if !room.wait(used, self.waits_until).await {
+                return Ok((self.data(wanted, nothing), More::WithoutRoom));
+            }
+            read = self.records(log, wanted.from, room.bytes(), is_first).await?;
         }
-        round.held.extend(share);
+        round.held.extend(room.into_share());
         let more = if read.next < self.limit(&read.marks) { More::WithoutRoom } else { More::Nothing };
         Ok((self.data(wanted, read), more))
     }
@@ -204,7 +212,8 @@ impl Asked {
                 let untold = !self.takes_zstd && has_zstd(&read.bytes);
                 return if untold { Err(ErrorCode::UnsupportedCompressionType) } else { Ok(read) };
             };
-            let reader = OldReader { partition: log.id(), magic, from, room };
+            let unpacking = &self.unpacking;
+            let reader = OldReader { partition: log.id(), magic, from, room, unpacking };
             let read = reader.told(read).await?;
             // Where there are only markers an old client sees nothing, and would ask for them for ever.
             if !read.bytes.is_empty() || read.next <= at {

@@ -1,21 +1,36 @@
 //! Message sets of magic 0 and 1, in Produce before version 3 and Fetch before version 4; the log holds
 //! batches only.
 //!
-//! A set is converted on its connection's task and not handed on: so no more are unpacked at once than the
-//! runtime has threads.
+//! A set of more than a few bytes is converted where it holds up nobody else ([`Unpacking`]).
 
 use flumen_protocol::ErrorCode;
-use flumen_records::message_set::{Error, Magic, downgrade};
-use flumen_records::{HEADER_LEN, batches};
+use flumen_records::message_set::{Error, Magic, Room, downgrade};
+use flumen_records::{Batch, HEADER_LEN, batches};
 use flumen_types::{Offset, TopicPartition};
 
 use crate::partition_log::Read;
+use crate::unpacking::Unpacking;
 
 /// The first version of Produce that carries batches.
 pub(super) const PRODUCE_WITH_BATCHES: i16 = 3;
 /// How much the sets of a produce, or a batch that is read, may come to when they are unpacked. It takes a
 /// thread about a second.
-pub(super) const UNPACKED_MAX: usize = 128 << 20;
+const UNPACKED_MAX: usize = 128 << 20;
+/// How many times `max.message.bytes` a wrapper of a produce may come to: what people write gets smaller by
+/// less, and what gets smaller by more is made to keep the broker busy.
+const WRAPPER_RATIO_MAX: usize = 32;
+/// In the wrappers of a produce. No client puts more into one (librdkafka's `batch.num.messages`).
+const MESSAGES_MAX: usize = 1_000_000;
+
+/// For the sets of one produce.
+pub(super) fn room_of_produce() -> Room {
+    Room { bytes: UNPACKED_MAX, wrapper_bytes: UNPACKED_MAX, messages: MESSAGES_MAX }
+}
+
+/// What a wrapper may come to on a topic with this `max.message.bytes`.
+pub(super) fn wrapper_bytes_max(message_bytes_max: usize) -> usize {
+    message_bytes_max.saturating_mul(WRAPPER_RATIO_MAX).min(UNPACKED_MAX)
+}
 
 /// What a fetch of this version reads; `None`: batches, as they are.
 pub(super) fn magic_of_fetch(version: i16) -> Option<Magic> {
@@ -35,7 +50,7 @@ pub(super) fn is_batch(bytes: &[u8]) -> bool {
 pub(super) fn refusal(error: &Error) -> ErrorCode {
     match error {
         Error::LogAppendTime => ErrorCode::InvalidTimestamp,
-        Error::TooLarge(_) => ErrorCode::MessageTooLarge,
+        Error::TooLarge(_) | Error::TooMany(_) => ErrorCode::MessageTooLarge,
         _ => ErrorCode::CorruptMessage,
     }
 }
@@ -47,6 +62,7 @@ pub(super) struct OldReader<'a> {
     pub(super) from: Offset,
     /// For a set that holds more than one batch.
     pub(super) room: usize,
+    pub(super) unpacking: &'a Unpacking,
 }
 
 impl OldReader<'_> {
@@ -56,10 +72,10 @@ impl OldReader<'_> {
         let mut next = self.from;
         for batch in batches(read.bytes) {
             let before = set.len();
-            let told = batch.map_err(Error::from).and_then(|batch| {
-                downgrade(&batch, self.magic, self.from, UNPACKED_MAX, &mut set)?;
-                Ok(batch.header().next_offset())
-            });
+            let told = match batch {
+                Ok(batch) => self.add(batch, &mut set).await,
+                Err(error) => Err(error.into()),
+            };
             match told {
                 Ok(_) if before > 0 && set.len() > self.room => {
                     set.truncate(before);
@@ -72,6 +88,26 @@ impl OldReader<'_> {
             tokio::task::yield_now().await;
         }
         Ok(Read { bytes: set.into(), next, aborted: read.aborted, marks: read.marks })
+    }
+
+    /// Adds a batch to the set; the offset behind it.
+    async fn add(&self, batch: Batch, set: &mut Vec<u8>) -> Result<Offset, Error> {
+        let next = batch.header().next_offset();
+        let (magic, from) = (self.magic, self.from);
+        if Unpacking::is_little(batch.bytes().len()) {
+            downgrade(&batch, magic, from, UNPACKED_MAX, set)?;
+            return Ok(next);
+        }
+        let mut before = std::mem::take(set);
+        let (after, told) = self
+            .unpacking
+            .run(move || {
+                let told = downgrade(&batch, magic, from, UNPACKED_MAX, &mut before);
+                (before, told)
+            })
+            .await;
+        *set = after;
+        told.map(|()| next)
     }
 }
 
@@ -117,7 +153,8 @@ mod tests {
 
     async fn told(codecs: &[Compression], room: usize) -> Result<(usize, i64), ErrorCode> {
         let partition = &TopicPartition::new("t", 0);
-        let reader = OldReader { partition, magic: Magic::V1, from: Offset::ZERO, room };
+        let unpacking = &Unpacking::new();
+        let reader = OldReader { partition, magic: Magic::V1, from: Offset::ZERO, room, unpacking };
         let read = reader.told(read(codecs)).await?;
         Ok((Messages::new(&read.bytes).filter_map(Result::ok).count(), read.next.0))
     }

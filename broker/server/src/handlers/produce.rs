@@ -11,14 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use flumen_auth::Operation;
 use flumen_auth::quota::Kind;
+use flumen_log::config::TopicConfig;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use flumen_protocol::messages::{ProduceRequest, ProduceResponse, StrBytes, topic_id};
 use flumen_protocol::{ErrorCode, encode_produce_response, message};
-use flumen_records::BatchHeader;
-use flumen_records::message_set::upgrade;
+use flumen_records::message_set::{Room, upgrade};
+use flumen_records::{BatchHeader, Compression, TimestampType};
 use flumen_types::{Offset, PartitionId, Timestamp, TopicPartition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -36,6 +37,7 @@ use crate::partition_log::{AppendError, Marks, Origin, durable};
 use crate::reply::Reply;
 use crate::throttle::percent;
 use crate::topics::Topic;
+use crate::unpacking::Unpacking;
 
 /// There are no other replicas to wait for, and what is in the log will be durable: whoever is told
 /// "timed out" meanwhile writes it again.
@@ -48,7 +50,7 @@ pub(crate) struct Produced {
     acks: i16,
     timeout: Duration,
     /// For what its old message sets hold when they are unpacked.
-    room: usize,
+    room: Room,
 }
 
 /// A partition of the answer that may not be given yet.
@@ -131,7 +133,7 @@ pub(crate) fn append(
         waits: Vec::new(),
         acks: request.acks,
         timeout: Duration::from_millis(request.timeout_ms.max(0) as u64),
-        room: message_sets::UNPACKED_MAX,
+        room: message_sets::room_of_produce(),
     };
     let (now, begun) = (clock::now(), Instant::now());
     let acks = matches!(request.acks, -1..=1).then_some(());
@@ -144,6 +146,51 @@ pub(crate) fn append(
     }
     produced.response.throttle_time_ms = throttle(ctx, request.acks, begun);
     produced
+}
+
+/// As [`append`], where it holds up nobody if there is more than a little to unpack.
+pub(crate) async fn append_aside(
+    ctx: Ctx,
+    request: ProduceRequest,
+    version: i16,
+    joined: Result<(), ErrorCode>,
+) -> Produced {
+    if !unpacks_much(&ctx, &request, version) {
+        return append(&ctx, request, version, joined);
+    }
+    let unpacking = ctx.broker.unpacking().clone();
+    unpacking.run(move || append(&ctx, request, version, joined)).await
+}
+
+/// Whether an append has to look into more than a few bytes that are packed, or to pack them.
+pub(crate) fn unpacks_much(ctx: &Ctx, request: &ProduceRequest, version: i16) -> bool {
+    request.topic_data.iter().any(|topic| {
+        let sets = topic.partition_data.iter().filter_map(|data| data.records.as_ref());
+        let mut large = sets.filter(|records| !Unpacking::is_little(records.len())).peekable();
+        if large.peek().is_none() {
+            return false;
+        }
+        let found = match version {
+            ..13 => ctx.broker.topic(&topic.name),
+            _ => ctx.broker.topics().by_id(topic_id(topic.topic_id)),
+        };
+        let Some(found) = found else { return false };
+        large.any(|records| match BatchHeader::parse(records) {
+            _ if version < PRODUCE_WITH_BATCHES && !message_sets::is_batch(records) => true,
+            Ok(header) => {
+                header.attributes.compression().is_ok_and(|codec| is_looked_into(codec, &found.config))
+            }
+            Err(_) => false,
+        })
+    })
+}
+
+/// Whether the log unpacks a batch in this codec, or packs it.
+fn is_looked_into(codec: Compression, config: &TopicConfig) -> bool {
+    let times =
+        config.timestamp_type == TimestampType::CreateTime && config.timestamp_before_max.0 != i64::MAX;
+    let looks = config.cleanup_policy.compact || times;
+    config.compression.is_some_and(|wanted| wanted != codec) || (looks && codec != Compression::None)
 }
 
 /// Kafka takes no time of those who want no answer.
@@ -219,7 +266,7 @@ impl Produced {
         for (n, mut data) in wanted.partition_data.into_iter().enumerate() {
             let index = data.index;
             let appended = found.clone().and_then(|topic| {
-                data.records = Some(self.batches(data.records.unwrap_or_default(), when.0)?);
+                data.records = Some(self.batches(data.records.unwrap_or_default(), &topic.config, when.0)?);
                 append_one(ends, &topic, data, when)
             });
             answers.push(match appended {
@@ -239,8 +286,9 @@ impl Produced {
     }
 
     /// What a request of this version carries, as the log takes it.
-    fn batches(&mut self, records: Bytes, version: i16) -> Result<Bytes, Refused> {
+    fn batches(&mut self, records: Bytes, config: &TopicConfig, version: i16) -> Result<Bytes, Refused> {
         if version < PRODUCE_WITH_BATCHES && !message_sets::is_batch(&records) {
+            self.room.wrapper_bytes = message_sets::wrapper_bytes_max(config.max_message_bytes);
             let batches = upgrade(&records, &mut self.room);
             return batches.map_err(|error| (message_sets::refusal(&error), Some(error.to_string())).into());
         }

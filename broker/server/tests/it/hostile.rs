@@ -182,6 +182,25 @@ async fn a_million_topics_in_one_request_do_not_stop_the_broker() {
     running.stop().await;
 }
 
+/// What they hold is bounded, and others get theirs all the same.
+#[tokio::test]
+async fn answers_that_nobody_reads_are_given_up_when_others_want_the_room() {
+    let running = Running::start_with(|options| options.fetch_answers_total = 4_000_000).await;
+    let mut neighbour = running.client().await;
+    neighbour.create("t", 1, &[("max.message.bytes", "20000000")]).await;
+    // More than the sockets take in themselves.
+    let large = "v".repeat(16_000_000);
+    assert_eq!(neighbour.produce("t", 0, batch(&[&large])).await.error_code, 0);
+    let mut slow = running.client().await;
+    slow.send(&crate::running::fetch("t", 0, 0), 11).await;
+    slow.socket.readable().await.unwrap();
+    assert_eq!(values(&neighbour.fetch("t", 0, 0).await), numbered(&[(0, &large)]));
+    let mut rest = Vec::new();
+    let ended = timeout(PATIENCE, slow.socket.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok() && rest.len() < large.len(), "{} bytes", rest.len());
+    running.stop().await;
+}
+
 /// Each says that it sends 90 MiB, and sends a few bytes.
 #[tokio::test]
 async fn halves_of_large_requests_hold_up_nobody() {

@@ -1,6 +1,7 @@
 //! Clients from before record batches: message sets in, message sets out, in the layouts of then.
 
 use bytes::{Buf, BufMut, Bytes};
+use flumen_protocol::messages::{ApiVersionsRequest, ProduceRequest};
 use flumen_protocol::{ApiKey, ErrorCode};
 use flumen_records::message_set::{Magic, Message, Messages};
 use flumen_records::{Attributes, BatchBuilder, Compression, ControlRecord, NewRecord, compress};
@@ -229,6 +230,113 @@ async fn sets_that_are_wrong_are_refused_in_the_words_of_then() {
         }
     }
     assert_eq!(fetch(&mut client, 3, 0).await.high_watermark, 0, "nothing of it was taken");
+    running.stop().await;
+}
+
+/// `count` times the message in a wrapper; little to send, and much to unpack.
+fn dense(count: usize, message: &Message<'_>) -> Vec<u8> {
+    let mut one = Vec::new();
+    message.write(&mut one);
+    wrapped(&one.repeat(count))
+}
+
+fn wrapped(set: &[u8]) -> Vec<u8> {
+    let mut section = Vec::new();
+    compress(Compression::Gzip, set, &mut section).unwrap();
+    let mut wrapped = Vec::new();
+    let attributes = Attributes::new(Compression::Gzip);
+    Message { attributes, value: Some(&section), ..EMPTY }.write(&mut wrapped);
+    wrapped
+}
+
+const EMPTY: Message<'_> = Message {
+    offset: 0,
+    magic: Magic::V1,
+    attributes: Attributes(0),
+    timestamp: Timestamp(TIME),
+    key: None,
+    value: Some(b""),
+};
+
+/// The neighbour is answered, and that more than once, before the client is.
+async fn comes_first(neighbour: &mut Client, client: &mut Client) {
+    let (asked, mut first) = (ApiVersionsRequest::default(), [0]);
+    for _ in 0..3 {
+        tokio::select! {
+            biased;
+            _ = client.socket.peek(&mut first) => panic!("a neighbour waits until everything is unpacked"),
+            _ = neighbour.ask(&asked, 0) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_takes_long_to_unpack_holds_up_nobody() {
+    let (running, mut client) = with_topic(&[]).await;
+    let mut neighbour = running.client().await;
+    let mut set = Vec::new();
+    EMPTY.write(&mut set);
+    set = set.repeat(100_000);
+    // What is wrong is found at the end.
+    Message { attributes: EMPTY.attributes.with_log_append_time(), ..EMPTY }.write(&mut set);
+    send(&mut client, ApiKey::Produce, 2, &produce_body(-1, &wrapped(&set))).await;
+    comes_first(&mut neighbour, &mut client).await;
+    let (_, mut rest) = client.frame().await.unwrap();
+    skip_t(&mut rest);
+    assert_eq!(ErrorCode::from(rest.get_i16()), ErrorCode::InvalidTimestamp);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_unpacked_keeps_its_order_and_is_told_without_holding_up_anybody() {
+    let (running, mut client) = with_topic(&[]).await;
+    let mut neighbour = running.client().await;
+    let count = 100_000;
+    for set in [dense(count, &EMPTY), set(Magic::V1, Compression::None, &["a"])] {
+        send(&mut client, ApiKey::Produce, 2, &produce_body(-1, &set)).await;
+    }
+    for base in [0, count as i64] {
+        let (_, mut rest) = client.frame().await.unwrap();
+        skip_t(&mut rest);
+        assert_eq!((ErrorCode::from(rest.get_i16()), rest.get_i64()), (ErrorCode::None, base));
+    }
+    let body = fetch_body(2, &Wanted { offset: 0, bytes_max: 1 << 20, wait_ms: 0 });
+    send(&mut client, ApiKey::Fetch, 2, &body).await;
+    comes_first(&mut neighbour, &mut client).await;
+    assert_eq!(fetched(2, client.frame().await.unwrap().1).error, ErrorCode::None);
+    running.stop().await;
+}
+
+/// A batch that the log has to look into, too.
+#[tokio::test]
+async fn what_a_compacted_topic_has_to_unpack_holds_up_nobody() {
+    let (running, mut client) = with_topic(&[("cleanup.policy", "compact")]).await;
+    let mut neighbour = running.client().await;
+    let mut builder = BatchBuilder::new(Compression::Gzip);
+    for _ in 0..100_000 {
+        builder.push(&NewRecord { key: Some(b"k"), timestamp: Timestamp(TIME), ..NewRecord::default() });
+    }
+    // What is wrong is found at the end.
+    builder.push(&NewRecord { timestamp: Timestamp(TIME), ..NewRecord::default() });
+    let large = crate::running::produce("t", 0, builder.build().unwrap());
+    let first = client.send(&large, 9).await;
+    let second = client.send(&crate::running::produce("t", 0, batch(&["a"])), 9).await;
+    comes_first(&mut neighbour, &mut client).await;
+    for (sent, error, base) in [(first, ErrorCode::InvalidRecord, -1), (second, ErrorCode::None, 0)] {
+        let answer = client.receive::<ProduceRequest>(sent, 9).await;
+        let made = &answer.responses[0].partition_responses[0];
+        assert_eq!((ErrorCode::from(made.error_code), made.base_offset), (error, base));
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrapper_that_comes_to_far_more_than_a_message_is_refused() {
+    let (running, mut client) = with_topic(&[("max.message.bytes", "100000")]).await;
+    let zeros = vec![0; 90_000];
+    let message = Message { value: Some(&zeros), ..EMPTY };
+    assert_eq!(produce(&mut client, 2, &dense(30, &message)).await.error, ErrorCode::None);
+    assert_eq!(produce(&mut client, 2, &dense(40, &message)).await.error, ErrorCode::MessageTooLarge);
     running.stop().await;
 }
 

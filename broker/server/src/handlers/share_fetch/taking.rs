@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::empty;
 use crate::access::Resource;
+use crate::answer_room::AnswerRoom;
 use crate::budget::Share;
 use crate::coordinator::{ShareCell, Turn};
 use crate::ctx::Ctx;
@@ -25,8 +26,6 @@ use crate::handlers::read_code;
 use crate::partition_log::{AbortedTxn, Bound, Marks, Read, ReadError};
 use crate::share_sessions::{Owner, Place};
 
-/// What is read when the budget of answers is spent.
-const ROOM_MIN: usize = 64 << 10;
 const RECORD_LIMIT: i8 = 1;
 
 /// What a share fetch asks for.
@@ -170,18 +169,22 @@ impl<'a> Asked<'a> {
         min_one: bool,
     ) -> (Result<Read, ReadError>, Option<Share>) {
         let marks = cell.log().marks();
+        let nothing = Read { bytes: Bytes::new(), next: from, aborted: Vec::new(), marks };
         if from >= marks.start && from >= self.limit(&marks) && from <= marks.end {
-            let nothing = Read { bytes: Bytes::new(), next: from, aborted: Vec::new(), marks };
             return (Ok(nothing), None);
         }
-        let mut share = self.ctx.broker.answers().try_take(room);
-        let room = if share.is_some() { room } else { room.min(ROOM_MIN) };
-        let read = cell.log().read(from, room, self.bound, min_one).await;
-        let used = read.as_ref().map_or(0, |read| read.bytes.len());
-        if let Some(unused) = room.checked_sub(used).filter(|unused| *unused > 0) {
-            drop(share.as_mut().and_then(|share| share.split(unused.min(share.num_permits()))));
+        let mut room = AnswerRoom::take(self.ctx.broker.answers(), room);
+        loop {
+            let read = cell.log().read(from, room.bytes(), self.bound, min_one).await;
+            let used = read.as_ref().map_or(0, |read| read.bytes.len());
+            if room.fits(used) {
+                return (read, room.into_share());
+            }
+            drop(read);
+            if !room.wait(used, self.deadline).await {
+                return (Ok(nothing), None);
+            }
         }
-        (read, share)
     }
 
     fn limit(&self, marks: &Marks) -> Offset {
