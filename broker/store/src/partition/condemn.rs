@@ -1,6 +1,6 @@
 //! What becomes of a batch that a reader, or the cleaner, finds damaged.
 //!
-//! Everything in a log was whole when it was written, so it has rotted, or somebody wrote into the
+//! Everything in a log was whole and in order when it was written, so it has rotted, or somebody wrote into the
 //! file. Its range is quarantined (`segment::damage`): said once, refused from then on, and what lies behind
 //! it can be read.
 
@@ -32,10 +32,8 @@ impl Partition {
             (segment.size(), next.unwrap_or(writer.end))
         };
         let file = segment.file()?;
-        let (position, from) = first_broken(segment, &*file, position, from)?;
-        if breakage::whole_at(&*file, position, size).map_err(read)?.is_some() {
-            return Ok(false);
-        }
+        let way = Way { segment, file: &*file, position, end };
+        let Some((position, from)) = way.first_broken(from)? else { return Ok(false) };
         let reach = i64::from(i32::MAX);
         let follows = |header: &BatchHeader| {
             header.last_offset() >= from
@@ -49,42 +47,55 @@ impl Partition {
     }
 }
 
-/// Where the first batch on the way to a position is broken, or that position; and the offset behind the last
-/// batch before. Whoever went there went by headers, and one that has rotted points into another batch.
-fn first_broken(
-    segment: &Segment,
-    file: &dyn File,
+/// The way to a position, in a segment that ends before an offset. Whoever went there went by headers, and one that has
+/// rotted points into another batch.
+struct Way<'a> {
+    segment: &'a Segment,
+    file: &'a dyn File,
     position: u64,
-    from: Offset,
-) -> Result<(u64, Offset), FileError> {
-    let begin = segment.begin_at(file, from)?;
-    match walk(segment, file, begin, position)? {
-        (at, Some(end)) => Ok((at, end)),
-        // It is the first there: what was before only the way from the front tells.
-        (_, None) => {
-            let (at, end) = walk(segment, file, 0, position)?;
-            Ok((at, end.unwrap_or(segment.base())))
-        }
-    }
+    end: Offset,
 }
 
-fn walk(
-    segment: &Segment,
-    file: &dyn File,
-    begin: u64,
-    position: u64,
-) -> Result<(u64, Option<Offset>), FileError> {
-    let (mut end, mut scan) = (None, segment.scan(file, begin));
-    loop {
-        match scan.next_batch() {
-            Ok(Some((at, _))) if at >= position => return Ok((position, end)),
-            Ok(Some((_, batch))) if Check::BatchBehind.verify(&batch).is_ok() => {
-                end = Some(batch.header().next_offset());
-            }
-            Ok(Some((at, _))) => return Ok((at, end)),
-            Ok(None) => return Ok((position, end)),
-            Err(ScanError::Broken { position: at, .. }) => return Ok((at.min(position), end)),
-            Err(ScanError::Io { source, .. }) => return Err(segment.unreadable(source)),
+impl Way<'_> {
+    /// Where the first batch on the way is broken or not where it belongs, the position with it; and the offset
+    /// behind the last batch before.
+    fn first_broken(&self, from: Offset) -> Result<Option<(u64, Offset)>, FileError> {
+        let begin = self.segment.begin_at(self.file, from)?;
+        if begin > 0
+            && let Some((at, Some(end))) = self.walk(begin, None)?
+        {
+            return Ok(Some((at, end)));
         }
+        // It is the first there, or seems right: what was before only the way from the front tells.
+        let base = self.segment.base();
+        Ok(self.walk(0, Some(base))?.map(|(at, end)| (at, end.unwrap_or(base))))
+    }
+
+    fn walk(&self, begin: u64, end: Option<Offset>) -> Result<Option<(u64, Option<Offset>)>, FileError> {
+        let (segment, damage) = (self.segment, self.segment.damage());
+        let (mut end, mut scan) = (end, segment.scan(self.file, begin));
+        loop {
+            let (at, batch) = match scan.next_batch() {
+                Ok(Some((at, _))) if at > self.position => return Ok(None),
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(None),
+                Err(ScanError::Broken { position, .. }) => {
+                    return Ok(Some((position.min(self.position), end)));
+                }
+                Err(ScanError::Io { source, .. }) => return Err(segment.unreadable(source)),
+            };
+            let header = batch.header();
+            end = damage.next_offset_behind(at).or(end);
+            if Check::BatchBehind.verify(&batch).is_err() || self.is_misplaced(at, header, end)? {
+                return Ok(Some((at, end)));
+            }
+            end = Some(header.next_offset());
+        }
+    }
+
+    fn is_misplaced(&self, at: u64, header: &BatchHeader, end: Option<Offset>) -> Result<bool, FileError> {
+        let Some(end) = end else { return Ok(false) };
+        let misplaced = self.segment.is_misplaced(self.file, at, header, end, Some(self.end));
+        misplaced.map_err(|source| self.segment.unreadable(source))
     }
 }

@@ -41,8 +41,13 @@ impl Partition {
             }
             let next = pair[1].base();
             // Whoever reads there is told.
-            let Some(end) = end_of(&pair[0])? else { continue };
-            if end > next || first_of(&pair[0])?.is_some_and(|first| first < pair[0].base()) {
+            let Some(mut end) = end_of(&pair[0])? else { continue };
+            if does_not_fit(&pair[0], end, next)? || (end < next && !compacted) {
+                // Of a batch whose offset has rotted it is known which one it was.
+                while self.condemn(&pair[0], pair[0].size(), pair[0].base(), Some(next))? {}
+                end = end_of(&pair[0])?.unwrap_or(next);
+            }
+            if does_not_fit(&pair[0], end, next)? {
                 self.note_misfit(&pair[0]);
             }
             // Retention may have taken them meanwhile.
@@ -72,9 +77,10 @@ impl Partition {
     }
 }
 
-/// The first batch's offset.
-fn first_of(segment: &Segment) -> Result<Option<Offset>, FileError> {
-    Ok(segment.first_header()?.map(|header| header.base_offset))
+/// Whether its batches begin before its name or, at `end`, behind the next one's.
+fn does_not_fit(segment: &Segment, end: Offset, next: Offset) -> Result<bool, FileError> {
+    let first = segment.first_header()?.filter(|_| segment.damage().at(0).is_none());
+    Ok(end > next || first.is_some_and(|first| first.base_offset < segment.base()))
 }
 
 /// The offset behind the last batch; `None` if a broken one is in the way.

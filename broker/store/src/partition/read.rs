@@ -45,7 +45,9 @@ impl Partition {
                 Bound::HighWatermark => marks.high_watermark,
                 Bound::LastStable => marks.last_stable,
             };
-            let Some(run) = self.run(Wanted { from, limit, bytes_max, min_one })? else { continue };
+            let Some(run) = self.run(Wanted { from, limit, end: marks.end, bytes_max, min_one })? else {
+                continue;
+            };
             let aborted = match bound {
                 Bound::LastStable => self.aborted_within(from, run.next),
                 Bound::LogEnd | Bound::HighWatermark => Vec::new(),
@@ -71,7 +73,9 @@ impl Partition {
             let Some((segment, next)) = self.segment_of(from) else { return Ok(None) };
             // A segment that reaches into the next does not answer for it.
             let limit = next.map_or(wanted.limit, |next| wanted.limit.min(next));
-            match segment.read(Wanted { from, limit, ..wanted }, &self.shared.buffers) {
+            match segment
+                .read(Wanted { from, limit, end: next.unwrap_or(wanted.end), ..wanted }, &self.shared.buffers)
+            {
                 Ok(Some(run)) => {
                     if self.shared.options.cache_hot_window.is_some() {
                         segment.let_go_behind(&run.place);
@@ -90,7 +94,9 @@ impl Partition {
                     return match error {
                         // Found out just now: from here on it is known.
                         ReadError::Corrupt { position, offsets: None, .. }
-                            if self.condemn(&segment, position, from, next)? =>
+                            // Or it was appended just now, behind what the read took for the end.
+                            if self.condemn(&segment, position, from, next)?
+                                || self.marks().end > wanted.end =>
                         {
                             Ok(None)
                         }

@@ -111,7 +111,9 @@ impl<'a> Loader<'a> {
         self.end = last.base();
         loop {
             match scan.next_batch() {
-                Ok(Some((_, batch))) if Check::LastBatch.verify(&batch).is_ok() => {
+                Ok(Some((_, batch)))
+                    if Check::LastBatch.verify(&batch).is_ok() && batch.header().base_offset >= self.end =>
+                {
                     self.end = batch.header().next_offset()
                 }
                 Ok(None) => break,

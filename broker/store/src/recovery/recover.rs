@@ -22,7 +22,7 @@ use flumen_types::Offset;
 
 use crate::error::FileError;
 use crate::files::durable_file;
-use crate::files::file_system::Advice;
+use crate::files::file_system::{Advice, File};
 use crate::files::site::Site;
 use crate::partition::Sealed;
 use crate::partition::aborted::AbortedIndex;
@@ -64,6 +64,8 @@ impl Loader<'_> {
         for segment in &self.segments[trusted..] {
             self.distrust_cache(segment, known.sync)?;
         }
+        // Where the log ended when it was stopped.
+        let stopped_at = Some(point).filter(|_| known.clean);
         let mut whole = trusted;
         let suspects = self.segments[trusted..].to_vec();
         for segment in &suspects {
@@ -75,7 +77,7 @@ impl Loader<'_> {
                 self.snapshots.insert(segment.base(), self.producers.snapshot());
             }
             whole += 1;
-            if !self.recover_segment(segment, point, resume.take())? {
+            if !self.recover_segment(segment, point, stopped_at, resume.take())? {
                 break;
             }
         }
@@ -213,6 +215,7 @@ impl Loader<'_> {
         &mut self,
         segment: &Arc<Segment>,
         point: Offset,
+        stopped_at: Option<Offset>,
         resume: Option<Resume>,
     ) -> Result<bool, FileError> {
         let file = segment.file()?;
@@ -223,7 +226,10 @@ impl Loader<'_> {
         self.end = self.end.max(first);
         let torn_at = loop {
             let at = match scan.next_batch() {
-                Ok(Some((position, batch))) if self.follows(segment, batch.header()) && is_whole(&batch) => {
+                Ok(Some((position, batch)))
+                    if is_whole(&batch)
+                        && self.belongs(segment, &*file, position, batch.header(), stopped_at)? =>
+                {
                     if batch.header().base_offset >= self.taken {
                         self.take(&batch, true);
                     }
@@ -242,7 +248,6 @@ impl Loader<'_> {
             self.end = range.next;
         };
         self.end = segment.damage().next_offset_at(segment.size()).unwrap_or(self.end).max(self.end);
-        segment.note_verified(from, torn_at.unwrap_or(segment.size()));
         segment.go_live(index);
         if let Some(at) = torn_at {
             cut(segment, at)?;
@@ -281,6 +286,20 @@ impl Loader<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a batch that is whole has the offset it was given, as far as what is around it tells.
+    fn belongs(
+        &self,
+        segment: &Segment,
+        file: &dyn File,
+        position: u64,
+        header: &BatchHeader,
+        stopped_at: Option<Offset>,
+    ) -> Result<bool, FileError> {
+        let bound = self.next_base(segment).or(stopped_at);
+        let misplaced = segment.is_misplaced(file, position, header, self.end, bound);
+        Ok(self.follows(segment, header) && !misplaced.map_err(|source| segment.unreadable(source))?)
     }
 
     /// Offsets ascend, and fit the segment's index.

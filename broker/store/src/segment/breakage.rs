@@ -56,6 +56,7 @@ pub(crate) fn examine(
     let upto = next.as_ref().map_or(size, |(position, _)| *position);
     let unwritten =
         cut_short || has_unwritten_page(file, at, upto)? || (upto == size && ends_in_zeros(file, at, upto)?);
+    let unwritten = unwritten && whole_at(file, at, size)?.is_none();
     Ok(Breakage { upto, next: next.map(|(_, header)| header), unwritten })
 }
 
@@ -98,7 +99,11 @@ type Found = Option<(u64, BatchHeader)>;
 
 /// From header to header, for as long as they can be believed: so no record's content is mistaken.
 fn hop(file: &dyn File, mut at: u64, size: u64, follows: &dyn Fn(&BatchHeader) -> bool) -> io::Result<Found> {
-    while let Some(header) = header_at(file, at)?.filter(follows) {
+    while let Some(header) = header_at(file, at)? {
+        // What is whole has the length that it says, be it where it belongs or not.
+        if !follows(&header) && whole_at(file, at, size)?.is_none() {
+            break;
+        }
         at += header.total_len() as u64;
         if let Some(header) = whole_at(file, at, size)?.filter(follows) {
             return Ok(Some((at, header)));

@@ -51,6 +51,11 @@ impl Damage {
         next.map_or(end, |next| next.min(end))
     }
 
+    /// The offset behind a range that ends right before this byte.
+    pub(crate) fn next_offset_behind(&self, position: u64) -> Option<Offset> {
+        self.0.iter().find(|range| range.upto == position).map(|range| range.next)
+    }
+
     /// The offset behind a range that reaches up to the end of a file.
     pub(crate) fn next_offset_at(&self, end: u64) -> Option<Offset> {
         self.0.last().filter(|range| range.upto >= end).map(|range| range.next)

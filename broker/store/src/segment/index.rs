@@ -14,6 +14,8 @@
 use flumen_records::BatchHeader;
 use flumen_types::{Offset, Timestamp};
 
+use crate::segment::index_file::Place;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OffsetEntry {
     relative: u32,
@@ -115,9 +117,15 @@ impl SegmentIndex {
 
     /// Where to begin looking for an offset: the batch found there ends at or before it.
     pub(crate) fn position_of(&self, offset: Offset) -> u64 {
+        self.place_of(offset).position
+    }
+
+    pub(crate) fn place_of(&self, offset: Offset) -> Place {
         let relative = offset.since(self.base);
         let after = self.offsets.partition_point(|entry| i64::from(entry.relative) <= relative);
-        after.checked_sub(1).map_or(0, |at| u64::from(self.offsets[at].position))
+        let Some(at) = after.checked_sub(1) else { return Place::FRONT };
+        let OffsetEntry { relative, position } = self.offsets[at];
+        Place { position: position.into(), last: Some(self.base.plus(relative.into())) }
     }
 
     /// Where the last entry points: everything behind is less than an interval and a batch.

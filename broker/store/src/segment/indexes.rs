@@ -68,6 +68,10 @@ impl Segment {
         if self.damage().at(place.position).is_some() || self.is_there(file, place)? {
             return Ok(place.position);
         }
+        if self.lock().index.is_some() {
+            // It is right, so what is there is not.
+            return Ok(0);
+        }
         let index = self.rebuild_index()?;
         let position = read(&index).position_of(offset);
         Ok(position)
@@ -95,7 +99,7 @@ impl Segment {
 
     fn place_of(&self, offset: Offset) -> Result<Place, FileError> {
         if let Some(index) = &self.lock().index {
-            return Ok(Place { position: read(index).position_of(offset), last: None });
+            return Ok(read(index).place_of(offset));
         }
         let path = self.path(Part::Index);
         let place = index_file::place_of(self.files(), &path, self.base(), offset)
@@ -115,10 +119,16 @@ impl Segment {
         tracing::info!(segment = %self.path(Part::Log).display(), "rebuilding a segment's index");
         let file = self.file()?;
         let mut index = SegmentIndex::new(self.base());
-        let mut scan = self.scan(&*file, 0);
+        let (mut end, mut scan) = (self.base(), self.scan(&*file, 0));
         loop {
             match scan.next_batch() {
-                Ok(Some((position, batch))) => index.note(position, batch.header(), REBUILT_INTERVAL_BYTES),
+                Ok(Some((position, batch))) => {
+                    let misplaced = self.is_misplaced(&*file, position, batch.header(), end, None);
+                    if !misplaced.map_err(|source| self.unreadable(source))? {
+                        index.note(position, batch.header(), REBUILT_INTERVAL_BYTES);
+                        end = batch.header().next_offset();
+                    }
+                }
                 Ok(None) => break,
                 // Damage in the middle is told to those who read there.
                 Err(ScanError::Broken { .. }) => break,

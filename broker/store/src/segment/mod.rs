@@ -14,10 +14,10 @@ pub(crate) mod damage;
 pub(crate) mod index;
 pub(crate) mod index_file;
 pub(crate) mod indexes;
+pub(crate) mod misplaced;
 pub(crate) mod read;
 pub(crate) mod recent_reads;
 pub(crate) mod scan;
-pub(crate) mod verified;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,6 @@ use crate::segment::damage::{Damage, Damaged};
 use crate::segment::index::SegmentIndex;
 use crate::segment::recent_reads::RecentReads;
 use crate::segment::scan::Scan;
-use crate::segment::verified::Verified;
 
 pub(crate) struct Segment {
     base: Offset,
@@ -59,9 +58,6 @@ pub(crate) struct Segment {
     pub(crate) first: OnceLock<Timestamp>,
     recent: Mutex<RecentReads>,
     damage: RwLock<Damage>,
-    /// Bytes that were found at the start, and those of them whose CRCs were checked.
-    found: u64,
-    verified: Mutex<Verified>,
     open_files: Arc<OpenFiles>,
     me: Weak<Segment>,
 }
@@ -153,8 +149,6 @@ impl Segment {
             first: OnceLock::new(),
             recent: Mutex::default(),
             damage: RwLock::default(),
-            found: size,
-            verified: Mutex::default(),
             open_files: open_files.clone(),
             me: me.clone(),
         })
@@ -244,16 +238,6 @@ impl Segment {
         drop(open);
         self.tell_open();
         Ok(file)
-    }
-
-    /// Whether bytes from a position on may have rotted since they were written.
-    pub(crate) fn is_unverified(&self, from: u64, upto: u64) -> bool {
-        from < self.found && !lock(&self.verified).covers(from, upto.min(self.found))
-    }
-
-    /// The CRCs of these were right.
-    pub(crate) fn note_verified(&self, from: u64, upto: u64) {
-        lock(&self.verified).add(from, upto);
     }
 
     /// What of it must not be read.

@@ -1,7 +1,8 @@
 //! The fetch path: whole batches out of one segment, by offset.
 //!
-//! Invariants: a batch is never cut and never decoded; of each, only the header is looked at, but for
-//! the first read of what this process did not write: that checks the CRCs (`verified.rs`). One
+//! Invariants: a batch is never cut and never decoded. Of each the CRC is checked before it is handed out, by
+//! every read: bytes rot while a process runs too, and in what it wrote itself. Its offset, which no CRC covers,
+//! has to fit between its neighbours' (`misplaced.rs`). One
 //! pread brings the bytes that are handed out, no more than a buffer that is used again holds: where the wanted batch begins is found before, from
 //! the sparse index and a few headers, or remembered from the read that ended there.
 
@@ -26,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) from: Offset,
     /// No batch that begins here or later.
     pub(crate) limit: Offset,
+    /// What is in the segment ends before this.
+    pub(crate) end: Offset,
     pub(crate) bytes_max: usize,
     /// The first batch even if it alone is over `bytes_max`.
     pub(crate) min_one: bool,
@@ -46,19 +49,28 @@ impl Run {
     }
 }
 
+/// Where a batch begins, and, if it is known, the offset behind the one before.
+struct Located {
+    position: u64,
+    behind: Option<Offset>,
+}
+
 impl Segment {
     /// `None` if the segment has nothing at or behind `from` and before `limit`; an empty run if the
     /// first batch is too large.
     pub(crate) fn read(&self, wanted: Wanted, buffers: &Arc<Buffers>) -> Result<Option<Run>, ReadError> {
         let file = self.file()?;
         let size = self.size();
-        let Some(position) = self.locate(&*file, size, wanted.from)? else { return Ok(None) };
+        let Some(Located { position, behind }) = self.locate(&*file, size, wanted.from)? else {
+            return Ok(None);
+        };
         let whole = self.damage().next_after(position, size);
         let left = usize::try_from(whole - position).unwrap_or(usize::MAX);
         let mut length = wanted.bytes_max.clamp(HEADER_LEN, POOLED_MAX).min(left);
         loop {
             let bytes = buffers.read(length, |buffer| self.read_exact(&*file, position, buffer))?;
             let first = self.header(&bytes, position)?;
+            self.check_first(&*file, position, &first, behind, &wanted)?;
             if first.base_offset >= wanted.limit {
                 return Ok(None);
             }
@@ -73,8 +85,8 @@ impl Segment {
                 length = first_len;
                 continue;
             }
-            let (end, next) = self.last_whole(&bytes, position, &first, wanted.limit)?;
-            let (end, next) = self.verify(&bytes.slice(..end), position, next)?;
+            let end = self.last_whole(&bytes, position, &first, wanted.limit)?;
+            let (end, next) = self.verify(&bytes.slice(..end), position)?;
             let place = position..position + end as u64;
             self.remember(next, place.end);
             self.read_ahead(&*file, place.end, end as u64);
@@ -82,13 +94,27 @@ impl Segment {
         }
     }
 
+    /// That the batch found first can be the one that holds the offset, or the next behind it.
+    fn check_first(
+        &self,
+        file: &dyn File,
+        position: u64,
+        first: &BatchHeader,
+        behind: Option<Offset>,
+        wanted: &Wanted,
+    ) -> Result<(), ReadError> {
+        let early = first.last_offset() < wanted.from || behind.is_some_and(|end| first.base_offset < end);
+        let end = behind.unwrap_or(self.base());
+        let late = first.base_offset > wanted.from
+            && self
+                .is_misplaced(file, position, first, end, Some(wanted.end))
+                .map_err(|source| self.unreadable(source))?;
+        if early || late { Err(self.corrupt(position)) } else { Ok(()) }
+    }
+
     /// The end of the batches whose CRCs are right, and the offset behind it; an error if the first's
-    /// is not. Looks only at what nobody has looked at.
-    fn verify(&self, bytes: &Bytes, position: u64, next: Offset) -> Result<(usize, Offset), ReadError> {
-        let upto = position + bytes.len() as u64;
-        if !self.is_unverified(position, upto) {
-            return Ok((bytes.len(), next));
-        }
+    /// is not.
+    fn verify(&self, bytes: &Bytes, position: u64) -> Result<(usize, Offset), ReadError> {
         let (mut end, mut good) = (0, None);
         for batch in batches(bytes.clone()) {
             let Some(batch) = batch.ok().filter(|batch| Check::ReadBatch.verify(batch).is_ok()) else {
@@ -98,44 +124,50 @@ impl Segment {
             good = Some(batch.header().next_offset());
         }
         let Some(good) = good else { return Err(self.corrupt(position)) };
-        self.note_verified(position, position + end as u64);
         Ok((end, good))
     }
 
-    /// The end of the last batch that is whole and before the limit, and the offset behind it.
+    /// The end of the last batch that is whole and before the limit.
     fn last_whole(
         &self,
         bytes: &Bytes,
         position: u64,
         first: &BatchHeader,
         limit: Offset,
-    ) -> Result<(usize, Offset), ReadError> {
+    ) -> Result<usize, ReadError> {
         let (mut end, mut next) = (first.total_len(), first.next_offset());
+        // Where the batch before ends if there is a gap behind it: what follows tells whether it is one.
+        let mut gap = None;
         // What lies behind the limit is not looked at: it may not be there yet, or not any more.
         while next < limit && bytes.len() - end >= HEADER_LEN {
             let header = self.header(&bytes[end..], position + end as u64)?;
+            if header.base_offset < next {
+                return gap.ok_or_else(|| self.corrupt(position + end as u64));
+            }
+            gap = (header.base_offset > next).then_some(end);
             if header.base_offset >= limit || header.total_len() > bytes.len() - end {
-                break;
+                return Ok(end);
             }
             end += header.total_len();
             next = header.next_offset();
         }
-        Ok((end, next))
+        Ok(gap.unwrap_or(end))
     }
 
     /// Where the first batch that ends at or behind the offset begins.
-    pub(crate) fn locate(&self, file: &dyn File, size: u64, from: Offset) -> Result<Option<u64>, ReadError> {
+    fn locate(&self, file: &dyn File, size: u64, from: Offset) -> Result<Option<Located>, ReadError> {
         let damage = self.damage();
         if let Some(position) = self.recall(from).filter(|position| damage.at(*position).is_none()) {
-            return Ok((position < size).then_some(position));
+            return Ok((position < size).then_some(Located { position, behind: Some(from) }));
         }
         let mut position = self.begin_at(file, from)?;
+        let mut behind = (position == 0).then_some(self.base());
         while position < size {
             if let Some(range) = damage.at(position) {
                 if from < range.next {
                     return Err(self.refuse(range));
                 }
-                position = range.upto;
+                (position, behind) = (range.upto, Some(range.next));
                 continue;
             }
             let end = damage.next_after(position, size);
@@ -152,9 +184,14 @@ impl Segment {
                     break;
                 }
                 let header = self.header(&bytes[at..], position + at as u64)?;
-                if header.last_offset() >= from {
-                    return Ok(Some(position + at as u64));
+                let place = position + at as u64;
+                if behind.is_some_and(|end| header.base_offset < end) {
+                    behind = self.behind_stranger(file, place, &header, behind)?;
                 }
+                if header.last_offset() >= from {
+                    return Ok(Some(Located { position: place, behind }));
+                }
+                behind = Some(header.next_offset());
                 at += header.total_len();
                 // By a length that has rotted, batches would be passed over that nobody has told of.
                 if position + at as u64 > end {
@@ -164,6 +201,23 @@ impl Segment {
             position += at as u64;
         }
         Ok(None)
+    }
+
+    /// A batch that is before where it has to be has rotted, but for the first of a file that is another
+    /// segment's: nothing bounds that one.
+    fn behind_stranger(
+        &self,
+        file: &dyn File,
+        position: u64,
+        header: &BatchHeader,
+        behind: Option<Offset>,
+    ) -> Result<Option<Offset>, ReadError> {
+        let end = behind.unwrap_or(self.base());
+        match self.is_misplaced(file, position, header, end, None) {
+            Ok(false) => Ok(None),
+            Ok(true) => Err(self.corrupt(position)),
+            Err(source) => Err(self.unreadable(source).into()),
+        }
     }
 
     fn header(&self, bytes: &[u8], position: u64) -> Result<BatchHeader, ReadError> {

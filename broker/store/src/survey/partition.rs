@@ -148,6 +148,8 @@ impl Walk<'_, '_> {
             let fits = header.base_offset >= segment.base()
                 && next.is_none_or(|next| header.base_offset < next)
                 && header.base_offset.since(segment.base()) <= i64::from(i32::MAX);
+            // It alone has rotted, and what is behind it belongs here.
+            let fits = fits || self.is_misplaced(&segment, 0, &header)?;
             // An emptied one keeps its name, and what is in the next may begin later.
             if !fits {
                 let what =
@@ -230,12 +232,13 @@ impl Walk<'_, '_> {
         loop {
             let at = match scan.next_batch() {
                 Ok(Some((position, batch))) => {
-                    if self.follows(segment, batch.header()) && batch.verify_crc().is_ok() {
+                    let misplaced = self.is_misplaced(segment, position, batch.header())?;
+                    if !misplaced && self.follows(segment, batch.header()) && batch.verify_crc().is_ok() {
                         cursor.pass(position, &batch);
                         self.take(segment, position, &batch);
                         continue;
                     }
-                    if self.is_doubled(segment, position, &batch)? {
+                    if !misplaced && self.is_doubled(segment, position, &batch)? {
                         continue;
                     }
                     position
@@ -255,6 +258,19 @@ impl Walk<'_, '_> {
         }
         self.end = segment.damage().next_offset_at(segment.size()).unwrap_or(self.end).max(self.end);
         Ok(())
+    }
+
+    fn is_misplaced(
+        &self,
+        segment: &Segment,
+        position: u64,
+        header: &BatchHeader,
+    ) -> Result<bool, FileError> {
+        let end = self.end.max(segment.base());
+        let stopped_at = self.facts.recovery_point.filter(|_| self.facts.clean);
+        let bound = self.next_of(segment).or(stopped_at);
+        let misplaced = segment.is_misplaced(&*segment.file()?, position, header, end, bound);
+        misplaced.map_err(|source| segment.unreadable(source))
     }
 
     fn follows(&self, segment: &Segment, header: &BatchHeader) -> bool {

@@ -8,5 +8,6 @@ mod found;
 mod log;
 mod model;
 mod recover;
+mod rot;
 pub(crate) mod testing;
 mod upkeep;

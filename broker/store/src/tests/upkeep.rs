@@ -226,6 +226,7 @@ fn readers_of_a_replaced_segment_read_on() {
         let wanted = crate::segment::read::Wanted {
             from: segment.base(),
             limit: Offset(1 << 40),
+            end: Offset(1 << 40),
             bytes_max: 1 << 20,
             min_one: true,
         };

@@ -1,0 +1,148 @@
+//! Bytes that rot in a segment while the broker is stopped, or runs and wrote them itself, and what readers get.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use flumen_types::{Offset, Timestamp};
+
+use crate::tests::testing::*;
+use crate::{Bound, Origin};
+
+const BATCHES: i64 = 30;
+
+/// Batches of so many records, of one size, in several segments; the bytes of a batch.
+fn filled(interval: &str, records: i64) -> (Fixture, usize) {
+    let fixture = Fixture::new(&[("internal.segment.bytes", "700"), ("index.interval.bytes", interval)]);
+    for n in 0..BATCHES {
+        fixture.t().append(batch(n, records), Origin::Client, NOW).unwrap();
+    }
+    wait_durable(&fixture.t());
+    (fixture, batch(0, records).len())
+}
+
+fn batch(n: i64, records: i64) -> bytes::Bytes {
+    let value = format!("{n:04}");
+    keyed(&vec![("k", Some(value.as_str())); records as usize], Timestamp(NOW.0 + n))
+}
+
+fn logs(fixture: &Fixture) -> Vec<(i64, PathBuf)> {
+    let names = fixture.files(".log").into_iter();
+    names.map(|name| (name[..20].parse().unwrap(), fixture.folder().join(name))).collect()
+}
+
+fn flip(path: &PathBuf, at: usize, mask: u8) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at as u64).unwrap();
+    file.write_all_at(&[byte[0] ^ mask], at as u64).unwrap();
+}
+
+/// Harms a byte of one batch in the second segment, or in the last; the first offset of it.
+fn harm(fixture: &Fixture, records: i64, size: usize, place: Place, byte: usize) -> i64 {
+    let logs = logs(fixture);
+    assert!(logs.len() >= 3);
+    let (base, path) = &logs[if place == Place::LastOfLog { logs.len() - 1 } else { 1 }];
+    let count = fs::metadata(path).unwrap().len() as usize / size;
+    let at = match place {
+        Place::First => 0,
+        Place::Middle => count / 2,
+        Place::Last | Place::LastOfLog => count - 1,
+    };
+    flip(path, at * size + byte, 1);
+    base + at as i64 * records
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    First,
+    Middle,
+    Last,
+    LastOfLog,
+}
+
+const PLACES: [Place; 4] = [Place::First, Place::Middle, Place::Last, Place::LastOfLog];
+
+#[derive(Clone, Copy, Debug)]
+enum While {
+    Running,
+    Stopped,
+    Killed,
+    Repaired,
+}
+
+/// What can be read and what is told, from the front and from everywhere, also by the next start.
+fn check(fixture: &mut Fixture, records: i64, rotten: i64, case: &str) {
+    let whole: Vec<i64> = (0..BATCHES).map(|n| n * records).filter(|offset| *offset != rotten).collect();
+    let lost = rotten..rotten + records;
+    for n in 0..2 {
+        let t = fixture.t();
+        for offset in (0..BATCHES * records).rev() {
+            let read = t.read(Offset(offset), 1, Bound::HighWatermark, true);
+            match lost.contains(&offset) {
+                true => assert!(read.is_err(), "{case}: {offset} in start {n}"),
+                false => {
+                    let next = (offset / records + 1) * records;
+                    assert_eq!(read.unwrap().next, Offset(next), "{case}: {offset} in start {n}");
+                }
+            }
+        }
+        assert_eq!(readable(&t), (whole.clone(), vec![(lost.start, lost.end)]), "{case}");
+        assert_eq!(t.lost(), [Offset(lost.start)..Offset(lost.end)], "{case}");
+        assert_eq!(t.marks().end, Offset(BATCHES * records), "{case}");
+        drop(t);
+        fixture.reopen();
+    }
+    let next = fixture.t().append(batch(0, records), Origin::Client, NOW).unwrap();
+    assert_eq!(next.base, Offset(BATCHES * records), "{case}");
+}
+
+fn each_case(bytes: &[usize], whiles: &[While]) {
+    for records in [1, 3] {
+        for (interval, place) in ["100", "4096"].into_iter().flat_map(|i| PLACES.map(|place| (i, place))) {
+            for (byte, when) in bytes.iter().flat_map(|byte| whiles.iter().map(move |when| (*byte, *when))) {
+                let case =
+                    format!("byte {byte} of {place:?}, {records} records, index each {interval}, {when:?}");
+                // Behind the last batch nothing tells where a log that was killed has ended.
+                if place == Place::LastOfLog && matches!(when, While::Killed) {
+                    continue;
+                }
+                let (mut fixture, size) = filled(interval, records);
+                match when {
+                    While::Running => {}
+                    While::Stopped | While::Repaired => fixture.store.take().unwrap().close().unwrap(),
+                    While::Killed => fixture.kill(),
+                }
+                let rotten = harm(&fixture, records, size, place, byte);
+                if matches!(when, While::Repaired) {
+                    let left = repair(&fixture);
+                    assert!(left.iter().all(|finding| !finding.remedy.is_some()), "{case}");
+                    assert!(!fixture.folder().join("set-aside").exists(), "{case}: nothing is set aside");
+                }
+                if fixture.store.is_none() {
+                    fixture.open();
+                }
+                check(&mut fixture, records, rotten, &case);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_base_offset_that_rots_costs_its_batch_and_no_other() {
+    each_case(&[3, 7], &[While::Running, While::Stopped, While::Killed]);
+}
+
+#[test]
+fn a_repair_quarantines_the_batch_whose_base_offset_has_rotted_and_nothing_else() {
+    each_case(&[3, 7], &[While::Repaired]);
+}
+
+#[test]
+fn what_this_process_wrote_and_read_before_is_checked_by_each_read() {
+    each_case(&[66], &[While::Running]);
+    let (mut fixture, size) = filled("100", 1);
+    assert_eq!(readable(&fixture.t()).0.len() as i64, BATCHES);
+    let rotten = harm(&fixture, 1, size, Place::Middle, 66);
+    check(&mut fixture, 1, rotten, "behind a read");
+}
