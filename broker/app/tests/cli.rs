@@ -212,6 +212,33 @@ fn dead_letters_are_redriven_once() {
 }
 
 #[test]
+fn a_folder_that_holds_no_log_is_not_called_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["verify", "dump", "usage", "repair"] {
+        for folder in [dir.path().to_path_buf(), dir.path().join("broker")] {
+            std::fs::create_dir_all(dir.path().join("broker/data")).unwrap();
+            let said = flumen("", &format!("log {command} {}", folder.display()), &[]);
+            assert_eq!(said.code, 1, "{command}: {said:?}");
+            let names = said.err.contains("meta.properties") || command == "repair";
+            assert!(names && said.err.contains("data.dir"), "{command}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_verify_passes_over_a_pipe_and_a_folder_that_are_named_as_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("t-0");
+    std::fs::create_dir_all(folder.join("00000000000000000007.log")).unwrap();
+    let pipe = folder.join("00000000000000000000.log");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::write(folder.join("00000000000000000000.index"), [0; 8]).unwrap();
+    let said = flumen("", &format!("log verify {}", folder.display()), &[]);
+    assert_eq!(said.code, 6, "{said:?}");
+    assert_eq!(said.err.matches("is no regular file").count(), 2, "{said:?}");
+}
+
+#[test]
 fn a_dump_reads_what_the_broker_wrote_and_finds_what_was_broken() {
     let mut broker = Broker::start();
     broker.run("topic create lines");
