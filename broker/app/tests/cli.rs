@@ -212,6 +212,19 @@ fn dead_letters_are_redriven_once() {
 }
 
 #[test]
+fn an_admin_api_that_does_not_answer_is_not_called_absent() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let closes = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    let said = flumen("", &format!("status --http {address}"), &[]);
+    closes.join().unwrap();
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.err.contains("takes connections and does not answer"), "{said:?}");
+    let said = flumen("", &format!("status --http {address}"), &[]);
+    assert!(said.err.contains("start the broker"), "now nobody listens: {said:?}");
+}
+
+#[test]
 fn a_folder_that_holds_no_log_is_not_called_sound() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["verify", "dump", "usage", "repair"] {
