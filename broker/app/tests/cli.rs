@@ -212,6 +212,46 @@ fn dead_letters_are_redriven_once() {
 }
 
 #[test]
+fn an_admin_api_that_does_not_answer_is_not_called_absent() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let closes = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    let said = flumen("", &format!("status --http {address}"), &[]);
+    closes.join().unwrap();
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.err.contains("takes connections and does not answer"), "{said:?}");
+    let said = flumen("", &format!("status --http {address}"), &[]);
+    assert!(said.err.contains("start the broker"), "now nobody listens: {said:?}");
+}
+
+#[test]
+fn a_folder_that_holds_no_log_is_not_called_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["verify", "dump", "usage", "repair"] {
+        for folder in [dir.path().to_path_buf(), dir.path().join("broker")] {
+            std::fs::create_dir_all(dir.path().join("broker/data")).unwrap();
+            let said = flumen("", &format!("log {command} {}", folder.display()), &[]);
+            assert_eq!(said.code, 1, "{command}: {said:?}");
+            let names = said.err.contains("meta.properties") || command == "repair";
+            assert!(names && said.err.contains("data.dir"), "{command}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_verify_passes_over_a_pipe_and_a_folder_that_are_named_as_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("t-0");
+    std::fs::create_dir_all(folder.join("00000000000000000007.log")).unwrap();
+    let pipe = folder.join("00000000000000000000.log");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::write(folder.join("00000000000000000000.index"), [0; 8]).unwrap();
+    let said = flumen("", &format!("log verify {}", folder.display()), &[]);
+    assert_eq!(said.code, 6, "{said:?}");
+    assert_eq!(said.err.matches("is no regular file").count(), 2, "{said:?}");
+}
+
+#[test]
 fn a_dump_reads_what_the_broker_wrote_and_finds_what_was_broken() {
     let mut broker = Broker::start();
     broker.run("topic create lines");

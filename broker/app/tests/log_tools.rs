@@ -94,8 +94,45 @@ fn a_damaged_log_is_told_of_and_repaired_and_the_rest_is_served() {
     assert!(said.contains("lost: 1") && said.contains("orders-0: offsets 2 to 2 are damaged"), "{said}");
     let (code, said) = run(&flumen, &["status", "--topic", "orders"]);
     assert!(code == Some(0) && said.contains("partition 0: offsets 2 to 2 are damaged"), "{said}");
+    assert!(said.lines().any(|line| line.trim_end().ends_with("lost: 1")), "the table says it too: {said}");
     let rest = flumen.cli(&["consume", "orders", "--from", "3", "-n", "2"]);
     assert_eq!(rest, "record 3\nrecord 4\n");
+}
+
+/// How large files of the process may grow.
+fn limit_files(flumen: &mut Flumen, bytes: &str) {
+    let (pid, limit) = (flumen.process().id().to_string(), format!("--fsize={bytes}:"));
+    let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("prlimit runs");
+    assert!(set.success());
+}
+
+#[test]
+fn a_file_that_may_not_grow_refuses_appends_as_a_full_disk_does_and_that_is_told() {
+    let mut flumen = filled(1);
+    limit_files(&mut flumen, "262144");
+    fs::write(flumen.path("large"), [vec![b'x'; 300_000], vec![b'\n']].concat()).expect("a file");
+    let mut produce = flumen.command(&["produce", "orders", "--timeout", "3s"]);
+    let refused = produce.stdin(fs::File::open(flumen.path("large")).expect("it")).output().expect("it runs");
+    assert!(!refused.status.success(), "{}", words(&refused));
+    let status = flumen.status().expect("a broker that goes on");
+    let topics = status["topics"].as_array().expect("topics");
+    let orders = topics.iter().find(|topic| topic["name"] == "orders").expect("the topic");
+    assert_eq!(orders["full"], serde_json::json!([0]), "{status}");
+    let (_, said) = run(&flumen, &["status"]);
+    assert!(said.contains("full: 0"), "{said}");
+    let (_, said) = run(&flumen, &["status", "--topic", "orders"]);
+    assert!(said.lines().any(|line| line.trim_end().ends_with("full")), "{said}");
+    let count = status["storage"]["refused_full"].as_u64().expect("a number");
+    let told = flumen.log().matches("an append failed").count() as u64;
+    assert!(told >= 1 && told < count, "{told} lines of {count} refusals:\n{}", flumen.log());
+
+    limit_files(&mut flumen, "unlimited");
+    let mut produce = flumen.command(&["produce", "orders"]);
+    flumen_harness::clients::feed("produce", &mut produce, b"after\n");
+    let (_, said) = run(&flumen, &["status"]);
+    assert!(!said.contains("full: 0"), "{said}");
+    assert_eq!(flumen.cli(&["consume", "orders", "-n", "2"]), "record 0\nafter\n");
+    assert_eq!(flumen.stop(), Some(0));
 }
 
 #[test]

@@ -33,6 +33,18 @@ fn words(output: &Output) -> String {
 }
 
 #[test]
+fn a_hangup_reads_the_file_again_and_ends_nothing() {
+    let mut flumen = Flumen::start("");
+    flumen.process().signal("HUP");
+    wait::until("the reload", || match flumen.log() {
+        log if log.contains("SIGHUP: reading the configuration again") => Ok(()),
+        log => Err(log),
+    });
+    assert!(flumen.status().is_ok(), "it goes on");
+    assert_eq!(flumen.stop(), Some(0));
+}
+
+#[test]
 fn what_was_refused_is_looked_at_again_when_it_has_been_mended() {
     let flumen = Flumen::start("");
     // Its component is not there yet, and then half of it is.

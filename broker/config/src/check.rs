@@ -34,9 +34,7 @@ pub(crate) fn whole(draft: &Draft, tree: &Table, ctx: &mut Ctx<'_>) {
     check.users(draft);
     check.acls(draft);
     check.quotas(draft);
-    for name in draft.topics.keys() {
-        check.topic(name);
-    }
+    check.topics(draft);
     let tables =
         [(Kind::Source, &draft.sources), (Kind::Transform, &draft.transforms), (Kind::Sink, &draft.sinks)];
     check.names();
@@ -210,17 +208,6 @@ impl Check<'_, '_> {
                 );
                 self.wrong(&format!("broker.group.{kind}.{key}"), found, &expected);
             }
-        }
-    }
-
-    fn topic(&mut self, name: &str) {
-        let path = format!("topics.{name}");
-        if is_internal(name) {
-            self.wrong(
-                &path,
-                format!("\"{name}\" is a topic of the broker's own"),
-                "names that begin with __ are left to it",
-            );
         }
     }
 
@@ -433,6 +420,6 @@ fn streams_bounds(broker: &Broker) -> [(&'static str, i64, i64, i64); 3] {
 }
 
 /// `__consumer_offsets` and its like.
-fn is_internal(topic: &str) -> bool {
+pub(crate) fn is_internal(topic: &str) -> bool {
     topic.starts_with("__")
 }

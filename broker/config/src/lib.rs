@@ -14,6 +14,7 @@ mod address_limits;
 mod broker;
 mod check;
 mod check_security;
+mod check_topics;
 mod consumer_group;
 mod database;
 mod diff;

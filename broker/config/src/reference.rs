@@ -32,6 +32,7 @@ editors complete the file: put `#:schema PATH/flumen.schema.json` into its first
   Lists are written with commas. Topics, databases and plugins must be in the file.
 - `flumen check` tells everything that is wrong, each with file and line; `flumen config show` prints every key with
   where its value comes from; `flumen config diff` tells what a reload would do.
+- `flumen run` reads the files again when they change, and at SIGHUP.
 ";
 
 /// The page's text.

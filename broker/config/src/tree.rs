@@ -126,6 +126,12 @@ struct Lines<'a> {
     starts: Vec<usize>,
 }
 
+/// What of a dotted key stands before its last part.
+fn key_before(text: &str) -> &str {
+    let is_key = |c: char| c.is_alphanumeric() || "_-.\"'".contains(c);
+    &text[text.trim_end_matches(is_key).len()..]
+}
+
 impl Lines<'_> {
     fn place(&self, span: Range<usize>) -> Place {
         let line = self.starts.partition_point(|start| *start <= span.start);
@@ -136,7 +142,12 @@ impl Lines<'_> {
         let place = error.span().map_or_else(|| Place::line(self.file, 0), |span| self.place(span));
         let written = error.span().and_then(|span| text.get(span)).unwrap_or_default();
         match error.message() {
-            "duplicate key" => Problem::new(place, format!("{written} stands here a second time")),
+            "duplicate key" => {
+                let before = error.span().map_or("", |span| &text[..span.start]);
+                let key = format!("{}{written}", key_before(before));
+                Problem::new(place, format!("{key} stands here a second time"))
+                    .expected("keep one of the two")
+            }
             message if message.contains("dotted key") => {
                 Problem::new(place, format!("not valid TOML: {message}"))
                     .expected("where one key continues another, quote the longer: \"http.token\" beside http")

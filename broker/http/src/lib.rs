@@ -25,6 +25,7 @@ mod metrics;
 mod routes;
 mod server;
 mod status;
+mod waiting;
 
 pub use access::{Token, WeakToken};
 pub use admin::{Admin, Refusal};

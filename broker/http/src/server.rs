@@ -1,7 +1,8 @@
 //! The socket: bound once, served until cancelled.
 //!
 //! Invariants: an address that is not loopback is not opened without a token. A connection that sends
-//! no whole header in time is closed; so is one too many.
+//! no whole header in time is closed; so is one too many, unless another has asked for nothing yet: then that one
+//! makes room, so that who half-sends requests keeps nobody out.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,11 +14,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+use crate::waiting::Waiting;
 use crate::{Admin, Token, routes};
 
 /// Where to listen, and the bounds.
@@ -46,7 +48,7 @@ impl Options {
             connections_max: 256,
             header_bytes_max: 32 * 1024,
             body_bytes_max: 1024 * 1024,
-            header_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),
             reload_timeout: Duration::from_secs(300),
             drain_timeout: Duration::from_secs(2),
@@ -109,21 +111,21 @@ impl Server {
     pub async fn serve(self, admin: Arc<dyn Admin>, cancel: CancellationToken) {
         let router = routes::router(admin, &self.options);
         let slots = Arc::new(Semaphore::new(self.options.connections_max));
-        let connections = TaskTracker::new();
+        let (connections, waiting) = (TaskTracker::new(), Arc::new(Waiting::default()));
+        let mut number = 0;
         while let Some(accepted) = cancel.run_until_cancelled(self.listener.accept()).await {
             match accepted {
-                Ok((stream, _)) => match slots.clone().try_acquire_owned() {
-                    Ok(slot) => {
-                        let (router, options, cancel) =
-                            (router.clone(), self.options.clone(), cancel.clone());
-                        connections.spawn(async move {
-                            connection(stream, router, &options, cancel).await;
-                            drop(slot);
-                        });
-                    }
-                    // Closed at once: a peer that waits in the backlog would learn nothing.
-                    Err(_) => drop(stream),
-                },
+                Ok((stream, _)) => {
+                    // One too many is closed at once: in the backlog it would learn nothing.
+                    let Some(slot) = slot(&slots, &waiting).await else { continue };
+                    number += 1;
+                    let one = One { number, waiting: waiting.clone(), gone: waiting.enter(number) };
+                    let (router, options, cancel) = (router.clone(), self.options.clone(), cancel.clone());
+                    connections.spawn(async move {
+                        connection(stream, one, router, &options, cancel).await;
+                        drop(slot);
+                    });
+                }
                 Err(error) => {
                     // Out of file handles, most likely: give others time to close some.
                     tracing::warn!(%error, "cannot accept a connection to the admin API");
@@ -138,8 +140,39 @@ impl Server {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, options: &Options, cancel: CancellationToken) {
-    let service = service_fn(move |request| router.clone().call(request));
+/// One of the slots, if need be of a connection that has asked for nothing yet.
+async fn slot(slots: &Arc<Semaphore>, waiting: &Waiting) -> Option<OwnedSemaphorePermit> {
+    match slots.clone().try_acquire_owned() {
+        Ok(slot) => Some(slot),
+        Err(_) if waiting.end_oldest() => slots.clone().acquire_owned().await.ok(),
+        Err(_) => None,
+    }
+}
+
+/// A connection among those that wait.
+struct One {
+    number: u64,
+    waiting: Arc<Waiting>,
+    gone: CancellationToken,
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.waiting.leave(self.number);
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    one: One,
+    router: Router,
+    options: &Options,
+    cancel: CancellationToken,
+) {
+    let service = service_fn(|request| {
+        one.waiting.leave(one.number);
+        router.clone().call(request)
+    });
     let mut connection = std::pin::pin!(
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -149,6 +182,7 @@ async fn connection(stream: TcpStream, router: Router, options: &Options, cancel
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = one.gone.cancelled() => return,
         () = cancel.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

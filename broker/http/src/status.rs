@@ -95,6 +95,8 @@ pub struct Partition {
     pub dirty_ratio: Option<f64>,
     /// It takes no writes until a restart.
     pub poisoned: bool,
+    /// Its last write was refused because the disk was full.
+    pub full: bool,
     pub lost: Vec<Lost>,
     /// Bases of segments whose batches do not fit their names.
     pub misfits: Vec<i64>,
@@ -188,6 +190,8 @@ pub struct Topic {
     pub bytes: u64,
     /// Partitions that take no writes because their disk failed.
     pub failed: Vec<i32>,
+    /// Partitions whose last write was refused because the disk was full.
+    pub full: Vec<i32>,
     pub segments: u64,
     /// Of what the cleaner may look at, the part that it has not; none where nothing is compacted.
     pub dirty_ratio: Option<f64>,

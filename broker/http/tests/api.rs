@@ -217,6 +217,31 @@ fn one_connection_too_many_is_closed_and_the_rest_go_on() {
 }
 
 #[test]
+fn requests_that_are_sent_half_keep_nobody_out() {
+    let options = Options {
+        connections_max: 4,
+        header_timeout: Duration::from_secs(600),
+        ..Options::new("127.0.0.1:0")
+    };
+    let server = Running::start(options);
+    let half = || {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.write_all(b"GET /met").unwrap();
+        stream
+    };
+    let mut halves: Vec<TcpStream> = (0..20).map(|_| half()).collect();
+    for _ in 0..8 {
+        assert_eq!(server.get("/health").0, 200);
+        halves.push(half());
+    }
+    let mut answer = Vec::new();
+    halves[0].set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let ended = halves[0].read_to_end(&mut answer);
+    let reset = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+    assert!(reset || answer.is_empty(), "the oldest made room");
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let server = Running::local();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,6 +1,7 @@
-//! How often it is said that a peer's connections were closed for what it sent.
+//! How often the same trouble is said: that a peer's connections were closed for what it sent, that a partition's
+//! disk refuses.
 //!
-//! Invariants: one line for each address in an interval, however often it comes back; what was left
+//! Invariants: one line for each in an interval, however often it comes back; what was left
 //! unsaid is counted in the next. At most `PEERS_MAX` addresses are remembered: beyond that, new ones wait
 //! for the interval to end.
 
@@ -11,9 +12,28 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-const INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 const PEERS_MAX: usize = 1024;
 
+/// One trouble, of one thing.
+#[derive(Default)]
+pub(crate) struct Complaint(Mutex<Option<Said>>);
+
+impl Complaint {
+    /// How often it was left unsaid before; `None`: so is it now.
+    pub(crate) fn again(&self, now: Instant) -> Option<u64> {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match said.as_mut() {
+            Some(said) => said.again(now),
+            None => {
+                *said = Some(Said { at: now, unsaid: 0 });
+                Some(0)
+            }
+        }
+    }
+}
+
+/// Of each peer.
 #[derive(Default)]
 pub(crate) struct Complaints(Mutex<HashMap<IpAddr, Said>>);
 
@@ -22,17 +42,23 @@ struct Said {
     unsaid: u64,
 }
 
+impl Said {
+    fn again(&mut self, now: Instant) -> Option<u64> {
+        if now.duration_since(self.at) < INTERVAL {
+            self.unsaid += 1;
+            return None;
+        }
+        self.at = now;
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
 impl Complaints {
     /// How many complaints about the peer were left unsaid before this one; `None`: so is this one.
     pub(crate) fn of(&self, peer: IpAddr, now: Instant) -> Option<u64> {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(said) = peers.get_mut(&peer) {
-            if now.duration_since(said.at) < INTERVAL {
-                said.unsaid += 1;
-                return None;
-            }
-            said.at = now;
-            return Some(std::mem::take(&mut said.unsaid));
+            return said.again(now);
         }
         if peers.len() >= PEERS_MAX {
             peers.retain(|_, said| now.duration_since(said.at) < INTERVAL);
@@ -62,6 +88,13 @@ mod tests {
         assert_eq!(complaints.of(peer(2), now), Some(0), "another peer has its own line");
         assert_eq!(complaints.of(peer(1), now + INTERVAL), Some(2));
         assert_eq!(complaints.of(peer(1), now + INTERVAL), None);
+    }
+
+    #[tokio::test]
+    async fn one_trouble_is_said_once_in_an_interval_and_counted() {
+        let (complaint, now) = (Complaint::default(), Instant::now());
+        let times = [0, 1, 1, 10, 10, 20].map(|seconds| now + Duration::from_secs(seconds));
+        assert_eq!(times.map(|at| complaint.again(at)), [Some(0), None, None, Some(2), None, Some(1)]);
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use crate::partition_log::{
 
 type Log = Arc<dyn PartitionLog>;
 
-const NOW: Timestamp = Timestamp(1_700_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const PRODUCER: (ProducerId, ProducerEpoch) = (ProducerId(7), ProducerEpoch(0));
 const COMMIT: ControlRecord = ControlRecord::Commit { coordinator_epoch: 0 };
 const ABORT: ControlRecord = ControlRecord::Abort { coordinator_epoch: 0 };
@@ -70,7 +70,7 @@ fn records(builder: BatchBuilder, times: &[i64]) -> Bytes {
     builder.build().unwrap()
 }
 
-fn plain(times: &[i64]) -> Bytes {
+pub(crate) fn plain(times: &[i64]) -> Bytes {
     records(BatchBuilder::new(Compression::None), times)
 }
 

@@ -32,9 +32,11 @@ impl FileError {
         move |source| FileError { doing, path, source }
     }
 
-    /// Whether the disk (or the quota) has no room; that passes when room is made.
+    /// Whether the disk, the quota or the limit of a file's size (ulimit -f) has no room; that passes when room is
+    /// made.
     pub fn is_full(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self.source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
     }
 
     /// Whether it is the want of something (room, descriptors, memory) that comes back, so that the

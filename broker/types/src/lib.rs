@@ -10,6 +10,9 @@ pub mod safeguard;
 mod size;
 mod time;
 
+/// As many partitions as a topic is made with, or is given at once.
+pub const PARTITIONS_MAX: u32 = 10_000;
+
 pub use ids::{LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId, TopicPartition};
 pub use offset::Offset;
 pub use size::{ByteSize, ParseSizeError};

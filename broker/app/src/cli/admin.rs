@@ -69,12 +69,7 @@ impl Api {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let mut response = request.call().map_err(|error| {
-            Failure::new(format!("no admin API answers at {address}"))
-                .exit(Exit::Unreachable)
-                .because(error)
-                .todo("start the broker with `flumen run`, or name another with --http")
-        })?;
+        let mut response = request.call().map_err(|error| unanswered(address, error))?;
         let status = response.status();
         if status.is_success() {
             let read = response.body_mut().read_json();
@@ -89,5 +84,29 @@ impl Api {
         failure.todo =
             if status.as_u16() == 401 { Some("give its token with --token".into()) } else { text("todo") };
         Err(failure)
+    }
+}
+
+fn unanswered(address: &str, error: ureq::Error) -> Failure {
+    let (what, todo) = if is_silent(&error) {
+        let todo = "try again; if that is a broker it is overloaded or hangs, and its log may say of what; else name another with --http";
+        (format!("{address} takes connections and does not answer"), todo)
+    } else {
+        let todo = "start the broker with `flumen run`, or name another with --http";
+        (format!("no admin API answers at {address}"), todo)
+    };
+    Failure::new(what).exit(Exit::Unreachable).because(error).todo(todo)
+}
+
+/// Somebody is there: the connection was made.
+fn is_silent(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error {
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => false,
+        ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => true,
+        ureq::Error::Io(error) => {
+            [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof].contains(&error.kind())
+        }
+        _ => false,
     }
 }

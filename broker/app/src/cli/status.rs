@@ -101,15 +101,31 @@ fn topics(topics: &[Topic], now: i64, out: &Out) -> Outcome {
 
 fn disk(topic: &Topic) -> Value {
     let mut said = Vec::new();
-    if !topic.failed.is_empty() {
-        said.push(format!(
-            "failed: {}",
-            topic.failed.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
-        ));
+    for (what, partitions) in [("failed", &topic.failed), ("full", &topic.full), ("misfits", &topic.misfits)]
+    {
+        if !partitions.is_empty() {
+            let numbers: Vec<String> = partitions.iter().map(i32::to_string).collect();
+            said.push(format!("{what}: {}", numbers.join(",")));
+        }
     }
     if topic.lost_offsets > 0 {
         said.push(format!("lost: {}", topic.lost_offsets));
     }
+    disk_value(said)
+}
+
+fn disk_of(one: &Partition) -> Value {
+    let mut said = Vec::new();
+    let lost: i64 = one.lost.iter().map(|lost| (lost.upto - lost.from).max(0)).sum();
+    let states = [(one.poisoned, "failed"), (one.full, "full"), (!one.misfits.is_empty(), "misfits")];
+    said.extend(states.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_string()));
+    if lost > 0 {
+        said.push(format!("lost: {lost}"));
+    }
+    disk_value(said)
+}
+
+fn disk_value(said: Vec<String>) -> Value {
     if said.is_empty() { Value::text("ok") } else { Value::text(said.join(" ")).tone(Tone::Bad) }
 }
 
@@ -141,7 +157,7 @@ fn storage(storage: &Storage, out: &Out) -> Outcome {
         out.line(format!("cleaning {topic}-{partition}: {} of {}", size(*bytes_done), size(*bytes)))?;
     }
     if storage.refused_full > 0 {
-        out.warn(format!("the disk was full for {} appends", storage.refused_full));
+        out.warn(format!("the disk was full for {} appends since the start", storage.refused_full));
     }
     Ok(())
 }
@@ -160,7 +176,7 @@ fn partitions(partitions: &[Partition], out: &Out) -> Outcome {
             Value::number(size(one.bytes)),
             Value::number(one.segments),
             percent(one.dirty_ratio),
-            if one.poisoned { Value::text("failed").tone(Tone::Bad) } else { Value::text("ok") },
+            disk_of(one),
         ]
     });
     let header =

@@ -64,6 +64,7 @@ pub(super) fn topic(name: &str, logs: &[Log]) -> Topic {
         offsets: logs.iter().map(|log| count(&(log.marks.start..log.marks.end))).sum(),
         bytes: logs.iter().map(|log| log.health.bytes).sum(),
         failed: those(|log| log.marks.failed),
+        full: those(|log| log.health.full),
         segments: logs.iter().map(|log| log.health.segments).sum(),
         dirty_ratio: dirty_ratio(logs.iter()),
         lost: lost().take(LOST_MAX).collect(),
@@ -85,6 +86,7 @@ pub(super) fn partition(n: i32, log: &Log) -> Partition {
         segments: health.segments,
         dirty_ratio: health.dirt.map(flumen_server::Dirty::ratio),
         poisoned: marks.failed,
+        full: health.full,
         lost: lost(n, health).collect(),
         misfits: health.misfits.iter().map(|base| base.0).collect(),
     }

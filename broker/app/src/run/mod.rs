@@ -41,7 +41,7 @@ use flumen_host::Host;
 use flumen_http::{Server, Token};
 use flumen_server::{Broker, Options};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +111,10 @@ struct Parts {
 async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Outcome {
     // Before anything else: what comes too early is not lost.
     let mut signals = Signals::new()?;
+    // Who is waited for is not what ends the process: a terminal that closes asks for a reload at most, and a file
+    // that may not grow (ulimit -f) is an error of the write.
+    let mut hangups = on(SignalKind::hangup())?;
+    let _file_size = on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     let config = loaded.config.clone();
     let parts = tokio::select! {
         started = start(path, loaded, until_done, out) => started?,
@@ -122,7 +126,7 @@ async fn serve(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Ou
         if until_done {
             until_done::run(&parts.pipelines, out).await
         } else {
-            reloads(&parts.pipelines).await
+            reloads(&parts.pipelines, &mut hangups).await
         }
     };
     let outcome = tokio::select! {
@@ -222,14 +226,17 @@ async fn stop(parts: Parts, drain: Instant) -> Outcome {
         .map_err(|error| Failure::new("cannot close the data folder").because(error))
 }
 
-/// Applies each change of the file for as long as the process runs.
-async fn reloads(pipelines: &Arc<Pipelines>) -> Outcome {
+/// Applies each change of the file, and reads it again at each SIGHUP, for as long as the process runs.
+async fn reloads(pipelines: &Arc<Pipelines>, hangups: &mut Signal) -> Outcome {
     let mut watch = watch::Watch::new()
         .map_err(|error| Failure::new("cannot watch the configuration for changes").because(error))?;
     loop {
         let (files, folders) = pipelines.watched().await;
-        if !watch.follow(files, &folders) && !watch.changed().await {
-            continue;
+        if !watch.follow(files, &folders) {
+            tokio::select! {
+                changed = watch.changed() => if !changed { continue },
+                _ = hangups.recv() => tracing::info!("SIGHUP: reading the configuration again"),
+            }
         }
         // A task of its own: a signal that ends this loop does not cut a swap in two. Problems are in the
         // log and in the status.
@@ -300,16 +307,18 @@ fn texts(listeners: &[Listener]) -> Vec<String> {
     listeners.iter().map(ToString::to_string).collect()
 }
 
+fn on(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new("cannot listen for signals").because(error))
+}
+
 /// SIGTERM and Ctrl-C.
 struct Signals {
-    term: tokio::signal::unix::Signal,
-    int: tokio::signal::unix::Signal,
+    term: Signal,
+    int: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Signals, Failure> {
-        let on =
-            |kind| signal(kind).map_err(|error| Failure::new("cannot listen for signals").because(error));
         Ok(Signals { term: on(SignalKind::terminate())?, int: on(SignalKind::interrupt())? })
     }
 

@@ -197,6 +197,10 @@ impl GroupCell {
     }
 
     fn complain(&self, error: &AppendError) {
+        // Of a disk that refuses the partition's log tells.
+        if matches!(error, AppendError::Storage(_)) {
+            return;
+        }
         let error = error as &dyn std::error::Error;
         tracing::error!(partition = %self.journal.id(), error, "a group's state cannot be written");
     }

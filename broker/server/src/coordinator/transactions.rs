@@ -73,8 +73,11 @@ fn code(error: TxnError) -> ErrorCode {
 }
 
 fn unwritten(error: &AppendError) -> ErrorCode {
-    let source = error as &dyn std::error::Error;
-    tracing::error!(error = source, "a transaction's state cannot be written");
+    // Of a disk that refuses the partition's log tells.
+    if !matches!(error, AppendError::Storage(_)) {
+        let source = error as &dyn std::error::Error;
+        tracing::error!(error = source, "a transaction's state cannot be written");
+    }
     match append_code(error) {
         ErrorCode::KafkaStorageError | ErrorCode::NotLeaderOrFollower => ErrorCode::CoordinatorNotAvailable,
         code => code,

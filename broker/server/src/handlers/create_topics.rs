@@ -18,7 +18,7 @@ use crate::internal_topics::is_internal;
 use crate::throttle::Mutations;
 
 /// More partitions than this, made at once for one topic, are taken for a slip.
-pub(super) const PARTITIONS_MAX: i32 = 10_000;
+pub(super) const PARTITIONS_MAX: i32 = flumen_types::PARTITIONS_MAX as i32;
 /// From then on clients know that a quota may refuse (KIP-599).
 const STRICT_SINCE: i16 = 6;
 /// "As the broker has it."

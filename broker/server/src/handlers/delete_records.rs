@@ -57,9 +57,6 @@ async fn delete(ctx: &Ctx, topic: &str, partition: i32, to: Offset) -> Result<Of
     let log = topic.partition(PartitionId(partition)).ok_or(unknown)?;
     log.trim(to).await.map_err(|error| match error {
         TrimError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        TrimError::Storage(error) => {
-            tracing::error!(partition = %log.id(), error = &error as &dyn std::error::Error, "a trim failed");
-            ErrorCode::KafkaStorageError
-        }
+        TrimError::Storage(_) => ErrorCode::KafkaStorageError,
     })
 }

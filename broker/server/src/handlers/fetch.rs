@@ -207,7 +207,7 @@ impl Asked {
         let mut at = from;
         loop {
             let read = log.read(at, room, self.bound, min_one).await;
-            let read = read.map_err(|error| read_code(log, &error))?;
+            let read = read.map_err(|error| read_code(&error))?;
             let Some(magic) = self.magic.filter(|_| !read.bytes.is_empty()) else {
                 let untold = !self.takes_zstd && has_zstd(&read.bytes);
                 return if untold { Err(ErrorCode::UnsupportedCompressionType) } else { Ok(read) };
@@ -291,17 +291,11 @@ pub(crate) fn check_epoch(marks: &Marks, asked: i32) -> Result<(), ErrorCode> {
 }
 
 /// Which of Kafka's codes says why a read was refused.
-pub(crate) fn read_code(log: &dyn PartitionLog, error: &ReadError) -> ErrorCode {
+pub(crate) fn read_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::Corrupt { .. } => {
-            tracing::error!(partition = %log.id(), %error, "a read failed");
-            ErrorCode::CorruptMessage
-        }
-        ReadError::Storage(_) => {
-            tracing::error!(partition = %log.id(), error = error as &dyn std::error::Error, "a read failed");
-            ErrorCode::KafkaStorageError
-        }
+        ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+        ReadError::Storage(_) => ErrorCode::KafkaStorageError,
     }
 }
 

@@ -87,7 +87,7 @@ async fn find(
         time if time >= 0 => TimeQuery::AtOrAfter(Timestamp(time)),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
-    let found = log.find(query).await.map_err(|error| read_code(log, &error))?;
+    let found = log.find(query).await.map_err(|error| read_code(&error))?;
     Ok(found.filter(|found| found.offset < bound))
 }
 

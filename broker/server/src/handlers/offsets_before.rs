@@ -43,7 +43,7 @@ async fn find(log: &dyn PartitionLog, wanted: &OffsetsBeforePartition) -> Result
         EARLIEST => marks.start,
         time => {
             let found = log.find(TimeQuery::AtOrAfter(Timestamp(time))).await;
-            let found = found.map_err(|error| read_code(log, &error))?;
+            let found = found.map_err(|error| read_code(&error))?;
             found.map_or(marks.high_watermark, |found| found.offset.min(marks.high_watermark))
         }
     };

@@ -355,9 +355,6 @@ fn append_one(
         return Err(Refused { start: start(), ..refused });
     }
     let appended = log.append(records.clone(), origin, now).map_err(|error| {
-        if let AppendError::Storage(error) = &error {
-            tracing::error!(partition = %log.id(), error = error as &dyn std::error::Error, "an append failed");
-        }
         let start = if tells_start(&error) { start() } else { Offset::UNKNOWN };
         let blamed = record_errors::blame(&records, &topic.config, &error, now);
         Refused { error: append_code(&error), words: Some(error.to_string()), start, records: blamed }

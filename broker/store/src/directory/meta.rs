@@ -17,7 +17,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::error::OpenError;
+use crate::error::{FileError, OpenError};
 use crate::files::durable_file;
 use crate::files::file_system::FileSystem;
 use crate::files::os::OsFiles;
@@ -49,12 +49,7 @@ impl Meta {
     pub(crate) fn open(files: &dyn FileSystem, dir: &Path, node_id: i32) -> Result<Meta, OpenError> {
         let path = dir.join(NAME);
         let malformed = |reason: String| OpenError::Malformed { path: path.clone(), reason };
-        let found = durable_file::read(files, &path)?;
-        let text =
-            String::from_utf8(found.unwrap_or_default()).map_err(|_| malformed("not a text".into()))?;
-        let mut lines = Properties::parse(&text).map_err(malformed)?;
-        check_version(&path, &lines, "version", KAFKA_VERSION)?;
-        check_version(&path, &lines, "flumen.version", FLUMEN_VERSION)?;
+        let mut lines = read(files, &path)?;
         if let Some(other) = lines.get("node.id").filter(|id| *id != node_id.to_string()) {
             let reason = format!(
                 "the directory belongs to node.id={other}, this is node.id={node_id}; set broker.id={other}"
@@ -73,6 +68,30 @@ impl Meta {
         let text = |key| lines.get(key).unwrap_or_default().to_string();
         Ok(Meta { cluster_id: text("cluster.id"), directory_id: text("directory.id") })
     }
+}
+
+/// Why a broker of any id refuses the directory, if one does.
+pub(crate) fn refusal(files: &dyn FileSystem, dir: &Path) -> Result<Option<String>, FileError> {
+    match read(files, &dir.join(NAME)) {
+        Ok(lines) => {
+            let odd = lines.get("node.id").filter(|id| id.parse::<i32>().is_err());
+            Ok(odd.map(|id| format!("node.id={id} is no number; was the file edited by hand?")))
+        }
+        Err(OpenError::File(error)) => Err(error),
+        Err(OpenError::Malformed { reason, .. }) => Ok(Some(reason)),
+        Err(error) => Ok(Some(error.to_string())),
+    }
+}
+
+/// Its lines, if this version knows what they mean.
+fn read(files: &dyn FileSystem, path: &Path) -> Result<Properties, OpenError> {
+    let malformed = |reason: String| OpenError::Malformed { path: path.to_path_buf(), reason };
+    let found = durable_file::read(files, path)?.unwrap_or_default();
+    let text = String::from_utf8(found).map_err(|_| malformed("not a text".into()))?;
+    let lines = Properties::parse(&text).map_err(malformed)?;
+    check_version(path, &lines, "version", KAFKA_VERSION)?;
+    check_version(path, &lines, "flumen.version", FLUMEN_VERSION)?;
+    Ok(lines)
 }
 
 /// What a directory without one gets in a repair: ids that are new. The node takes it over with its start.

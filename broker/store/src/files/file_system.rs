@@ -84,6 +84,8 @@ pub enum Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     pub is_dir: bool,
+    /// Neither a folder nor a pipe, a socket or a device.
+    pub is_file: bool,
     pub length: u64,
     /// When something was last written to it.
     pub modified: Timestamp,

@@ -128,6 +128,7 @@ fn stat(meta: &Metadata) -> io::Result<Stat> {
     let since = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Stat {
         is_dir: meta.is_dir(),
+        is_file: meta.is_file(),
         length: meta.len(),
         modified: Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
     })

@@ -118,6 +118,18 @@ impl Partition {
         incoming: &mut [Incoming],
         control: Option<ControlRecord>,
     ) -> Result<Appended, AppendError> {
+        let written = self.try_write(writer, config, incoming, control);
+        self.note_room(&written);
+        written
+    }
+
+    fn try_write(
+        &self,
+        writer: &mut Writer,
+        config: &TopicConfig,
+        incoming: &mut [Incoming],
+        control: Option<ControlRecord>,
+    ) -> Result<Appended, AppendError> {
         let size = incoming.iter().map(|batch| batch.bytes.len()).sum();
         self.note_epoch(writer)?;
         self.roll_if_due(writer, config, incoming, size)?;
@@ -164,17 +176,24 @@ impl Partition {
 
     /// Cuts off what a failed write left, so that the next append finds the log as it was.
     fn undo(&self, writer: &mut Writer, position: u64, error: FileError) -> AppendError {
-        if error.is_full()
-            && let Some(refused) = self.shared.vitals.refused_full(self.shared.options.clock.instant())
-        {
-            tracing::warn!(partition = %self.tp, refused, "no space left on the device; appends are refused until there is");
-        }
         if let Err(uncut) = writer.active.cut(position) {
             tracing::error!(partition = %self.tp, error = %uncut, "a failed append cannot be cut off; the partition takes no more until a restart");
             writer.phase = Phase::Poisoned;
             self.publish(|published| published.poisoned());
         }
         AppendError::Storage(error)
+    }
+
+    /// Whether the disk was full, for those who ask; told and counted.
+    fn note_room(&self, written: &Result<Appended, AppendError>) {
+        let full = matches!(written, Err(AppendError::Storage(error)) if error.is_full());
+        if full || written.is_ok() {
+            self.full.store(full, Ordering::Relaxed);
+        }
+        let vitals = &self.shared.vitals;
+        if full && let Some(refused) = vitals.refused_full(self.shared.options.clock.instant()) {
+            tracing::warn!(partition = %self.tp, refused, "no room on the disk (or in the quota, or under ulimit -f); appends are refused until there is");
+        }
     }
 }
 

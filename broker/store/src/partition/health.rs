@@ -17,6 +17,8 @@ use crate::partition::Partition;
 pub struct Health {
     pub bytes: u64,
     pub segments: u64,
+    /// The last append was refused because the disk was full.
+    pub full: bool,
     /// Offsets in ranges that are quarantined: their bytes are there and are not whole.
     pub damaged: Vec<Range<Offset>>,
     /// Offsets whose bytes are not there: a file was cut, or is gone.
@@ -61,6 +63,7 @@ impl Partition {
         Health {
             bytes: self.size_bytes(),
             segments: segments.len() as u64,
+            full: self.full.load(Ordering::Relaxed),
             damaged: damage.map(|range| range.first..range.next).collect(),
             missing: lock(&self.gaps).clone(),
             misfits: lock(&self.misfits).clone(),

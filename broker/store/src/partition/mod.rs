@@ -96,6 +96,8 @@ pub struct Partition {
     pub(crate) closed: AtomicBool,
     /// A flush could not be begun for want of something, and it was told.
     pub(crate) starved: AtomicBool,
+    /// The last append found the disk full.
+    pub(crate) full: AtomicBool,
     /// In all segments.
     pub(crate) bytes: AtomicU64,
     /// Bytes appended since the open, and how many of them a sync has covered.
@@ -217,6 +219,7 @@ impl Partition {
             turn: Turn::default(),
             closed: AtomicBool::new(false),
             starved: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             bytes: AtomicU64::new(bytes),
             written: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),

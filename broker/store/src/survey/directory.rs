@@ -10,6 +10,7 @@ use flumen_types::{Offset, TopicPartition};
 
 use crate::directory::adopt::KRAFT_LOG;
 use crate::directory::catalogue::Catalogue;
+use crate::directory::meta;
 use crate::directory::store::CLEAN;
 use crate::error::{FileError, OpenError};
 use crate::files::file_system::FileSystem;
@@ -17,7 +18,7 @@ use crate::files::os::OsFiles;
 use crate::files::{checkpoints, dir_lock, durable_file};
 use crate::partition::folder;
 use crate::survey::partition::{Facts, walk};
-use crate::survey::read_only::ReadOnly;
+use crate::survey::read_only::{ReadOnly, irregular};
 use crate::survey::{Finding, Question, Remedy, Surveyed};
 
 /// Looks through all of it; what cannot be read at all is an error.
@@ -29,11 +30,15 @@ pub fn survey(question: Question<'_>) -> Result<Surveyed, OpenError> {
 /// The same for who knows whether anybody else uses it.
 pub(crate) fn survey_if(in_use: bool, mut question: Question<'_>) -> Result<Surveyed, OpenError> {
     let dir = question.dir.clone();
+    let raw = question.files.clone();
+    for odd in irregular(&*raw, &dir)? {
+        tell_irregular(odd, &mut question);
+    }
     // Whatever the store's parts do with it.
     question.files = Arc::new(ReadOnly(question.files));
     let files = question.files.clone();
     let mut surveyed = Surveyed { in_use, ..Surveyed::default() };
-    look_at_meta(&dir, &mut question);
+    look_at_meta(&dir, &mut question)?;
     let catalogue = look_at_catalogue(&dir, &mut question)?;
     let points = look_at_checkpoint(&dir, checkpoints::RECOVERY_POINTS, &mut question)?;
     for name in [checkpoints::STARTS, checkpoints::CLEANED] {
@@ -51,6 +56,9 @@ pub(crate) fn survey_if(in_use: bool, mut question: Question<'_>) -> Result<Surv
         if let Some(catalogue) = &catalogue {
             look_at_owner(&path, &tp, catalogue, &mut question)?;
         }
+        for odd in irregular(&*raw, &path)? {
+            tell_irregular(odd, &mut question);
+        }
         surveyed.partitions += 1;
         let facts = Facts { tp, compacted, recovery_point, clean, in_use };
         match walk(&facts, &path, &mut question, &mut surveyed) {
@@ -65,13 +73,22 @@ fn tell(question: &mut Question<'_>, path: PathBuf, what: impl Into<String>, rem
     (question.found)(Finding { path, position: None, what: what.into(), lost: None, remedy });
 }
 
-fn look_at_meta(dir: &Path, question: &mut Question<'_>) {
-    let path = dir.join(crate::directory::meta::NAME);
+fn tell_irregular(path: PathBuf, question: &mut Question<'_>) {
+    let what = "it is no regular file (a folder, a pipe, a socket or a device) and was passed over";
+    tell(question, path.clone(), what, Remedy::SetAside(vec![path]));
+}
+
+fn look_at_meta(dir: &Path, question: &mut Question<'_>) -> Result<(), FileError> {
+    let path = dir.join(meta::NAME);
     if !question.files.exists(&path) {
         let what = "it is missing: a directory that holds partitions says whose it is";
-        let content = crate::directory::meta::blank().into_bytes();
+        let content = meta::blank().into_bytes();
         tell(question, path.clone(), what, Remedy::Write { path, content });
+    } else if let Some(why) = meta::refusal(&*question.files, dir)? {
+        // With an id made anew the cluster would be another one: a person has to say what it was.
+        tell(question, path, format!("no broker starts with it: {why}"), Remedy::None);
     }
+    Ok(())
 }
 
 fn look_at_catalogue(dir: &Path, question: &mut Question<'_>) -> Result<Option<Catalogue>, OpenError> {
@@ -180,8 +197,7 @@ fn partitions(files: &dyn FileSystem, dir: &Path) -> Result<BTreeSet<TopicPartit
 
 /// Whether it looks like a data directory, so that nobody repairs a home folder.
 pub(crate) fn is_data_directory(files: &dyn FileSystem, dir: &Path) -> bool {
-    let known =
-        [crate::directory::meta::NAME, crate::directory::catalogue::NAME, checkpoints::RECOVERY_POINTS];
+    let known = [meta::NAME, crate::directory::catalogue::NAME, checkpoints::RECOVERY_POINTS];
     known.iter().any(|name| files.exists(&dir.join(name)))
 }
 

@@ -352,6 +352,46 @@ fn a_missing_first_segment_is_as_if_retention_had_taken_it() {
 }
 
 #[test]
+fn what_is_no_regular_file_is_told_passed_over_and_set_aside() {
+    let fixture = stopped();
+    let bases = bases(&fixture);
+    let pipe = part(&fixture, bases[1], "log");
+    fs::remove_file(&pipe).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let folder = part(&fixture, 99, "log");
+    fs::create_dir(&folder).unwrap();
+    let checkpoint = fixture.dir.path().join("data/cleaner-offset-checkpoint");
+    let _ = fs::remove_file(&checkpoint);
+    fs::create_dir(&checkpoint).unwrap();
+    let found = surveyed(&fixture);
+    for path in [&pipe, &folder, &checkpoint] {
+        let of: Vec<_> = found.iter().filter(|finding| finding.path == *path).collect();
+        assert!(matches!(&*of, [one] if one.what.contains("no regular file")), "{}", said(&found));
+    }
+    assert!(said(&found).contains("are missing before it"), "the rest is looked through: {}", said(&found));
+    let left = said(&repair(&fixture));
+    assert!(!left.contains("no regular file"), "{left}");
+    assert!(fixture.folder().join("set-aside").join(folder.file_name().unwrap()).is_dir());
+}
+
+#[test]
+fn a_meta_that_no_broker_starts_with_is_told() {
+    let fixture = stopped();
+    let meta = fixture.dir.path().join("data/meta.properties");
+    for (text, says) in [
+        ("version=1\nflumen.version=9\n", "written by a newer Flumen"),
+        ("version=one\n", "edited by hand"),
+        ("node.id=first\n", "node.id=first is no number"),
+        ("version\n", "is not key=value"),
+    ] {
+        fs::write(&meta, text).unwrap();
+        let found = said(&surveyed(&fixture));
+        assert!(found.contains("no broker starts with it") && found.contains(says), "{found}");
+    }
+}
+
+#[test]
 fn a_directory_that_is_in_use_is_surveyed_and_not_repaired() {
     let fixture = running();
     let data = fixture.dir.path().join("data");

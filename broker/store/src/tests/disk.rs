@@ -80,12 +80,13 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
             other => panic!("{other:?}"),
         }
     }
+    assert!(t.health().full, "who asks is told");
     let log = dir.path().join("t-0/00000000000000000000.log");
     assert_eq!(std::fs::metadata(&log).unwrap().len(), t.size_bytes(), "the torn write was cut off");
     disk.full.store(false, Ordering::SeqCst);
     assert_eq!(t.append(plain("after"), Origin::Client, NOW).unwrap().base, Offset(1));
     wait_durable(&t);
-    assert!(!t.marks().failed);
+    assert!(!t.marks().failed && !t.health().full);
     let values: Vec<_> = read_all(&t).into_iter().filter_map(|(_, _, value)| value).collect();
     assert_eq!(values, ["before", "after"]);
 }

@@ -152,10 +152,13 @@ impl Device {
 
     fn stat(&self, id: Id) -> Stat {
         match &self.nodes[id] {
-            Node::File { content, modified_ms, .. } => {
-                Stat { is_dir: false, length: content.len() as u64, modified: Timestamp(*modified_ms) }
-            }
-            Node::Folder(_) => Stat { is_dir: true, length: 0, modified: Timestamp(0) },
+            Node::File { content, modified_ms, .. } => Stat {
+                is_dir: false,
+                is_file: true,
+                length: content.len() as u64,
+                modified: Timestamp(*modified_ms),
+            },
+            Node::Folder(_) => Stat { is_dir: true, is_file: false, length: 0, modified: Timestamp(0) },
         }
     }
 

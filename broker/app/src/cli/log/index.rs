@@ -20,7 +20,7 @@ use crate::cli::{Failure, Outcome, format};
 /// The last offset of the batch at each place of the segment beside an index; `None` if it is not there.
 fn places(path: &Path) -> Result<Option<HashMap<u64, i64>>, Failure> {
     let segment = path.with_extension("log");
-    if !segment.exists() {
+    if !segment.is_file() {
         return Ok(None);
     }
     let unreadable = |error| Failure::new(format!("cannot read {}", segment.display())).because(error);

@@ -94,6 +94,7 @@ pub(crate) fn run(args: Args, out: &Out) -> Outcome {
 fn read_all(named: &Files, records: bool, mut report: Report<'_>, out: &Out) -> Outcome {
     let mut files = Vec::new();
     for path in &named.paths {
+        check_folder(path)?;
         collect(path, &mut files)?;
     }
     let sizes: Vec<u64> = files.iter().map(|file| std::fs::metadata(file).map_or(0, |m| m.len())).collect();
@@ -171,6 +172,36 @@ fn kind(path: &Path) -> Option<Kind> {
     })
 }
 
+/// A folder that was named must be one of logs: nobody is told that all is well with a folder that holds none.
+fn check_folder(path: &Path) -> Outcome {
+    if !path.is_dir() || directory::is_one(path) || holds_log(path) {
+        return Ok(());
+    }
+    let within = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    if within.filter(|entry| entry.is_dir()).any(|folder| holds_log(&folder)) {
+        return Ok(());
+    }
+    let what = format!(
+        "{} is no data folder of Kafka's or Flumen's: it has no meta.properties, and no log",
+        path.display()
+    );
+    Err(Failure::new(what).todo("name what data.dir (of Kafka: log.dirs) says, or the folder of a partition"))
+}
+
+/// Whether a folder is a partition's, or was.
+fn holds_log(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name == "partition.metadata" || (is_numbered(name) && kind(&path).is_some())
+    })
+}
+
+/// As the files of segments are: in 20 digits.
+fn is_numbered(name: &str) -> bool {
+    name.split('.').next().is_some_and(|stem| stem.len() == 20 && stem.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// The files to dump, sorted, so that segments come in the order of their offsets. A file that was named
 /// must be one of a log; in a folder others are passed over.
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Outcome {
@@ -194,13 +225,21 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Outcome {
     }
     entries.sort();
     for entry in entries {
-        collect(&entry, files)?;
+        match entry.file_name().and_then(|name| name.to_str()) {
+            // Whatever it is, it is told of by its name.
+            Some(name) if is_numbered(name) => files.push(entry),
+            _ => collect(&entry, files)?,
+        }
     }
     Ok(())
 }
 
 fn dump_file(path: &Path, options: &segment::Options, report: &mut Report<'_>) -> Outcome {
     report.file(path)?;
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        let what = "it is no regular file (a folder, a pipe, a socket or a device) and was passed over";
+        return Ok(report.problem(None, what)?);
+    }
     match kind(path) {
         Some(Kind::Segment) => segment::dump(path, options, report),
         Some(Kind::Index) => index::dump_offsets(path, report),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Kind, base_offset, collect, kind};
+use super::{Kind, base_offset, check_folder, collect, kind};
 use crate::cli::out::Value;
 use crate::cli::{Failure, Out, Outcome};
 
@@ -37,6 +37,7 @@ impl Usage {
 }
 
 pub(super) fn run(path: &Path, out: &Out) -> Outcome {
+    check_folder(path)?;
     let mut files = Vec::new();
     collect(path, &mut files)?;
     let mut folders: BTreeMap<String, Usage> = BTreeMap::new();

@@ -173,7 +173,7 @@ impl ShareCoordinator {
             Begin::ByDuration(ago) => ago,
         };
         let since = clock::now().plus(Millis(-ago.0));
-        let found = log.find(TimeQuery::AtOrAfter(since)).await.map_err(|error| read_code(log, &error))?;
+        let found = log.find(TimeQuery::AtOrAfter(since)).await.map_err(|error| read_code(&error))?;
         Ok(found.map_or(marks.high_watermark, |found| found.offset.min(marks.high_watermark)))
     }
 

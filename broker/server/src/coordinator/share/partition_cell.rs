@@ -20,7 +20,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::state_cell::{StateCell, StateRefused};
 use super::store::state_code;
-use crate::partition_log::PartitionLog;
+use crate::partition_log::{AppendError, PartitionLog};
 
 pub(crate) struct ShareCell {
     key: ShareKey,
@@ -232,8 +232,11 @@ impl ShareCell {
                 ErrorCode::NotLeaderOrFollower
             }
             StateRefused::Unwritten(error) => {
-                let source = error as &dyn std::error::Error;
-                tracing::error!(group = %self.key.group, error = source, "what is done cannot be written");
+                // Of a disk that refuses the partition's log tells.
+                if !matches!(error, AppendError::Storage(_)) {
+                    let source = error as &dyn std::error::Error;
+                    tracing::error!(group = %self.key.group, error = source, "what is done cannot be written");
+                }
                 state_code(refused)
             }
         }

@@ -207,7 +207,7 @@ impl<'a> Asked<'a> {
                 return (answer, 0);
             }
             Err(error) => {
-                answer.error_code = read_code(cell.log().as_ref(), &error).code();
+                answer.error_code = read_code(&error).code();
                 return (answer, 0);
             }
         };
