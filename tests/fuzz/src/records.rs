@@ -1,7 +1,7 @@
 //! Batches and message sets.
 
 use bytes::Bytes;
-use flumen_records::message_set::{Magic, Messages, downgrade, upgrade};
+use flumen_records::message_set::{Magic, Messages, Room, downgrade, upgrade};
 use flumen_records::{Batch, HEADER_LEN, batches, old_message_format, old_message_len, seal};
 use flumen_types::Offset;
 
@@ -48,9 +48,9 @@ fn look_into(batch: &Batch) {
 }
 
 pub(crate) fn run_message_set(data: &[u8]) {
-    let mut room = ROOM;
+    let mut room = Room { bytes: ROOM, wrapper_bytes: ROOM, messages: ROOM };
     let Ok(batch) = upgrade(data, &mut room) else { return };
-    assert!(room <= ROOM);
+    assert!(room.bytes <= ROOM && room.messages <= ROOM);
     for batch in batches(batch) {
         let batch = batch.expect("what a set becomes is whole batches");
         batch.verify_crc().expect("with the right CRC");
