@@ -22,7 +22,6 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use flumen_protocol::RequestHead;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::budget::Budget;
 use crate::ctx::Ctx;
-use crate::dispatch::{self, Order};
+use crate::dispatch::{self, Order, Pending};
 use crate::endpoint::Endpoint;
 use crate::frame_reader::{Frame, FrameReader};
 use crate::quotas::Mute;
@@ -57,13 +56,6 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// And be taken, on the whole, at least at this rate: its bytes are held until then.
 const ANSWER_BYTES_PER_SECOND_MIN: usize = 64 * 1024;
 const SLICES_MAX: usize = 64;
-
-/// A request that was read, on its way to an answer.
-pub(crate) struct Pending {
-    pub(crate) reply: BoxFuture<'static, Reply>,
-    /// Whether the next request may be read before this one is done.
-    pub(crate) order: Order,
-}
 
 /// Where a connection goes from and to.
 pub(crate) struct Ends {

@@ -7,10 +7,10 @@ use flumen_protocol::{
     Api, ApiKey, Request, RequestHead, encode_fetch_response, encode_response, encode_share_fetch_response,
 };
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::budget::Held;
-use crate::connection::Pending;
 use crate::ctx::Ctx;
 use crate::handlers;
 use crate::reply::Reply;
@@ -45,6 +45,13 @@ impl From<Pending> for Begun {
     fn from(answer: Pending) -> Begun {
         Begun { appending: None, answer }
     }
+}
+
+/// A request that was read, on its way to an answer.
+pub(crate) struct Pending {
+    pub(crate) reply: BoxFuture<'static, Reply>,
+    /// Whether the next request may be read before this one is done.
+    pub(crate) order: Order,
 }
 
 /// Begins a request. An error is the reason to close the connection.
