@@ -40,7 +40,7 @@ use flumen_config::{Config, HttpAddress, Listener, Loaded};
 use flumen_host::Host;
 use flumen_http::{Server, Token};
 use flumen_server::{Broker, Options};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
@@ -155,9 +155,9 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
         started_ms: clock::now().0,
         data_dir: options.dir.display().to_string(),
     });
-    // One that is taken is told at once and not after a long recovery. They are let go again: nobody is to wait
-    // at a door that opens minutes later.
-    drop(bind_all(&config).await?);
+    // One that is taken is told at once and not after a long recovery. Nobody waits at a door that opens minutes
+    // later: until they listen, whoever connects is refused.
+    let sockets = bind_all(&config).await?;
     // Whoever waits for a long recovery can ask how far it is.
     let closes_unless_started = admin.clone().drop_guard();
     if let Some(web) = bind_http(&config).await? {
@@ -169,7 +169,7 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
         .await
         .map_err(|error| cannot_open(&config.broker.data_dir.path, error))?;
     front.opened.store(true, Ordering::Relaxed);
-    let sockets = match bind_all(&config).await {
+    let sockets = match listen_all(&config, sockets) {
         Ok(sockets) => sockets,
         Err(failure) => {
             // What was opened cleanly is left so.
@@ -266,13 +266,39 @@ fn cannot_open(dir: &Path, error: flumen_server::StartError) -> Failure {
     }
 }
 
-async fn bind_all(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+/// As many as wait to be accepted at a time.
+const BACKLOG: u32 = 1024;
+
+async fn bind_all(config: &Config) -> Result<Vec<TcpSocket>, Failure> {
     let mut sockets = Vec::new();
     for listener in &config.broker.listeners {
-        let bound = TcpListener::bind(listener.address.to_bind()).await;
+        let bound = bind(listener.address.to_bind()).await;
         sockets.push(bound.map_err(|error| cannot_listen(&listener.address.to_connect(), error))?);
     }
     Ok(sockets)
+}
+
+/// To the first of the host's addresses that can be had.
+async fn bind(address: impl ToSocketAddrs) -> std::io::Result<TcpSocket> {
+    let mut refused = ErrorKind::AddrNotAvailable.into();
+    for address in lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // Connections of the last run may still be dying.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address) {
+            Ok(()) => return Ok(socket),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+fn listen_all(config: &Config, sockets: Vec<TcpSocket>) -> Result<Vec<TcpListener>, Failure> {
+    let listeners = sockets.into_iter().zip(&config.broker.listeners);
+    let listen = listeners.map(|(socket, listener)| {
+        socket.listen(BACKLOG).map_err(|error| cannot_listen(&listener.address.to_connect(), error))
+    });
+    listen.collect()
 }
 
 fn cannot_listen(address: &str, error: std::io::Error) -> Failure {
