@@ -7,7 +7,8 @@
 //!   so what lies before it was written too.
 //! - Unless the kernel wrote the later page and never the earlier one. A page that was not written
 //!   reads as zeros, up to its end; and a file that ends in the midst of a batch was not written
-//!   further.
+//!   further. Of a page the device may write the later sectors alone: the batch reads as zeros from its beginning
+//!   to a sector's end. A sector that rotted into zeros would have taken the end of the batch before with it.
 //!
 //! It lacks what `recovery` knows beside: what a sync has covered, and the segments that follow.
 
@@ -21,8 +22,12 @@ use crate::segment::scan::is_possible;
 const CHUNK: usize = 1 << 20;
 /// Pages are written whole, file systems' blocks are not larger.
 const PAGE: u64 = 4096;
+/// What a device writes whole.
+const SECTOR: u64 = 512;
 /// So many zeros at a page's end are no record's.
 const ZEROS: u64 = 64;
+/// So many zeros begin no batch: its length is among them.
+const LENGTH_END: u64 = 12;
 
 /// What lies behind a broken place.
 #[derive(Debug)]
@@ -44,9 +49,9 @@ pub(crate) fn examine(
     follows: &dyn Fn(&BatchHeader) -> bool,
     synced: bool,
 ) -> io::Result<Breakage> {
+    let here = header_at(file, at)?;
     let cut_short = !synced
-        && header_at(file, at)?
-            .is_some_and(|header| follows(&header) && at + header.total_len() as u64 > size);
+        && here.as_ref().is_some_and(|header| follows(header) && at + header.total_len() as u64 > size);
     let next = match hop(file, at, size, follows)? {
         Some(found) => Some(found),
         // Its content is the producer's, and may well look like batches.
@@ -54,9 +59,11 @@ pub(crate) fn examine(
         None => search(file, at + 1, size, follows)?,
     };
     let upto = next.as_ref().map_or(size, |(position, _)| *position);
-    let unwritten =
-        cut_short || has_unwritten_page(file, at, upto)? || (upto == size && ends_in_zeros(file, at, upto)?);
-    let unwritten = unwritten && whole_at(file, at, size)?.is_none();
+    let unwritten = cut_short
+        || has_unwritten_page(file, at, upto)?
+        || (upto == size && ends_in_zeros(file, at, upto)?)
+        || begins_unwritten(file, at, upto)?;
+    let unwritten = unwritten && (here.is_none() || whole_at(file, at, size)?.is_none());
     Ok(Breakage { upto, next: next.map(|(_, header)| header), unwritten })
 }
 
@@ -138,6 +145,14 @@ fn search(
 }
 
 /// Whether a page that ends in the range ends with zeros.
+fn begins_unwritten(file: &dyn File, at: u64, upto: u64) -> io::Result<bool> {
+    let end = (at + LENGTH_END).next_multiple_of(SECTOR);
+    if (at.is_multiple_of(SECTOR) && at > 0) || end > upto {
+        return Ok(false);
+    }
+    Ok(file.read_upto_at((end - at) as usize, at)?.iter().all(|byte| *byte == 0))
+}
+
 fn has_unwritten_page(file: &dyn File, from: u64, upto: u64) -> io::Result<bool> {
     let mut end = (from / PAGE + 1) * PAGE;
     while end <= upto {
@@ -229,6 +244,22 @@ mod tests {
         let mut half = batch(5, &[b'x'; 9000]);
         half[3000..4096].fill(0);
         assert_eq!(examined(&[&half, &batch(6, b"written")]), (Some(6), true));
+    }
+
+    #[test]
+    fn a_batch_that_is_zeros_up_to_a_sectors_end_was_never_written() {
+        let lost = |upto: usize| {
+            let mut lost = batch(5, &[b'x'; 2000]);
+            lost[..upto].fill(0);
+            examined(&[&lost, &batch(6, b"written")])
+        };
+        assert_eq!(lost(512), (Some(6), true));
+        assert_eq!(lost(1536), (Some(6), true));
+        assert_eq!(lost(511), (Some(6), false), "no sector ends there");
+        // One that rotted in the midst of a batch.
+        let mut rotten = batch(5, &[b'x'; 2000]);
+        rotten[512..1024].fill(0);
+        assert_eq!(examined(&[&rotten, &batch(6, b"good")]), (Some(6), false));
     }
 
     #[test]

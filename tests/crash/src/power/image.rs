@@ -233,8 +233,11 @@ fn mingle(durable: &[u8], now: &[u8], luck: &mut Luck) -> Vec<u8> {
         copy(page, durable, at);
         if luck.kept > 0.0 && luck.rng.random_bool(luck.torn) {
             let cut = (luck.rng.random_range(0..=PAGE / SECTOR) * SECTOR).min(page.len());
-            // The device got so far with it.
-            copy(&mut page[..cut], now, at);
+            if luck.rng.random() {
+                copy(&mut page[..cut], now, at)
+            } else {
+                copy(&mut page[cut..], now, at + cut)
+            }
         } else if luck.keeps() {
             copy(page, now, at);
         }

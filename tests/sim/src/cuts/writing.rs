@@ -114,9 +114,7 @@ fn opens_quickly(script: &mut Script) -> Result<()> {
     super::opens(script)?;
     let log = &script.world.topics[TOPIC].partitions[0];
     let behind = log.batches.iter().filter(|batch| batch.last >= point - 2);
-    // The snapshot, with the last batches of each producer, and headers beside it.
-    let beside = 800;
-    let most = behind.map(|batch| batch.bytes.len() as u64).sum::<u64>() + beside;
+    let most = behind.map(|batch| batch.bytes.len() as u64).sum::<u64>() + 600;
     let read = script.read_by_open;
     ensure!(
         read <= most || !checkpointed,
