@@ -7,8 +7,8 @@
 //!   so what lies before it was written too.
 //! - Unless the kernel wrote the later page and never the earlier one. A page that was not written
 //!   reads as zeros, up to its end; and a file that ends in the midst of a batch was not written
-//!   further. Of a page the device may write the later sectors alone: the batch reads as zeros from its beginning
-//!   to a sector's end. A sector that rotted into zeros would have taken the end of the batch before with it.
+//!   further. Of a page the device may write the later sectors alone: then a batch that begins within a sector
+//!   reads as zeros from there to its end. A sector that rotted into zeros would be zeros before it, too.
 //!
 //! It lacks what `recovery` knows beside: what a sync has covered, and the segments that follow.
 
@@ -144,19 +144,25 @@ fn search(
     Ok(None)
 }
 
-/// Whether a page that ends in the range ends with zeros.
+/// Whether a batch is zeros from its beginning to its sector's end, and what lies before it in that sector is not: the
+/// sector is as it was before the batch was appended.
 fn begins_unwritten(file: &dyn File, at: u64, upto: u64) -> io::Result<bool> {
-    let end = (at + LENGTH_END).next_multiple_of(SECTOR);
-    if (at.is_multiple_of(SECTOR) && at > 0) || end > upto {
+    let start = at - at % SECTOR;
+    if at + LENGTH_END > start + SECTOR || start + SECTOR > upto {
         return Ok(false);
     }
-    Ok(file.read_upto_at((end - at) as usize, at)?.iter().all(|byte| *byte == 0))
+    let sector = file.read_upto_at(SECTOR as usize, start)?;
+    let (before, behind) = sector.split_at(sector.len().min((at - start) as usize));
+    Ok(!behind.is_empty() && before.iter().any(|byte| *byte != 0) && behind.iter().all(|byte| *byte == 0))
 }
 
+/// Whether a page that ends in the range ends with zeros.
 fn has_unwritten_page(file: &dyn File, from: u64, upto: u64) -> io::Result<bool> {
-    let mut end = (from / PAGE + 1) * PAGE;
+    // A batch's first bytes are zeros where its offset is small.
+    let mut end = (from + LENGTH_END).next_multiple_of(PAGE);
     while end <= upto {
-        if ends_in_zeros(file, from, end)? {
+        let tail = from.max(end - SECTOR);
+        if file.read_upto_at((end - tail) as usize, tail)?.iter().all(|byte| *byte == 0) {
             return Ok(true);
         }
         end += PAGE;
@@ -246,20 +252,38 @@ mod tests {
         assert_eq!(examined(&[&half, &batch(6, b"written")]), (Some(6), true));
     }
 
+    /// Broken behind so many bytes of a batch that is right; what is there instead.
+    fn behind(before: usize, spoil: impl Fn(&mut [u8], usize)) -> bool {
+        let room = before - batch(5, b"").len();
+        // What its length is written in grows with it.
+        let good =
+            (room - 3..=room).map(|n| batch(5, &vec![b'x'; n])).find(|good| good.len() == before).unwrap();
+        let mut content = [good, batch(6, &[b'x'; 9000]), batch(7, b"written")].concat();
+        spoil(&mut content, before);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), &content).unwrap();
+        let file = OsFiles.open(&dir.path().join("f"), Open::Read).unwrap();
+        let follows = |header: &BatchHeader| header.base_offset >= Offset(6);
+        let found = examine(&*file, before as u64, content.len() as u64, &follows, false).unwrap();
+        assert_eq!(found.next.map(|header| header.base_offset), Some(Offset(7)));
+        found.unwritten
+    }
+
     #[test]
-    fn a_batch_that_is_zeros_up_to_a_sectors_end_was_never_written() {
-        let lost = |upto: usize| {
-            let mut lost = batch(5, &[b'x'; 2000]);
-            lost[..upto].fill(0);
-            examined(&[&lost, &batch(6, b"written")])
-        };
-        assert_eq!(lost(512), (Some(6), true));
-        assert_eq!(lost(1536), (Some(6), true));
-        assert_eq!(lost(511), (Some(6), false), "no sector ends there");
-        // One that rotted in the midst of a batch.
-        let mut rotten = batch(5, &[b'x'; 2000]);
-        rotten[512..1024].fill(0);
-        assert_eq!(examined(&[&rotten, &batch(6, b"good")]), (Some(6), false));
+    fn a_sector_that_was_never_written_is_as_it_was_before() {
+        assert!(behind(700, |content, at| content[at..1024].fill(0)));
+        assert!(behind(700, |content, at| content[at..2048].fill(0)), "and more of them");
+        assert!(!behind(700, |content, at| content[at..1023].fill(0)), "no sector ends there");
+        // A sector of zeros that was something else: a record ends in a zero of its own.
+        assert!(!behind(513, |content, _| content[512..1024].fill(0)));
+        assert!(!behind(1024, |content, at| content[at..1536].fill(0)));
+        assert!(!behind(1020, |content, _| content[1024..1536].fill(0)));
+        assert!(!behind(700, |content, _| content[1024..1536].fill(0)), "in the midst of a batch");
+    }
+
+    #[test]
+    fn a_page_that_ends_in_a_batchs_own_zeros_was_written() {
+        assert!(!behind(4092, |content, at| content[at + 100] ^= 1));
     }
 
     #[test]

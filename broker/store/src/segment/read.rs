@@ -55,6 +55,12 @@ struct Located {
     behind: Option<Offset>,
 }
 
+/// The first bytes of a buffer. A small part does not keep the whole from who reads next: answers are counted by what
+/// they tell, and may wait long for their readers.
+fn part(bytes: Bytes, end: usize) -> Bytes {
+    if end < bytes.len() / 2 { Bytes::copy_from_slice(&bytes[..end]) } else { bytes.slice(..end) }
+}
+
 impl Segment {
     /// `None` if the segment has nothing at or behind `from` and before `limit`; an empty run if the
     /// first batch is too large.
@@ -90,7 +96,7 @@ impl Segment {
             let place = position..position + end as u64;
             self.remember(next, place.end);
             self.read_ahead(&*file, place.end, end as u64);
-            return Ok(Some(Run { bytes: bytes.slice(..end), next, place }));
+            return Ok(Some(Run { bytes: part(bytes, end), next, place }));
         }
     }
 

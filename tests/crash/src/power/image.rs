@@ -203,7 +203,8 @@ impl Build<'_> {
         if now == durable {
             return Ok(now);
         }
-        let left = mingle(durable, &now, self.luck);
+        let is_log = path.extension().is_some_and(|extension| extension == "log");
+        let left = mingle(durable, &now, is_log, self.luck);
         if left != now {
             // The folder's and the file's name.
             let short: PathBuf = path.iter().rev().take(2).collect::<Vec<_>>().into_iter().rev().collect();
@@ -214,7 +215,7 @@ impl Build<'_> {
 }
 
 /// A file's content, of what was durable and what was written since.
-fn mingle(durable: &[u8], now: &[u8], luck: &mut Luck) -> Vec<u8> {
+fn mingle(durable: &[u8], now: &[u8], is_log: bool, luck: &mut Luck) -> Vec<u8> {
     let sizes = (durable.len().min(now.len()), durable.len().max(now.len()));
     let size = match (luck.keeps(), luck.kept > 0.0 && luck.rng.random_bool(luck.torn)) {
         (_, true) => luck.rng.random_range(sizes.0..=sizes.1),
@@ -233,7 +234,7 @@ fn mingle(durable: &[u8], now: &[u8], luck: &mut Luck) -> Vec<u8> {
         copy(page, durable, at);
         if luck.kept > 0.0 && luck.rng.random_bool(luck.torn) {
             let cut = (luck.rng.random_range(0..=PAGE / SECTOR) * SECTOR).min(page.len());
-            if luck.rng.random() {
+            if luck.rng.random() || (is_log && !is_told_from_rot(durable, at)) {
                 copy(&mut page[..cut], now, at)
             } else {
                 copy(&mut page[cut..], now, at + cut)
@@ -243,6 +244,17 @@ fn mingle(durable: &[u8], now: &[u8], luck: &mut Luck) -> Vec<u8> {
         }
     }
     left
+}
+
+/// Whether a page of which the last sectors were written and not the first is told from one that has rotted: where what was
+/// appended begins in the midst of a sector that it has, with room for the front of a batch. Elsewhere the log
+/// takes it for rot: nothing acknowledged is lost, but its readers are refused what nobody was told of.
+fn is_told_from_rot(durable: &[u8], page: usize) -> bool {
+    let end = durable.len();
+    let within = end % SECTOR;
+    (page..page + PAGE).contains(&end)
+        && (1..=SECTOR - 12).contains(&within)
+        && durable[end - within..].iter().any(|byte| *byte != 0)
 }
 
 #[cfg(test)]
@@ -352,7 +364,7 @@ mod tests {
         let mut kinds = BTreeSet::new();
         for seed in 0..200 {
             let mut luck = Luck { rng: StdRng::seed_from_u64(seed), kept: 0.5, torn: 0.5 };
-            let left = mingle(&old, &new, &mut luck);
+            let left = mingle(&old, &new, false, &mut luck);
             let changed = left.iter().filter(|byte| **byte == b'n').count();
             assert_eq!(changed % SECTOR, 0);
             kinds.insert(changed);
