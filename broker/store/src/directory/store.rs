@@ -258,10 +258,10 @@ impl Store {
         self.maintain_at(self.shared.options.clock.now());
     }
 
-    /// The same as if it were this time.
+    /// The same as if it were this time. What the store's own threads are at is waited for.
     pub fn maintain_at(&self, now: Timestamp) {
         let upkeep = self.upkeep();
-        upkeep.retain(now);
+        upkeep.retain_in_turn(now);
         upkeep.compact(now);
     }
 

@@ -4,28 +4,39 @@
 //! file. Its range is quarantined (`segment::damage`): said once, refused from then on, and what lies behind
 //! it can be read.
 
+use std::sync::Arc;
+
 use flumen_records::{BatchHeader, Check};
 use flumen_types::Offset;
 
 use crate::error::FileError;
 use crate::files::file_system::File;
+use crate::locks::{lock, read};
 use crate::partition::Partition;
 use crate::segment::Segment;
 use crate::segment::breakage;
-use crate::segment::damage::Damaged;
+use crate::segment::damage::{Damage, Damaged};
 use crate::segment::scan::ScanError;
 
 impl Partition {
     /// Quarantines what is broken at a position, or on the way there from where the index says that `from` is;
-    /// `next`: the base of the segment behind this one. False if nothing is wrong there after all.
+    /// `next`: the base of the segment behind this one, `known`: what of it was known to be damaged. True if more
+    /// is known now; false if nothing is wrong there after all, or the segment is not the log's any more.
     pub(crate) fn condemn(
         &self,
-        segment: &Segment,
+        segment: &Arc<Segment>,
+        known: &Damage,
         position: u64,
         from: Offset,
         next: Option<Offset>,
     ) -> Result<bool, FileError> {
-        let read = |source| segment.unreadable(source);
+        let _one = lock(&self.condemning);
+        if !self.holds(segment) {
+            return Ok(false);
+        }
+        if segment.damage() != *known {
+            return Ok(true);
+        }
         // Together: what is appended meanwhile lies behind both.
         let (size, end) = {
             let writer = self.writer();
@@ -40,10 +51,16 @@ impl Partition {
                 && header.next_offset() <= end
                 && header.last_offset().since(segment.base()) <= reach
         };
-        let found = breakage::examine(&*file, position, size, &follows, true).map_err(read)?;
+        let found = breakage::examine(&*file, position, size, &follows, true)
+            .map_err(|source| segment.unreadable(source))?;
         let next = found.next.map_or(end, |header| header.base_offset);
         segment.quarantine(Damaged { position, upto: found.upto, first: from.min(next), next })?;
         Ok(true)
+    }
+
+    /// Whether it is a segment of the log, neither dropped nor replaced.
+    pub(crate) fn holds(&self, segment: &Arc<Segment>) -> bool {
+        read(&self.segments).get(&segment.base()).is_some_and(|now| Arc::ptr_eq(now, segment))
     }
 }
 

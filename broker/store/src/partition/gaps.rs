@@ -44,7 +44,8 @@ impl Partition {
             let Some(mut end) = end_of(&pair[0])? else { continue };
             if does_not_fit(&pair[0], end, next)? || (end < next && !compacted) {
                 // Of a batch whose offset has rotted it is known which one it was.
-                while self.condemn(&pair[0], pair[0].size(), pair[0].base(), Some(next))? {}
+                let (segment, size) = (&pair[0], pair[0].size());
+                while self.condemn(segment, &segment.damage(), size, segment.base(), Some(next))? {}
                 end = end_of(&pair[0])?.unwrap_or(next);
             }
             if does_not_fit(&pair[0], end, next)? {

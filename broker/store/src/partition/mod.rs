@@ -71,6 +71,9 @@ pub struct Partition {
     pub(crate) config: RwLock<Arc<TopicConfig>>,
     /// Held by whoever changes the list of segments other than by a roll: one at a time.
     pub(crate) upkeep: Mutex<()>,
+    /// Held by whoever quarantines a part of a segment, and while segments leave the list or their files change
+    /// names: what was found in one is not written beside another.
+    pub(crate) condemning: Mutex<()>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) segments: RwLock<BTreeMap<Offset, Arc<Segment>>>,
     pub(crate) aborted: RwLock<AbortedIndex>,
@@ -203,6 +206,7 @@ impl Partition {
             shared: shared.clone(),
             config: RwLock::new(Arc::new(known.config)),
             upkeep: Mutex::new(()),
+            condemning: Mutex::new(()),
             writer: Mutex::new(writer),
             segments: RwLock::new(segments),
             aborted: RwLock::new(aborted),

@@ -1,7 +1,5 @@
 //! Reads of a partition: whole batches from an offset on, up to a bound.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use flumen_types::Offset;
 
@@ -11,6 +9,9 @@ use crate::locks::read;
 use crate::partition::aborted::AbortedTxn;
 use crate::partition::{Bound, Partition};
 use crate::segment::read::{Run, Wanted};
+
+/// How often a read begins anew before it takes what it found for what there is.
+const TRIES_MAX: u32 = 16;
 
 /// What a read found.
 #[derive(Clone, Debug)]
@@ -35,7 +36,9 @@ impl Partition {
         bound: Bound,
         min_one: bool,
     ) -> Result<Read, ReadError> {
+        let mut tries = 0;
         loop {
+            tries += 1;
             let marks = self.marks();
             if from < marks.start || from > marks.end {
                 return Err(ReadError::OutOfRange { offset: from, start: marks.start, end: marks.end });
@@ -45,9 +48,8 @@ impl Partition {
                 Bound::HighWatermark => marks.high_watermark,
                 Bound::LastStable => marks.last_stable,
             };
-            let Some(run) = self.run(Wanted { from, limit, end: marks.end, bytes_max, min_one })? else {
-                continue;
-            };
+            let wanted = Wanted { from, limit, end: marks.end, bytes_max, min_one };
+            let Some(run) = self.run(wanted, tries < TRIES_MAX)? else { continue };
             let aborted = match bound {
                 Bound::LastStable => self.aborted_within(from, run.next),
                 Bound::LogEnd | Bound::HighWatermark => Vec::new(),
@@ -66,13 +68,15 @@ impl Partition {
         self.segment_of(from).is_none_or(|(segment, _)| segment.is_hot(from))
     }
 
-    /// `None` if the segments changed under the read and it should begin anew.
-    fn run(&self, wanted: Wanted) -> Result<Option<Run>, ReadError> {
+    /// `None` if the segments changed under the read and it should begin anew. `forgiving`: also if there are
+    /// appends behind what is broken, which may have been written in that moment.
+    fn run(&self, wanted: Wanted, forgiving: bool) -> Result<Option<Run>, ReadError> {
         let mut from = wanted.from;
         while from < wanted.limit {
             let Some((segment, next)) = self.segment_of(from) else { return Ok(None) };
             // A segment that reaches into the next does not answer for it.
             let limit = next.map_or(wanted.limit, |next| wanted.limit.min(next));
+            let known = segment.damage();
             match segment
                 .read(Wanted { from, limit, end: next.unwrap_or(wanted.end), ..wanted }, &self.shared.buffers)
             {
@@ -85,24 +89,15 @@ impl Partition {
                 // Nothing there at or behind `from`: compaction has left a gap up to the next segment, or what
                 // was at the end of the log is gone.
                 Ok(None) => from = next.unwrap_or(wanted.limit),
-                Err(error) => {
-                    // Deleted or replaced meanwhile: its successor answers.
-                    let still = self.segment_of(from).is_some_and(|(now, _)| Arc::ptr_eq(&now, &segment));
-                    if !still {
-                        return Ok(None);
-                    }
-                    return match error {
-                        // Found out just now: from here on it is known.
-                        ReadError::Corrupt { position, offsets: None, .. }
-                            // Or it was appended just now, behind what the read took for the end.
-                            if self.condemn(&segment, position, from, next)?
-                                || self.marks().end > wanted.end =>
-                        {
-                            Ok(None)
-                        }
-                        error => Err(error),
-                    };
+                Err(ReadError::Corrupt { position, offsets: None, .. })
+                    if self.condemn(&segment, &known, position, from, next)?
+                        || (forgiving && self.marks().end > wanted.end) =>
+                {
+                    return Ok(None);
                 }
+                // Deleted or replaced meanwhile: its successor answers.
+                Err(_) if !self.holds(&segment) => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
         // A gap that reaches up to the bound is passed over; before the bound nothing is.

@@ -63,11 +63,19 @@ impl Damage {
 
     #[must_use]
     pub(crate) fn with(&self, range: Damaged) -> Damage {
-        let mut ranges: Vec<Damaged> = self.0.to_vec();
-        if self.at(range.position).is_none() {
-            ranges.push(range);
-            ranges.sort_unstable_by_key(|range| range.position);
+        if self.at(range.position).is_some() {
+            return self.clone();
         }
+        let behind = self.0.partition_point(|known| known.position < range.position);
+        // It was taken to reach into what is known to be damaged already.
+        let into = self.0.get(behind).filter(|known| known.position < range.upto);
+        let range = into.map_or(range, |known| Damaged {
+            upto: known.position,
+            next: range.next.min(known.first).max(range.first),
+            ..range
+        });
+        let mut ranges = self.0.to_vec();
+        ranges.insert(behind, range);
         Damage(ranges.into())
     }
 
@@ -123,6 +131,12 @@ mod tests {
         assert_eq!(damage.within(50).ranges(), [range(10, 20)]);
         let text = damage.to_text();
         assert_eq!(Damage::from_text(&text).unwrap().to_text(), text);
+        let into = damage.with(range(40, 70));
+        assert_eq!(
+            (into.at(49), into.at(55)),
+            (Some(&Damaged { next: Offset(1), ..range(40, 50) }), Some(&range(50, 60)))
+        );
+        assert_eq!(Damage::from_text(&into.to_text()), Some(into));
         for text in ["", "0\n", "0\n2\n1 2 3 4\n", "1\n0\n", "0\n1\n5 5 1 2\n", "0\n2\n1 9 1 2\n5 8 1 2\n"] {
             assert!(Damage::from_text(text).is_none(), "{text:?}");
         }

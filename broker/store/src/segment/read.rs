@@ -162,11 +162,12 @@ impl Segment {
 
     /// Where the first batch that ends at or behind the offset begins.
     fn locate(&self, file: &dyn File, size: u64, from: Offset) -> Result<Option<Located>, ReadError> {
-        let damage = self.damage();
-        if let Some(position) = self.recall(from).filter(|position| damage.at(*position).is_none()) {
+        if let Some(position) = self.recall(from).filter(|position| self.damage().at(*position).is_none()) {
             return Ok((position < size).then_some(Located { position, behind: Some(from) }));
         }
         let mut position = self.begin_at(file, from)?;
+        // Asked after: to what was found out meanwhile the index points too.
+        let damage = self.damage();
         let mut behind = (position == 0).then_some(self.base());
         while position < size {
             if let Some(range) = damage.at(position) {

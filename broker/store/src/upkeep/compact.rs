@@ -91,7 +91,8 @@ impl Partition {
         };
         match segments.iter().find(|(segment, _)| segment.path(Part::Log) == *path) {
             Some((segment, facts)) => {
-                self.condemn(segment, *position, segment.base(), Some(facts.next)).map(|_| ())
+                let known = segment.damage();
+                self.condemn(segment, &known, *position, segment.base(), Some(facts.next)).map(|_| ())
             }
             None => Ok(()),
         }

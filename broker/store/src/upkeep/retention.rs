@@ -3,7 +3,7 @@
 //! Order: out of the list, start moved, names changed, one segment after another, bytes unlinked later by the reaper. A reader
 //! in the midst of a dropped segment ends its read; the next one is told the new start.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use flumen_log::epochs::LeaderEpochs;
@@ -12,7 +12,7 @@ use flumen_types::{Millis, Offset, Timestamp};
 
 use crate::error::FileError;
 use crate::files::durable_file;
-use crate::locks::{try_lock, write};
+use crate::locks::{lock, write};
 use crate::partition::folder::EPOCHS;
 use crate::partition::folder::snapshot_path;
 use crate::partition::{Partition, Phase};
@@ -22,10 +22,8 @@ use crate::segment::{Part, Segment};
 const SYNC_WAIT: Duration = Duration::from_secs(5);
 
 impl Partition {
-    /// One pass: rolls an expired active segment, drops what is to go, forgets silent producers. Not
-    /// while it is compacted.
-    pub(crate) fn retain(&self, now: Timestamp) -> Result<(), FileError> {
-        let Some(_upkeep) = try_lock(&self.upkeep) else { return Ok(()) };
+    /// One pass: rolls an expired active segment, drops what is to go, forgets silent producers.
+    pub(crate) fn retain(&self, _upkeep: &MutexGuard<'_, ()>, now: Timestamp) -> Result<(), FileError> {
         if self.is_closed() {
             return Ok(());
         }
@@ -53,6 +51,7 @@ impl Partition {
             return Ok(());
         }
         let start = {
+            let _names = lock(&self.condemning);
             let mut segments = write(&self.segments);
             segments.retain(|base, _| !doomed.iter().any(|segment| segment.base() == *base));
             segments.keys().next().copied().unwrap_or(Offset::ZERO)

@@ -36,6 +36,7 @@ impl Partition {
         for segment in old {
             segment.pin()?;
         }
+        let names = lock(&self.condemning);
         let mut renames = Renames { files: self.shared.files(), made: Vec::new() };
         if let Err(error) = self.install(old, base, &mut renames) {
             if renames.undo() {
@@ -54,6 +55,7 @@ impl Partition {
             segments.retain(|base, _| !old.iter().any(|segment| segment.base() == *base));
             segments.insert(base, new);
         }
+        drop(names);
         self.count_replaced(old, size);
         write(&self.aborted).replace(base, next, met);
         let doomed = renames.made.into_iter().map(|(_, to)| to);

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, MutexGuard, RwLock};
 
 use flumen_log::checkpoint::Offsets;
 use flumen_types::{Timestamp, TopicPartition};
@@ -13,7 +13,7 @@ use crate::error::{FileError, chain};
 use crate::files::checkpoints;
 use crate::files::durable_file::{self, SYNC_ALL_OVER};
 use crate::files::site::Site;
-use crate::locks::{lock, read};
+use crate::locks::{lock, read, try_lock};
 use crate::partition::{Partition, Shared};
 
 pub(crate) type Partitions = RwLock<HashMap<TopicPartition, Arc<Partition>>>;
@@ -36,7 +36,7 @@ impl Upkeep {
         in_order(&self.partitions)
     }
 
-    /// Drops what is to go, everywhere.
+    /// Drops what is to go, everywhere that is not being compacted.
     pub(crate) fn retain(&self, now: Timestamp) {
         for partition in self.partitions_now() {
             self.retain_one(&partition, now);
@@ -44,7 +44,20 @@ impl Upkeep {
     }
 
     pub(crate) fn retain_one(&self, partition: &Partition, now: Timestamp) {
-        if let Err(error) = partition.retain(now) {
+        if let Some(upkeep) = try_lock(&partition.upkeep) {
+            self.retain_under(&upkeep, partition, now);
+        }
+    }
+
+    /// The same once nobody else is at it.
+    pub(crate) fn retain_in_turn(&self, now: Timestamp) {
+        for partition in self.partitions_now() {
+            self.retain_under(&lock(&partition.upkeep), &partition, now);
+        }
+    }
+
+    fn retain_under(&self, upkeep: &MutexGuard<'_, ()>, partition: &Partition, now: Timestamp) {
+        if let Err(error) = partition.retain(upkeep, now) {
             tracing::warn!(partition = %partition.id(), error = %chain(&error), "retention failed; it is tried again");
         }
     }
