@@ -13,7 +13,7 @@ use bytes::Bytes;
 use flumen_groups::group::Options;
 use flumen_groups::txn::{InitRequest, Transaction, TxnShard};
 use flumen_groups::{Committed, Committer, GroupEntry, GroupShard, Record, TxnEntry, TxnMetadata, TxnStatus};
-use flumen_groups::{share, streams};
+use flumen_groups::{consumer, share, streams};
 use flumen_records::{BatchBuilder, Compression, ControlRecord, NewRecord};
 use flumen_store::{AppendError, Bound, Origin, Partition, Store, Work};
 use flumen_types::{
@@ -322,7 +322,12 @@ impl Coordinators {
                 self.groups.replay(&GroupEntry::read(&key, value.as_ref())?, producer, at, now);
             }
         }
-        self.groups.loaded(now, |_| share::Options::default(), |_| streams::Options::default());
+        self.groups.loaded(
+            now,
+            |_| consumer::Options::default(),
+            |_| share::Options::default(),
+            |_| streams::Options::default(),
+        );
         Ok(())
     }
 

@@ -61,10 +61,12 @@ pub type Place = (TopicId, PartitionId);
 
 /// The epoch that a new group goes on from, as Kafka has it.
 pub(crate) const FORMER_EPOCH: i32 = 1;
+/// The target epoch of such a group.
+pub(crate) const FORMER_TARGET: TargetEpoch = TargetEpoch { epoch: FORMER_EPOCH, assigned_at: Timestamp(0) };
 /// The epoch of a member that leaves.
 pub(crate) const LEAVE: i32 = -1;
 /// The epoch of a static member that leaves and means to come back.
-const LEAVE_STATIC: i32 = -2;
+pub(crate) const LEAVE_STATIC: i32 = -2;
 
 /// Kafka's broker keys.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use crate::consumer::{Answer, Group, Heartbeat, Options, Refused, State, TopicIm
 use crate::consumer_records::Change;
 use crate::error::GroupError;
 use crate::group::{self, Former, Join, Reply, Step, Waiter};
-use crate::{share, streams};
+use crate::{consumer, share, streams};
 
 impl GroupShard {
     /// Answers at once; a refused heartbeat has changed nothing. The options are the group's own.
@@ -111,17 +111,17 @@ impl GroupShard {
         }
     }
 
-    /// The log has been replayed: from now on members must be heard of. `share` and `streams`: what holds for
-    /// a group of that kind.
+    /// The log has been replayed: from now on members must be heard of. Given what holds for a group of each kind.
     pub fn loaded(
         &mut self,
         now: Timestamp,
+        consumer: impl Fn(&str) -> consumer::Options,
         share: impl Fn(&str) -> share::Options,
         streams: impl Fn(&str) -> streams::Options,
     ) {
         for (id, kept) in &mut self.groups {
             match &mut kept.group {
-                AnyGroup::Consumer(group) => group.begin_sessions(now, &self.options.consumer),
+                AnyGroup::Consumer(group) => group.begin_sessions(now, &consumer(id)),
                 AnyGroup::Share(group) => group.begin_sessions(now, &share(id)),
                 AnyGroup::Streams(group) => group.begin_sessions(now, &streams(id)),
                 AnyGroup::Classic(_) => continue,

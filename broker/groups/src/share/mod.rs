@@ -38,7 +38,7 @@ pub use partitions::{Named, Partitions, StatePartitions};
 pub use settings::{Begin, Defaults, Settings};
 pub(crate) use settings::{HEARTBEAT, KEYS, SESSION};
 
-use crate::consumer::{Assignment, FORMER_EPOCH, Refused, TopicImage};
+use crate::consumer::{Assignment, FORMER_EPOCH, FORMER_TARGET, Refused, TopicImage};
 use crate::consumer_records::{GroupEpoch, TargetEpoch};
 use crate::error::GroupError;
 use crate::group::Step;
@@ -49,8 +49,6 @@ use crate::share_records::Change;
 pub(crate) const SHARE: &str = "share";
 /// The only assignor.
 pub const ASSIGNOR: &str = "simple";
-
-const FORMER_TARGET: TargetEpoch = TargetEpoch { epoch: FORMER_EPOCH, assigned_at: Timestamp(0) };
 
 /// Kafka's keys, of the broker or the group's own.
 #[derive(Clone, Debug)]

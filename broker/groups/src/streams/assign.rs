@@ -169,7 +169,7 @@ impl<'a> Sharing<'a> {
     }
 
     fn count(&self, id: &Arc<str>) -> usize {
-        self.assigned[id].all().count()
+        self.assigned[id].count()
     }
 
     /// Of those that stood by and could again, the one with the least to do.

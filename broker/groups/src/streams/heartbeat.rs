@@ -11,10 +11,10 @@ use flumen_types::{Millis, Timestamp};
 
 use super::configured::Told;
 use super::{
-    Configured, Endpoint, Group, InternalTopic, LEAVE, LEAVE_STATIC, Member, Options, Owned, Profile, Served,
-    Status, TaskSet, Tasks, Topology,
+    Configured, Endpoint, Group, InternalTopic, Member, Options, Owned, Profile, Served, Status, TaskSet,
+    Tasks, Topology,
 };
-use crate::consumer::{Refused, TopicImage, check_not_blank};
+use crate::consumer::{LEAVE, LEAVE_STATIC, Refused, TopicImage, check_not_blank};
 use crate::error::GroupError;
 use crate::group::Step;
 use crate::streams_records::Change;

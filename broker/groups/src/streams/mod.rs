@@ -46,7 +46,7 @@ pub(crate) use settings::{HEARTBEAT, KEYS, SESSION};
 pub use tasks::{Owned, Role, Task, TaskSet, Tasks, by_subtopology};
 pub use topology::{Copartition, InternalTopic, Subtopology, Topology};
 
-use crate::consumer::Refused;
+use crate::consumer::{FORMER_EPOCH, FORMER_TARGET, Refused};
 use crate::consumer_records::TargetEpoch;
 use crate::error::GroupError;
 use crate::group::Step;
@@ -55,14 +55,6 @@ use crate::streams_records::{Change, GroupEpoch};
 
 /// The protocol type, as ListGroups tells it.
 pub(crate) const STREAMS: &str = "streams";
-
-/// The epoch that a new group goes on from, as Kafka has it.
-const FORMER_EPOCH: i32 = 1;
-const FORMER_TARGET: TargetEpoch = TargetEpoch { epoch: FORMER_EPOCH, assigned_at: Timestamp(0) };
-/// The epoch of a member that leaves.
-const LEAVE: i32 = -1;
-/// The epoch of a static member that leaves and means to come back.
-const LEAVE_STATIC: i32 = -2;
 
 /// Kafka's keys, of the broker or the group's own.
 #[derive(Clone, Debug)]

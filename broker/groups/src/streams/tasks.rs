@@ -44,6 +44,10 @@ impl Task {
 }
 
 impl Tasks {
+    pub fn count(&self) -> usize {
+        self.active.len() + self.standby.len() + self.warmup.len()
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Task> {
         self.active.iter().chain(&self.standby).chain(&self.warmup)
     }

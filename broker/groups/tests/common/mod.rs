@@ -96,7 +96,12 @@ impl World {
                 Written::Marker(producer, commit) => self.shard.end_transaction(*producer, *commit, at),
             }
         }
-        self.shard.loaded(self.now, |_| self.share.clone(), |_| flumen_groups::streams::Options::default());
+        self.shard.loaded(
+            self.now,
+            |_| self.options.consumer.clone(),
+            |_| self.share.clone(),
+            |_| flumen_groups::streams::Options::default(),
+        );
     }
 
     /// From now on there are these topics; a topic's id follows from its name.

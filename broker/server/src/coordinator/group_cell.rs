@@ -51,6 +51,7 @@ impl GroupCell {
         let settings = |group: &str| configs.settings(group);
         groups.loaded(
             now,
+            |group| settings(group).consumer.clone(),
             |group| settings(group).share.options.clone(),
             |group| settings(group).streams.clone(),
         );
