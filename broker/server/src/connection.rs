@@ -48,7 +48,8 @@ const REQUEST_STALL_MAX: Duration = Duration::from_secs(10);
 /// An answer that is being taken has to move on within this.
 const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
 /// And within this, if others wait for the room that it holds.
-const WANTED_STALL_MAX: Duration = Duration::from_secs(3);
+/// A client that reads its socket only with its heartbeats does so every 3 s.
+const WANTED_STALL_MAX: Duration = Duration::from_secs(5);
 /// Whoever has not said by then who they are, goes.
 const UNKNOWN_MAX: Duration = Duration::from_secs(60);
 /// How long the end of an encrypted connection may take.
@@ -316,10 +317,16 @@ impl<S: Stream> Connection<S> {
             }
         }
         if S::ENCRYPTED {
-            return match timeout(ANSWER_STALL_MAX, self.socket.flush()).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) => Err("the peer left before it had its answer".into()),
-                Err(_) => Err("the peer does not take its answers".into()),
+            let flushed = timeout(ANSWER_STALL_MAX, self.socket.flush());
+            return tokio::select! {
+                flushed = flushed => match flushed {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(_)) => Err("the peer left before it had its answer".into()),
+                    Err(_) => Err("the peer does not take its answers".into()),
+                },
+                () = wanted(self.broker.answers()), if holds => {
+                    Err("the peer does not take its answers, and others wait".into())
+                }
             };
         }
         Ok(())

@@ -68,16 +68,19 @@ pub(crate) async fn handle(ctx: &Ctx, request: FetchRequest, version: i16) -> (F
     while round.bytes < asked.bytes_min && !round.ends_wait && !plan.wanted.is_empty() {
         // What has come so far is read again with what comes: not for every append of a busy producer.
         let pause = if round.bytes > 0 { REREAD_PAUSE } else { Duration::ZERO };
-        let news = async {
+        let news = async |round: &Round| {
             tokio::time::sleep(pause).await;
-            asked.news(&plan.wanted, &sources, &round).await;
+            asked.news(&plan.wanted, &sources, round).await;
         };
-        if timeout_at(deadline, news).await.is_err() {
+        // Whoever waits holds nothing: it may be for long.
+        let had = round.release();
+        let is_late = timeout_at(deadline, news(&round)).await.is_err();
+        if had || !is_late {
+            round = asked.read(&plan.wanted, &sources).await;
+        }
+        if is_late {
             break;
         }
-        // What it holds is given back before more is asked for: else two could wait for each other.
-        drop(round);
-        round = asked.read(&plan.wanted, &sources).await;
     }
     let bytes = round.bytes as f64;
     let wait = ctx.use_quota(Kind::Fetch, bytes);
@@ -123,6 +126,18 @@ struct Round {
     held: Vec<Share>,
     /// There is an error to tell, or more than was asked for: waiting brings nothing.
     ends_wait: bool,
+}
+
+impl Round {
+    /// Lets go of the records, and of their share of the budget; whether there were any.
+    fn release(&mut self) -> bool {
+        self.answers
+            .iter_mut()
+            .filter_map(|answer| answer.records.as_mut())
+            .for_each(|records| *records = Bytes::new());
+        self.held.clear();
+        self.bytes > 0
+    }
 }
 
 impl Asked {

@@ -164,31 +164,36 @@ pub(crate) async fn append_aside(
 
 /// Whether an append has to look into more than a few bytes that are packed, or to pack them.
 pub(crate) fn unpacks_much(ctx: &Ctx, request: &ProduceRequest, version: i16) -> bool {
-    request.topic_data.iter().any(|topic| {
-        let sets = topic.partition_data.iter().filter_map(|data| data.records.as_ref());
-        let mut large = sets.filter(|records| !Unpacking::is_little(records.len())).peekable();
-        if large.peek().is_none() {
-            return false;
-        }
+    let all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let all = all.filter_map(|data| data.records.as_ref()).map(Bytes::len).sum();
+    if Unpacking::is_little(all) {
+        return false;
+    }
+    let now = clock::now();
+    let packed = request.topic_data.iter().map(|topic| {
         let found = match version {
             ..13 => ctx.broker.topic(&topic.name),
             _ => ctx.broker.topics().by_id(topic_id(topic.topic_id)),
         };
-        let Some(found) = found else { return false };
-        large.any(|records| match BatchHeader::parse(records) {
+        let Some(found) = found else { return 0 };
+        let sets = topic.partition_data.iter().filter_map(|data| data.records.as_ref());
+        let packed = sets.filter(|records| match BatchHeader::parse(records) {
             _ if version < PRODUCE_WITH_BATCHES && !message_sets::is_batch(records) => true,
-            Ok(header) => {
-                header.attributes.compression().is_ok_and(|codec| is_looked_into(codec, &found.config))
-            }
+            Ok(header) => is_looked_into(&header, &found.config, now),
             Err(_) => false,
-        })
-    })
+        });
+        packed.map(Bytes::len).sum()
+    });
+    // Together: many small ones take as long as a large one.
+    !Unpacking::is_little(packed.sum())
 }
 
-/// Whether the log unpacks a batch in this codec, or packs it.
-fn is_looked_into(codec: Compression, config: &TopicConfig) -> bool {
-    let times =
-        config.timestamp_type == TimestampType::CreateTime && config.timestamp_before_max.0 != i64::MAX;
+/// Whether a batch is unpacked, or packed, to judge it, to store it or to say which records are to blame.
+fn is_looked_into(header: &BatchHeader, config: &TopicConfig, now: Timestamp) -> bool {
+    let Ok(codec) = header.attributes.compression() else { return false };
+    let timed = config.timestamp_type == TimestampType::CreateTime;
+    let is_late = header.max_timestamp.since(now) > config.timestamp_after_max.0;
+    let times = timed && (config.timestamp_before_max.0 != i64::MAX || is_late);
     let looks = config.cleanup_policy.compact || times;
     config.compression.is_some_and(|wanted| wanted != codec) || (looks && codec != Compression::None)
 }

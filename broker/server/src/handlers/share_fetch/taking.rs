@@ -174,6 +174,9 @@ impl<'a> Asked<'a> {
             return (Ok(nothing), None);
         }
         let mut room = AnswerRoom::take(self.ctx.broker.answers(), room);
+        if room.is_spent() && !min_one {
+            return (Ok(nothing), None);
+        }
         loop {
             let read = cell.log().read(from, room.bytes(), self.bound, min_one).await;
             let used = read.as_ref().map_or(0, |read| read.bytes.len());
