@@ -72,12 +72,15 @@ impl Client {
         }
     }
 
-    /// Waits until a topic that was just made is known and has its leaders.
-    pub(crate) async fn await_topic(&self, name: &str) -> Result<()> {
+    /// Waits until a topic that was just made or grown is known, has so many partitions, and each has its leader.
+    pub(crate) async fn await_topic(&self, name: &str, partitions: usize) -> Result<()> {
         let mut retry = self.retry();
         loop {
             match self.topic_once(name).await {
-                Ok(topic) if topic.partitions.iter().all(|partition| partition.leader.is_some()) => {
+                Ok(topic)
+                    if topic.partitions.len() >= partitions
+                        && topic.partitions.iter().all(|partition| partition.leader.is_some()) =>
+                {
                     return Ok(());
                 }
                 Ok(_) if retry.again().await => {}

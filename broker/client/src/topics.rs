@@ -85,7 +85,10 @@ impl Client {
             result.error_code,
             result.error_message,
         )?;
-        if dry_run { Ok(()) } else { self.await_topic(&topic.name).await }
+        if dry_run {
+            return Ok(());
+        }
+        self.await_topic(&topic.name, topic.partitions.unwrap_or(1).max(1) as usize).await
     }
 
     pub async fn delete_topic(&self, name: &str) -> Result<()> {
@@ -102,7 +105,7 @@ impl Client {
         verdict::<DeleteTopicsRequest>(&connection, named(name), result.error_code, result.error_message)
     }
 
-    /// Grows a topic to `count` partitions; Kafka has no way back.
+    /// Grows a topic to `count` partitions and waits until they can be used; Kafka has no way back.
     pub async fn grow_topic(&self, name: &str, count: i32, dry_run: bool) -> Result<()> {
         let asked = message!(CreatePartitionsTopic { name: text(name), count: count, assignments: None });
         let request = message!(CreatePartitionsRequest {
@@ -115,7 +118,13 @@ impl Client {
         let result = response.results.into_iter().find(|result| *result.name == *name);
         let result = result.ok_or_else(|| connection.incomplete::<CreatePartitionsRequest>(name))?;
         self.forget_topic(name);
-        verdict::<CreatePartitionsRequest>(&connection, named(name), result.error_code, result.error_message)
+        verdict::<CreatePartitionsRequest>(
+            &connection,
+            named(name),
+            result.error_code,
+            result.error_message,
+        )?;
+        if dry_run { Ok(()) } else { self.await_topic(name, count.max(1) as usize).await }
     }
 
     /// Every setting of a topic, by name.

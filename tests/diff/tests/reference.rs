@@ -19,7 +19,7 @@ to ApiVersions, and from the differences that the suite in `tests/diff` knows.
 
 - Where Flumen serves older versions than Kafka 4, it converts: clients from before record batches work.
 - What is not served is answered by the end of the connection, as Kafka does, with a line in the log.
-- Newer clients take from ApiVersions what there is: without transactions of version 2 they use version 1.
+- Newer clients take from ApiVersions what there is: transactions of version 2, unless `kafka-features` turns them down.
 
 | API | number | Flumen | Kafka 4.3.1 |
 | --- | --- | --- | --- |
@@ -33,33 +33,6 @@ Each is shown by the cases named (`tests/diff/cases`; `*` is anything). \"Open\"
 | cases | why |
 | --- | --- |
 ";
-
-/// What Kafka serves and no case asks for, so that its definition is not among ours.
-const OTHERS: [(i16, &str); 23] = [
-    (38, "CreateDelegationToken"),
-    (39, "RenewDelegationToken"),
-    (40, "ExpireDelegationToken"),
-    (41, "DescribeDelegationToken"),
-    (48, "DescribeClientQuotas"),
-    (49, "AlterClientQuotas"),
-    (64, "UnregisterBroker"),
-    (76, "ShareGroupHeartbeat"),
-    (77, "ShareGroupDescribe"),
-    (78, "ShareFetch"),
-    (79, "ShareAcknowledge"),
-    (80, "AddRaftVoter"),
-    (81, "RemoveRaftVoter"),
-    (83, "InitializeShareGroupState"),
-    (84, "ReadShareGroupState"),
-    (85, "WriteShareGroupState"),
-    (86, "DeleteShareGroupState"),
-    (87, "ReadShareGroupStateSummary"),
-    (88, "StreamsGroupHeartbeat"),
-    (89, "StreamsGroupDescribe"),
-    (90, "DescribeShareGroupOffsets"),
-    (91, "AlterShareGroupOffsets"),
-    (92, "DeleteShareGroupOffsets"),
-];
 
 #[derive(Deserialize)]
 struct Known {
@@ -97,8 +70,7 @@ fn names() -> BTreeMap<i16, String> {
         let name = path.file_name()?.to_str()?.strip_suffix("Request.json")?.to_string();
         Some((key.captures(&read(&path))?[1].parse().ok()?, name))
     };
-    let defined = listed.filter_map(|entry| name(entry.expect("an entry").path()));
-    defined.chain(OTHERS.map(|(number, name)| (number, name.to_string()))).collect()
+    listed.filter_map(|entry| name(entry.expect("an entry").path())).collect()
 }
 
 fn page() -> String {

@@ -94,7 +94,7 @@ pub(crate) fn stored() -> Vec<Vec<u8>> {
         kept(0, &Record::group("g", None)),
         kept(1, &Record::transaction("tx", None)),
     ];
-    for key_version in 3..20 {
+    for key_version in 3..24 {
         seeds.push([&[0, 3, 0, key_version, 1, b'g'][..], &[0; 30]].concat());
     }
     seeds.push([&[1, 6, 0, 0, 0, 2, b't', b'x', 0, 1][..], &[0; 40]].concat());
