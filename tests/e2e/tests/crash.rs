@@ -123,11 +123,11 @@ fn no_acknowledged_record_is_lost_and_none_is_stored_twice() {
     for round in 0..rounds {
         // Killed somewhere in the work of a moment: after some progress, or one time in three soon after the start.
         let goal = stored(&flumen) + rng.random_range(1..400);
-        let soon = Duration::from_millis(rng.random_range(20..1500));
-        let limit = Instant::now() + if round % 3 == 2 { soon } else { wait::PATIENCE };
-        while stored(&flumen) < goal && Instant::now() < limit {
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+        let soon = Instant::now() + Duration::from_millis(rng.random_range(20..1500));
+        wait::until("records to be stored", || match stored(&flumen) {
+            count if count >= goal || (round % 3 == 2 && Instant::now() >= soon) => Ok(()),
+            count => Err(format!("{count} of {goal}")),
+        });
         flumen.kill();
         flumen.up();
         reached.insert(stored(&flumen));

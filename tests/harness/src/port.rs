@@ -3,20 +3,40 @@
 //! Invariant: no port is named twice, and none is of those that the kernel gives to whoever asks for any or connects
 //! to somewhere, or another test would have it while the server is away.
 
+use std::fs::File;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 const FIRST: u32 = 10_000;
 
+/// Locked for as long as this process lives: a port of ours is free in between, and other processes of tests ask too.
+static NAMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
 /// A port that nobody listens on.
 pub fn free() -> u16 {
-    static NAMED: AtomicU32 = AtomicU32::new(0);
+    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
     let count = kernels().saturating_sub(FIRST).max(1000);
-    // Other processes of tests begin elsewhere.
-    let begin = std::process::id().wrapping_mul(211);
-    let next = || FIRST + begin.wrapping_add(NAMED.fetch_add(1, Ordering::Relaxed)) % count;
-    let mut ports = (0..count).map(|_| next() as u16);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port on loopback")
+    // Two processes seldom look at the same ones.
+    let begin = std::process::id().wrapping_mul(211).wrapping_add(named.len() as u32);
+    let mut ports = (0..count).map(|n| (FIRST + begin.wrapping_add(n) % count) as u16);
+    let (port, lock) = ports.find_map(|port| Some((port, take(port)?))).expect("a free port on loopback");
+    named.push(lock);
+    port
+}
+
+/// `None` if somebody has it. A second handle of this process is refused like another's.
+fn take(port: u16) -> Option<File> {
+    let lock = File::create(locks().join(port.to_string())).expect("a file to lock");
+    lock.try_lock().ok()?;
+    TcpListener::bind(("127.0.0.1", port)).ok()?;
+    Some(lock)
+}
+
+fn locks() -> PathBuf {
+    let locks = std::env::temp_dir().join("flumen-ports");
+    std::fs::create_dir_all(&locks).expect("a folder for locks");
+    locks
 }
 
 /// The first of the kernel's own.
@@ -36,5 +56,6 @@ mod tests {
         let ports: Vec<u16> = (0..200).map(|_| free()).collect();
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 200);
         assert!(ports.iter().all(|port| u32::from(*port) < kernels().max(FIRST + 1000)));
+        assert!(ports.iter().all(|port| take(*port).is_none()), "nor to another process");
     }
 }
