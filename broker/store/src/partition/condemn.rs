@@ -16,6 +16,7 @@ use crate::partition::Partition;
 use crate::segment::Segment;
 use crate::segment::breakage;
 use crate::segment::damage::{Damage, Damaged};
+use crate::segment::misplaced::Found;
 use crate::segment::scan::ScanError;
 
 impl Partition {
@@ -103,16 +104,18 @@ impl Way<'_> {
             };
             let header = batch.header();
             end = damage.next_offset_behind(at).or(end);
-            if Check::BatchBehind.verify(&batch).is_err() || self.is_misplaced(at, header, end)? {
+            if Check::BatchBehind.verify(&batch).is_err()
+                || self.is_misplaced(&scan.found(at, header), end)?
+            {
                 return Ok(Some((at, end)));
             }
             end = Some(header.next_offset());
         }
     }
 
-    fn is_misplaced(&self, at: u64, header: &BatchHeader, end: Option<Offset>) -> Result<bool, FileError> {
+    fn is_misplaced(&self, found: &Found<'_>, end: Option<Offset>) -> Result<bool, FileError> {
         let Some(end) = end else { return Ok(false) };
-        let misplaced = self.segment.is_misplaced(self.file, at, header, end, Some(self.end));
+        let misplaced = self.segment.is_misplaced(found, end, Some(self.end));
         misplaced.map_err(|source| self.segment.unreadable(source))
     }
 }

@@ -22,7 +22,7 @@ use flumen_types::Offset;
 
 use crate::error::FileError;
 use crate::files::durable_file;
-use crate::files::file_system::{Advice, File};
+use crate::files::file_system::Advice;
 use crate::files::site::Site;
 use crate::partition::Sealed;
 use crate::partition::aborted::AbortedIndex;
@@ -33,6 +33,7 @@ use crate::recovery::set_aside;
 use crate::segment::breakage;
 use crate::segment::damage::Damaged;
 use crate::segment::index::SegmentIndex;
+use crate::segment::misplaced::Found;
 use crate::segment::scan::ScanError;
 use crate::segment::{Part, Segment};
 
@@ -228,7 +229,7 @@ impl Loader<'_> {
             let at = match scan.next_batch() {
                 Ok(Some((position, batch)))
                     if is_whole(&batch)
-                        && self.belongs(segment, &*file, position, batch.header(), stopped_at)? =>
+                        && self.belongs(segment, &scan.found(position, batch.header()), stopped_at)? =>
                 {
                     if batch.header().base_offset >= self.taken {
                         self.take(&batch, true);
@@ -292,14 +293,12 @@ impl Loader<'_> {
     fn belongs(
         &self,
         segment: &Segment,
-        file: &dyn File,
-        position: u64,
-        header: &BatchHeader,
+        found: &Found<'_>,
         stopped_at: Option<Offset>,
     ) -> Result<bool, FileError> {
         let bound = self.next_base(segment).or(stopped_at);
-        let misplaced = segment.is_misplaced(file, position, header, self.end, bound);
-        Ok(self.follows(segment, header) && !misplaced.map_err(|source| segment.unreadable(source))?)
+        let misplaced = segment.is_misplaced(found, self.end, bound);
+        Ok(self.follows(segment, found.header) && !misplaced.map_err(|source| segment.unreadable(source))?)
     }
 
     /// Offsets ascend, and fit the segment's index.

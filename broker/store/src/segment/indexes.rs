@@ -123,7 +123,8 @@ impl Segment {
         loop {
             match scan.next_batch() {
                 Ok(Some((position, batch))) => {
-                    let misplaced = self.is_misplaced(&*file, position, batch.header(), end, None);
+                    let found = scan.found(position, batch.header());
+                    let misplaced = self.is_misplaced(&found, end, None);
                     if !misplaced.map_err(|source| self.unreadable(source))? {
                         index.note(position, batch.header(), REBUILT_INTERVAL_BYTES);
                         end = batch.header().next_offset();

@@ -17,6 +17,7 @@ use crate::error::{FileError, ReadError};
 use crate::files::buffers::{Buffers, POOLED_MAX};
 use crate::files::file_system::File;
 use crate::segment::damage::Damaged;
+use crate::segment::misplaced::Found;
 use crate::segment::scan::is_possible;
 use crate::segment::{Part, Segment};
 
@@ -76,7 +77,9 @@ impl Segment {
         loop {
             let bytes = buffers.read(length, |buffer| self.read_exact(&*file, position, buffer))?;
             let first = self.header(&bytes, position)?;
-            self.check_first(&*file, position, &first, behind, &wanted)?;
+            let rest = bytes.get(first.total_len()..).unwrap_or_default();
+            let found = Found { file: &*file, position, header: &first, behind: rest };
+            self.check_first(&found, behind, &wanted)?;
             if first.base_offset >= wanted.limit {
                 return Ok(None);
             }
@@ -103,19 +106,16 @@ impl Segment {
     /// That the batch found first can be the one that holds the offset, or the next behind it.
     fn check_first(
         &self,
-        file: &dyn File,
-        position: u64,
-        first: &BatchHeader,
+        found: &Found<'_>,
         behind: Option<Offset>,
         wanted: &Wanted,
     ) -> Result<(), ReadError> {
+        let first = found.header;
         let early = first.last_offset() < wanted.from || behind.is_some_and(|end| first.base_offset < end);
         let end = behind.unwrap_or(self.base());
         let late = first.base_offset > wanted.from
-            && self
-                .is_misplaced(file, position, first, end, Some(wanted.end))
-                .map_err(|source| self.unreadable(source))?;
-        if early || late { Err(self.corrupt(position)) } else { Ok(()) }
+            && self.is_misplaced(found, end, Some(wanted.end)).map_err(|source| self.unreadable(source))?;
+        if early || late { Err(self.corrupt(found.position)) } else { Ok(()) }
     }
 
     /// The end of the batches whose CRCs are right, and the offset behind it; an error if the first's
@@ -193,7 +193,8 @@ impl Segment {
                 let header = self.header(&bytes[at..], position + at as u64)?;
                 let place = position + at as u64;
                 if behind.is_some_and(|end| header.base_offset < end) {
-                    behind = self.behind_stranger(file, place, &header, behind)?;
+                    let found = Found { file, position: place, header: &header, behind: &[] };
+                    behind = self.behind_stranger(&found, behind)?;
                 }
                 if header.last_offset() >= from {
                     return Ok(Some(Located { position: place, behind }));
@@ -214,15 +215,13 @@ impl Segment {
     /// segment's: nothing bounds that one.
     fn behind_stranger(
         &self,
-        file: &dyn File,
-        position: u64,
-        header: &BatchHeader,
+        found: &Found<'_>,
         behind: Option<Offset>,
     ) -> Result<Option<Offset>, ReadError> {
         let end = behind.unwrap_or(self.base());
-        match self.is_misplaced(file, position, header, end, None) {
+        match self.is_misplaced(found, end, None) {
             Ok(false) => Ok(None),
-            Ok(true) => Err(self.corrupt(position)),
+            Ok(true) => Err(self.corrupt(found.position)),
             Err(source) => Err(self.unreadable(source).into()),
         }
     }

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::files::file_system::{Advice, File};
 use crate::segment::damage::Damage;
+use crate::segment::misplaced::Found;
 
 const CHUNK: usize = 1 << 20;
 /// A call to the page cache is worth so many bytes.
@@ -113,6 +114,11 @@ impl<'a> Scan<'a> {
         let batch = batch.ok_or_else(|| broken(None))?;
         self.position += batch.bytes().len() as u64;
         Ok(Some((position, batch)))
+    }
+
+    /// The batch that was yielded last, for who asks whether it is where it belongs.
+    pub(crate) fn found<'b>(&'b self, position: u64, header: &'b BatchHeader) -> Found<'b> {
+        Found { file: self.file, position, header, behind: &self.ahead }
     }
 
     fn drop_behind(&mut self, step: u64) {

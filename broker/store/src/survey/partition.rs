@@ -19,6 +19,7 @@ use crate::files::open_files::OpenFiles;
 use crate::partition::aborted::{self, AbortedIndex};
 use crate::partition::folder::{self, snapshot_path};
 use crate::segment::damage::{Damage, Damaged};
+use crate::segment::misplaced::Found;
 use crate::segment::scan::ScanError;
 use crate::segment::{Part, Segment, breakage};
 use crate::survey::indexes::Cursor;
@@ -149,7 +150,11 @@ impl Walk<'_, '_> {
                 && next.is_none_or(|next| header.base_offset < next)
                 && header.base_offset.since(segment.base()) <= i64::from(i32::MAX);
             // It alone has rotted, and what is behind it belongs here.
-            let fits = fits || self.is_misplaced(&segment, 0, &header)?;
+            let fits = fits || {
+                let file = segment.file()?;
+                let found = Found { file: &*file, position: 0, header: &header, behind: &[] };
+                self.is_misplaced(&segment, &found)?
+            };
             // An emptied one keeps its name, and what is in the next may begin later.
             if !fits {
                 let what =
@@ -232,7 +237,7 @@ impl Walk<'_, '_> {
         loop {
             let at = match scan.next_batch() {
                 Ok(Some((position, batch))) => {
-                    let misplaced = self.is_misplaced(segment, position, batch.header())?;
+                    let misplaced = self.is_misplaced(segment, &scan.found(position, batch.header()))?;
                     if !misplaced && self.follows(segment, batch.header()) && batch.verify_crc().is_ok() {
                         cursor.pass(position, &batch);
                         self.take(segment, position, &batch);
@@ -260,16 +265,11 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn is_misplaced(
-        &self,
-        segment: &Segment,
-        position: u64,
-        header: &BatchHeader,
-    ) -> Result<bool, FileError> {
+    fn is_misplaced(&self, segment: &Segment, found: &Found<'_>) -> Result<bool, FileError> {
         let end = self.end.max(segment.base());
         let stopped_at = self.facts.recovery_point.filter(|_| self.facts.clean);
         let bound = self.next_of(segment).or(stopped_at);
-        let misplaced = segment.is_misplaced(&*segment.file()?, position, header, end, bound);
+        let misplaced = segment.is_misplaced(found, end, bound);
         misplaced.map_err(|source| segment.unreadable(source))
     }
 

@@ -146,3 +146,45 @@ fn what_this_process_wrote_and_read_before_is_checked_by_each_read() {
     let rotten = harm(&fixture, 1, size, Place::Middle, 66);
     check(&mut fixture, 1, rotten, "behind a read");
 }
+
+/// Keys of their own, each twice, so that compaction leaves every second batch: the bytes of one.
+fn compactable(segment_bytes: &str) -> (Fixture, usize) {
+    let fixture = Fixture::new(&[
+        ("internal.segment.bytes", segment_bytes),
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0"),
+    ]);
+    let batch = |n: i64| {
+        let key = format!("{:04}", n / 2);
+        keyed(&[(key.as_str(), Some("v"))], Timestamp(NOW.0 + n))
+    };
+    for n in 0..BATCHES {
+        fixture.t().append(batch(n), Origin::Client, NOW).unwrap();
+    }
+    wait_durable(&fixture.t());
+    (fixture, batch(0).len())
+}
+
+#[test]
+fn where_compaction_has_left_gaps_the_batch_before_a_rotten_one_is_kept() {
+    let (mut fixture, size) = compactable("1500");
+    let t = fixture.t();
+    wait_until("the segments are sealed", || {
+        t.segments_now().iter().rev().skip(1).all(|segment| !segment.is_live())
+    });
+    drop(t);
+    fixture.store().maintain_at(NOW);
+    let before = readable(&fixture.t()).0;
+    assert_eq!(before[..8], [1, 3, 5, 7, 9, 11, 13, 15]);
+    // To 10, right behind where 9 ends, and 11 was no other: nothing is between.
+    flip(&logs(&fixture)[0].1, 6 * size + 7, 13 ^ 10);
+    for _ in 0..2 {
+        let t = fixture.t();
+        assert_eq!(t.read(Offset(11), 1, Bound::HighWatermark, true).unwrap().next, Offset(12));
+        let whole: Vec<i64> = before.iter().copied().filter(|offset| *offset != 13).collect();
+        assert_eq!(readable(&t), (whole, vec![(12, 15)]));
+        assert_eq!(t.lost(), [Offset(12)..Offset(15)]);
+        drop(t);
+        fixture.reopen();
+    }
+}
