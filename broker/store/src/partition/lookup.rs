@@ -201,6 +201,6 @@ pub(crate) fn broken(segment: &Segment, error: ScanError) -> ReadError {
     }
 }
 
-fn corrupt(segment: &Segment, position: u64) -> ReadError {
+pub(crate) fn corrupt(segment: &Segment, position: u64) -> ReadError {
     ReadError::Corrupt { path: segment.path(Part::Log), position, offsets: None }
 }

@@ -166,6 +166,49 @@ fn compactable(segment_bytes: &str) -> (Fixture, usize) {
 }
 
 #[test]
+fn compaction_gives_no_batch_a_new_life_under_an_offset_that_has_rotted() {
+    // Of the second segment, by which others are hidden, or are not.
+    for (byte, mask) in [(7, 1), (7, 4), (3, 1), (7, 64)] {
+        for place in [Place::First, Place::Middle, Place::Last] {
+            let case = format!("byte {byte} ^ {mask} of {place:?}");
+            let (mut fixture, size) = compactable("700");
+            let t = fixture.t();
+            wait_until("the segments are sealed", || {
+                t.segments_now().iter().rev().skip(1).all(|segment| !segment.is_live())
+            });
+            let active = t.segments_now().pop().unwrap().base().0;
+            let damaged = t.segments_now()[1].base();
+            let behind = t.segments_now()[2].base().0;
+            let rotten = match place {
+                Place::First => damaged.0,
+                Place::Middle => damaged.0 + (behind - damaged.0) / 2,
+                _ => behind - 1,
+            };
+            let at = (rotten - damaged.0) as usize * size + byte;
+            flip(&logs(&fixture)[1].1, at, mask);
+            drop(t);
+            for _ in 0..2 {
+                fixture.store().maintain_at(NOW);
+            }
+            for _ in 0..2 {
+                let t = fixture.t();
+                assert_eq!(t.lost(), [Offset(rotten)..Offset(rotten + 1)], "{case}");
+                let whole = |n: i64| {
+                    let stays = n % 2 == 1 || n >= active || (damaged.0..behind).contains(&n);
+                    // Its later record is lost, or in the active segment, which nobody compacts.
+                    let needed = n + 1 == rotten || n + 1 >= active;
+                    n != rotten && (stays || needed)
+                };
+                let expected: Vec<i64> = (0..BATCHES).filter(|n| whole(*n)).collect();
+                assert_eq!(readable(&t).0, expected, "{case}");
+                drop(t);
+                fixture.reopen();
+            }
+        }
+    }
+}
+
+#[test]
 fn where_compaction_has_left_gaps_the_batch_before_a_rotten_one_is_kept() {
     let (mut fixture, size) = compactable("1500");
     let t = fixture.t();

@@ -30,9 +30,11 @@ use flumen_records::{Batch, BatchError, Check};
 use flumen_types::{Offset, Timestamp};
 
 use crate::error::{CompactError, FileError, ReadError};
+use crate::files::file_system::File;
 use crate::locks::{lock, read};
 use crate::partition::Partition;
-use crate::partition::lookup::broken;
+use crate::partition::lookup::{broken, corrupt};
+use crate::segment::scan::Scan;
 use crate::segment::{Part, Segment};
 use crate::upkeep::cleaned::Cleaned;
 
@@ -151,14 +153,14 @@ impl Partition {
         for group in compaction::groups(&pieces, config) {
             match group {
                 Group::Rewrite(range) => {
+                    let cleaned = self.clean_group(&segments[range.clone()], &mut cleaner)?;
+                    after += cleaned.size();
                     let old: Vec<Arc<Segment>> =
                         segments[range].iter().map(|(segment, _)| segment.clone()).collect();
-                    let cleaned = self.clean_group(&old, &mut cleaner)?;
-                    after += cleaned.size();
                     self.swap(&old, cleaned, cleaner.transactions.take_met(), config)?;
                 }
                 Group::Leave(at) => {
-                    self.pass_over(&segments[at].0, &mut cleaner)?;
+                    self.pass_over(&segments[at], &mut cleaner)?;
                     after += pieces[at].size;
                 }
             }
@@ -182,8 +184,8 @@ impl Partition {
         for (segment, facts) in segments.iter().filter(dirty) {
             let file = segment.file()?;
             let position = segment.begin_at(&*file, dirt.from)?;
-            let mut scan = segment.scan(&*file, position).in_chunks(self.shared.settings().cleaner.chunk());
-            while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+            let mut inside = self.inside(segment, &*file, position, facts.next);
+            while let Some((position, batch)) = inside.next_batch()? {
                 self.go_on(&batch)?;
                 let read = map_batch(&mut map, &mut transactions, &batch, dirt.from);
                 if !read.map_err(|e| damaged(segment, position, e))? {
@@ -209,15 +211,15 @@ impl Partition {
     }
 
     /// Step 1.
-    fn clean_group(&self, old: &[Arc<Segment>], cleaner: &mut Cleaner<'_>) -> Result<Cleaned, CompactError> {
+    fn clean_group(&self, old: &[Known], cleaner: &mut Cleaner<'_>) -> Result<Cleaned, CompactError> {
         let chunk = self.shared.settings().cleaner.chunk();
         let interval = cleaner.config.index_interval_bytes;
         let mut cleaned =
-            Cleaned::create(&self.shared.options.files, &self.dir, old[0].base(), interval, chunk)?;
-        for segment in old {
+            Cleaned::create(&self.shared.options.files, &self.dir, old[0].0.base(), interval, chunk)?;
+        for (segment, facts) in old {
             let file = segment.file()?;
-            let mut scan = segment.scan(&*file, 0).in_chunks(chunk);
-            while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+            let mut inside = self.inside(segment, &*file, 0, facts.next);
+            while let Some((position, batch)) = inside.next_batch()? {
                 self.go_on(&batch)?;
                 match cleaner.clean(&batch).map_err(|e| damaged(segment, position, e))? {
                     Outcome::Keep => self.write_cleaned(&mut cleaned, &batch)?,
@@ -232,16 +234,30 @@ impl Partition {
         Ok(cleaned)
     }
 
+    /// From a position on; `bound`: the base of the segment behind.
+    fn inside<'a>(
+        &self,
+        segment: &'a Segment,
+        file: &'a dyn File,
+        position: u64,
+        bound: Offset,
+    ) -> Inside<'a> {
+        let scan = segment.scan(file, position).in_chunks(self.shared.settings().cleaner.chunk());
+        let end = (position == 0).then_some(segment.base());
+        Inside { segment, scan, end, bound }
+    }
+
     fn write_cleaned(&self, cleaned: &mut Cleaned, batch: &Batch) -> Result<(), CompactError> {
         self.pace(batch)?;
         Ok(cleaned.push(batch)?)
     }
 
     /// A segment that stays as it is: transactions that begin or end in it are followed all the same.
-    fn pass_over(&self, segment: &Segment, cleaner: &mut Cleaner<'_>) -> Result<(), CompactError> {
+    fn pass_over(&self, known: &Known, cleaner: &mut Cleaner<'_>) -> Result<(), CompactError> {
+        let (segment, facts) = known;
         let file = segment.file()?;
-        let mut scan = segment.scan(&*file, 0).in_chunks(self.shared.settings().cleaner.chunk());
-        while let Some((position, batch)) = scan.next_batch().map_err(|e| broken(segment, e))? {
+        let mut inside = self.inside(segment, &*file, 0, facts.next);
+        while let Some((position, batch)) = inside.next_batch()? {
             self.go_on(&batch)?;
             let followed =
                 Check::CleanedBatch.verify(&batch).and_then(|()| cleaner.transactions.discards(&batch));
@@ -253,6 +269,35 @@ impl Partition {
             "a damaged segment is not compacted; those before and behind it are"
         );
         Ok(())
+    }
+}
+
+/// The batches of a segment, each where it belongs: one whose offset has rotted would be written anew under it, or
+/// hide others of its keys. Their CRCs are for the caller to check, before the next is asked for.
+struct Inside<'a> {
+    segment: &'a Segment,
+    scan: Scan<'a>,
+    /// The offset behind the batch before, if it is known.
+    end: Option<Offset>,
+    bound: Offset,
+}
+
+impl Inside<'_> {
+    fn next_batch(&mut self) -> Result<Option<(u64, Batch)>, CompactError> {
+        let segment = self.segment;
+        let next = self.scan.next_batch().map_err(|error| broken(segment, error))?;
+        let Some((position, batch)) = next else { return Ok(None) };
+        let header = batch.header();
+        let end = segment.damage().next_offset_behind(position).or(self.end);
+        if let Some(end) = end {
+            let found = self.scan.found(position, header);
+            let misplaced = segment.is_misplaced(&found, end, Some(self.bound));
+            if misplaced.map_err(|source| segment.unreadable(source))? {
+                return Err(corrupt(segment, position).into());
+            }
+        }
+        self.end = Some(header.next_offset());
+        Ok(Some((position, batch)))
     }
 }
 
