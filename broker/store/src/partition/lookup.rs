@@ -1,13 +1,16 @@
 //! Finds offsets by time and by leader epoch.
 
-use flumen_records::{Batch, BatchError, BatchHeader, Records, TimestampType};
+use std::sync::Arc;
+
+use flumen_records::{Batch, BatchError, BatchHeader, Check, Records, TimestampType};
 use flumen_types::{LeaderEpoch, Offset, Timestamp};
 
-use crate::error::{FileError, ReadError};
+use crate::error::ReadError;
+use crate::files::file_system::File;
 use crate::locks::{lock, read};
 use crate::partition::Partition;
-use crate::segment::scan::ScanError;
-use crate::segment::{Part, Segment};
+use crate::segment::Segment;
+use crate::segment::in_place::{InPlace, corrupt};
 
 /// A record's place and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,15 @@ impl Partition {
     /// The first record at or after `time` at or behind `start`.
     fn first_in(
         &self,
+        segment: &Arc<Segment>,
+        start: Offset,
+        time: Timestamp,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        self.condemning_rot(segment, || self.look_for(segment, start, time))
+    }
+
+    fn look_for(
+        &self,
         segment: &Segment,
         start: Offset,
         time: Timestamp,
@@ -90,8 +102,8 @@ impl Partition {
             index.position_of(index.offset_before(time).max(start))
         };
         let file = segment.file()?;
-        let mut scan = segment.scan(&*file, position);
-        while let Some((position, batch)) = scan.next_batch().map_err(|error| broken(segment, error))? {
+        let mut batches = self.in_place(segment, &*file, position);
+        while let Some((position, batch)) = next_whole(segment, &mut batches)? {
             let header = batch.header();
             if header.max_timestamp < time || header.last_offset() < start {
                 continue;
@@ -105,11 +117,15 @@ impl Partition {
     }
 
     /// The largest timestamp of a segment's records at or behind an offset.
-    fn largest_behind(&self, segment: &Segment, start: Offset) -> Result<Timestamp, ReadError> {
+    fn largest_behind(&self, segment: &Arc<Segment>, start: Offset) -> Result<Timestamp, ReadError> {
+        self.condemning_rot(segment, || self.look_for_largest(segment, start))
+    }
+
+    fn look_for_largest(&self, segment: &Segment, start: Offset) -> Result<Timestamp, ReadError> {
         let file = segment.file()?;
-        let mut scan = segment.scan(&*file, segment.begin_at(&*file, start)?);
+        let mut batches = self.in_place(segment, &*file, segment.begin_at(&*file, start)?);
         let mut largest = Timestamp::NONE;
-        while let Some((position, batch)) = scan.next_batch().map_err(|error| broken(segment, error))? {
+        while let Some((position, batch)) = next_whole(segment, &mut batches)? {
             let header = batch.header();
             if header.records_count == 0 || header.last_offset() < start {
                 continue;
@@ -121,6 +137,40 @@ impl Partition {
             largest = largest.max(of_batch);
         }
         Ok(largest)
+    }
+
+    /// What is broken on the way is quarantined, and passed over as it is when it was known before: there are no
+    /// records to be found in it.
+    fn condemning_rot<T>(
+        &self,
+        segment: &Arc<Segment>,
+        look: impl Fn() -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        loop {
+            let known = segment.damage();
+            match look() {
+                Err(ReadError::Corrupt { position, offsets: None, .. })
+                    if self.condemn(
+                        segment,
+                        &known,
+                        position,
+                        segment.base(),
+                        self.base_behind(segment),
+                    )? => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn in_place<'a>(&self, segment: &'a Segment, file: &'a dyn File, position: u64) -> InPlace<'a> {
+        let scan = segment.scan(file, position);
+        // Asked behind how far the scan goes: what is appended meanwhile lies behind both.
+        let bound = self.base_behind(segment).unwrap_or_else(|| self.writer().end);
+        InPlace::new(segment, scan, position, bound)
+    }
+
+    fn base_behind(&self, segment: &Segment) -> Option<Offset> {
+        read(&self.segments).range(segment.base().next()..).next().map(|(base, _)| *base)
     }
 
     fn first_record(
@@ -146,6 +196,13 @@ impl Partition {
         };
         first_of(header, &records, start, time)
     }
+}
+
+/// By its header too a batch decides what is found.
+fn next_whole(segment: &Segment, batches: &mut InPlace<'_>) -> Result<Option<(u64, Batch)>, ReadError> {
+    let Some((position, batch)) = batches.next_batch()? else { return Ok(None) };
+    Check::ReadBatch.verify(&batch).map_err(|_| corrupt(segment, position))?;
+    Ok(Some((position, batch)))
 }
 
 /// The batch, as if all its records were of one time.
@@ -190,17 +247,4 @@ fn largest_of(batch: &Batch, start: Offset) -> Result<Timestamp, BatchError> {
         }
     }
     Ok(largest)
-}
-
-pub(crate) fn broken(segment: &Segment, error: ScanError) -> ReadError {
-    match error {
-        ScanError::Broken { position, .. } => corrupt(segment, position),
-        ScanError::Io { source, .. } => {
-            ReadError::Storage(FileError::at("read", &segment.path(Part::Log))(source))
-        }
-    }
-}
-
-pub(crate) fn corrupt(segment: &Segment, position: u64) -> ReadError {
-    ReadError::Corrupt { path: segment.path(Part::Log), position, offsets: None }
 }

@@ -11,6 +11,7 @@
 pub(crate) mod breakage;
 pub(crate) mod cached;
 pub(crate) mod damage;
+pub(crate) mod in_place;
 pub(crate) mod index;
 pub(crate) mod index_file;
 pub(crate) mod indexes;

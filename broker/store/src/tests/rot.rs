@@ -231,3 +231,25 @@ fn where_compaction_has_left_gaps_the_batch_before_a_rotten_one_is_kept() {
         fixture.reopen();
     }
 }
+
+/// Bytes of a header: its base offset's last, the largest timestamp's last but one, a record's.
+#[test]
+fn no_time_is_answered_for_from_a_batch_that_has_rotted() {
+    for byte in [7, 41, 66] {
+        let (fixture, size) = filled("100", 1);
+        let t = fixture.t();
+        let rotten = harm(&fixture, 1, size, Place::Middle, byte);
+        let found = t.offset_for_time(Timestamp(NOW.0 + rotten)).unwrap().unwrap();
+        let next = Timestamp(NOW.0 + rotten + 1);
+        assert_eq!((found.offset, found.timestamp), (Offset(rotten + 1), next), "byte {byte}");
+        assert_eq!(t.lost(), [Offset(rotten)..Offset(rotten + 1)], "byte {byte}");
+
+        let (fixture, size) = filled("100", 1);
+        let t = fixture.t();
+        assert_eq!(harm(&fixture, 1, size, Place::LastOfLog, byte), BATCHES - 1);
+        let found = t.max_timestamp().unwrap().unwrap();
+        let latest = Timestamp(NOW.0 + BATCHES - 2);
+        assert_eq!((found.offset, found.timestamp), (Offset(BATCHES - 2), latest), "byte {byte}");
+        assert_eq!(t.lost(), [Offset(BATCHES - 1)..Offset(BATCHES)], "byte {byte}");
+    }
+}

@@ -33,8 +33,7 @@ use crate::error::{CompactError, FileError, ReadError};
 use crate::files::file_system::File;
 use crate::locks::{lock, read};
 use crate::partition::Partition;
-use crate::partition::lookup::{broken, corrupt};
-use crate::segment::scan::Scan;
+use crate::segment::in_place::InPlace;
 use crate::segment::{Part, Segment};
 use crate::upkeep::cleaned::Cleaned;
 
@@ -241,10 +240,9 @@ impl Partition {
         file: &'a dyn File,
         position: u64,
         bound: Offset,
-    ) -> Inside<'a> {
+    ) -> InPlace<'a> {
         let scan = segment.scan(file, position).in_chunks(self.shared.settings().cleaner.chunk());
-        let end = (position == 0).then_some(segment.base());
-        Inside { segment, scan, end, bound }
+        InPlace::new(segment, scan, position, bound)
     }
 
     fn write_cleaned(&self, cleaned: &mut Cleaned, batch: &Batch) -> Result<(), CompactError> {
@@ -269,35 +267,6 @@ impl Partition {
             "a damaged segment is not compacted; those before and behind it are"
         );
         Ok(())
-    }
-}
-
-/// The batches of a segment, each where it belongs: one whose offset has rotted would be written anew under it, or
-/// hide others of its keys. Their CRCs are for the caller to check, before the next is asked for.
-struct Inside<'a> {
-    segment: &'a Segment,
-    scan: Scan<'a>,
-    /// The offset behind the batch before, if it is known.
-    end: Option<Offset>,
-    bound: Offset,
-}
-
-impl Inside<'_> {
-    fn next_batch(&mut self) -> Result<Option<(u64, Batch)>, CompactError> {
-        let segment = self.segment;
-        let next = self.scan.next_batch().map_err(|error| broken(segment, error))?;
-        let Some((position, batch)) = next else { return Ok(None) };
-        let header = batch.header();
-        let end = segment.damage().next_offset_behind(position).or(self.end);
-        if let Some(end) = end {
-            let found = self.scan.found(position, header);
-            let misplaced = segment.is_misplaced(&found, end, Some(self.bound));
-            if misplaced.map_err(|source| segment.unreadable(source))? {
-                return Err(corrupt(segment, position).into());
-            }
-        }
-        self.end = Some(header.next_offset());
-        Ok(Some((position, batch)))
     }
 }
 
