@@ -49,12 +49,7 @@ impl Batch {
     }
 
     pub fn verify_crc(&self) -> Result<(), BatchError> {
-        let found = crc32c(&self.bytes[CRC_FROM..]);
-        if found == self.header.crc {
-            Ok(())
-        } else {
-            Err(BatchError::Crc { expected: self.header.crc, found })
-        }
+        self.header.verify_crc(&self.bytes)
     }
 
     /// The records section, decompressed; an error past `bytes_max`.

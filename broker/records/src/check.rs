@@ -3,7 +3,7 @@
 
 use flumen_types::safeguard;
 
-use crate::{Batch, BatchError};
+use crate::{Batch, BatchError, BatchHeader};
 
 macro_rules! checks {
     ($($(#[$doc:meta])* $check:ident,)*) => {
@@ -51,7 +51,12 @@ checks! {
 impl Check {
     /// [`Batch::verify_crc`].
     pub fn verify(self, batch: &Batch) -> Result<(), BatchError> {
-        if safeguard::is_left_out(self.name()) { Ok(()) } else { batch.verify_crc() }
+        self.verify_bytes(batch.header(), batch.bytes())
+    }
+
+    /// [`BatchHeader::verify_crc`].
+    pub fn verify_bytes(self, header: &BatchHeader, batch: &[u8]) -> Result<(), BatchError> {
+        if safeguard::is_left_out(self.name()) { Ok(()) } else { header.verify_crc(batch) }
     }
 
     /// Whether two sums are not the same.

@@ -10,7 +10,7 @@
 
 use flumen_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-use crate::{Attributes, BatchError};
+use crate::{Attributes, BatchError, crc32c};
 
 pub const HEADER_LEN: usize = 61;
 pub const MAGIC: i8 = 2;
@@ -92,6 +92,16 @@ impl BatchHeader {
     }
 
     /// Of a damaged header it is some offset: the base lies outside the CRC and can be anything.
+    /// `batch`: the bytes that it is the header of.
+    pub fn verify_crc(&self, batch: &[u8]) -> Result<(), BatchError> {
+        let covered = batch.get(CRC_FROM..self.total_len());
+        let covered = covered.ok_or(BatchError::Short { have: batch.len(), need: self.total_len() })?;
+        match crc32c(covered) {
+            found if found == self.crc => Ok(()),
+            found => Err(BatchError::Crc { expected: self.crc, found }),
+        }
+    }
+
     pub fn last_offset(&self) -> Offset {
         Offset(self.base_offset.0.saturating_add(i64::from(self.last_offset_delta)))
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flumen_records::{BatchHeader, Check, HEADER_LEN, batches};
+use flumen_records::{BatchHeader, Check, HEADER_LEN};
 use flumen_types::Offset;
 
 use crate::error::{FileError, ReadError};
@@ -94,8 +94,7 @@ impl Segment {
                 length = first_len;
                 continue;
             }
-            let end = self.last_whole(&bytes, position, &first, wanted.limit)?;
-            let (end, next) = self.verify(&bytes.slice(..end), position)?;
+            let (end, next) = self.verify(&bytes, position, first, wanted.limit)?;
             let place = position..position + end as u64;
             self.remember(next, place.end);
             self.read_ahead(&*file, place.end, end as u64);
@@ -118,46 +117,40 @@ impl Segment {
         if early || late { Err(self.corrupt(found.position)) } else { Ok(()) }
     }
 
-    /// The end of the batches whose CRCs are right, and the offset behind it; an error if the first's
-    /// is not.
-    fn verify(&self, bytes: &Bytes, position: u64) -> Result<(usize, Offset), ReadError> {
-        let (mut end, mut good) = (0, None);
-        for batch in batches(bytes.clone()) {
-            let Some(batch) = batch.ok().filter(|batch| Check::ReadBatch.verify(batch).is_ok()) else {
-                break;
-            };
-            end += batch.bytes().len();
-            good = Some(batch.header().next_offset());
-        }
-        let Some(good) = good else { return Err(self.corrupt(position)) };
-        Ok((end, good))
-    }
-
-    /// The end of the last batch that is whole and before the limit.
-    fn last_whole(
+    /// The end of the batches that are whole and where they belong, and the offset behind them; an error if the first
+    /// is not whole; where that belongs was looked at before.
+    fn verify(
         &self,
-        bytes: &Bytes,
+        bytes: &[u8],
         position: u64,
-        first: &BatchHeader,
+        first: BatchHeader,
         limit: Offset,
-    ) -> Result<usize, ReadError> {
-        let (mut end, mut next) = (first.total_len(), first.next_offset());
-        // Where the batch before ends if there is a gap behind it: what follows tells whether it is one.
-        let mut gap = None;
-        // What lies behind the limit is not looked at: it may not be there yet, or not any more.
-        while next < limit && bytes.len() - end >= HEADER_LEN {
-            let header = self.header(&bytes[end..], position + end as u64)?;
-            if header.base_offset < next {
-                return gap.ok_or_else(|| self.corrupt(position + end as u64));
+    ) -> Result<(usize, Offset), ReadError> {
+        let (mut header, mut good) = (first, None);
+        loop {
+            let (at, before) = good.unwrap_or((0, header.base_offset));
+            if Check::ReadBatch.verify_bytes(&header, &bytes[at..]).is_err() {
+                break;
             }
-            gap = (header.base_offset > next).then_some(end);
-            if header.base_offset >= limit || header.total_len() > bytes.len() - end {
-                return Ok(end);
+            let (end, next) = (at + header.total_len(), header.next_offset());
+            // What lies behind the limit is not looked at: it may not be there yet, or not any more.
+            let behind = bytes.get(end..).filter(|rest| next < limit && rest.len() >= HEADER_LEN);
+            let behind = behind.map(|rest| self.header(rest, position + end as u64)).transpose()?;
+            let follows = behind.as_ref().is_some_and(|behind| behind.base_offset >= next);
+            // Whether there is a gap before it, or it is not where it belongs, what follows tells.
+            if header.base_offset > before && !follows {
+                break;
             }
-            end += header.total_len();
-            next = header.next_offset();
+            if behind.is_some() && !follows {
+                return Err(self.corrupt(position + end as u64));
+            }
+            good = Some((end, next));
+            match behind {
+                Some(behind) if behind.base_offset < limit => header = behind,
+                _ => break,
+            }
         }
-        Ok(gap.unwrap_or(end))
+        good.ok_or_else(|| self.corrupt(position))
     }
 
     /// Where the first batch that ends at or behind the offset begins.
