@@ -40,7 +40,9 @@ impl ProducerStates {
         out.extend_from_slice(&VERSION.to_be_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&(self.len() as i32).to_be_bytes());
-        for (id, state) in self.iter() {
+        // Sorted, which is not done twice: an append may be waiting.
+        let producers: Vec<_> = self.iter().collect();
+        for (id, state) in &producers {
             let last = state.batches.back();
             out.extend_from_slice(&id.0.to_be_bytes());
             out.extend_from_slice(&state.epoch.0.to_be_bytes());
@@ -51,27 +53,10 @@ impl ProducerStates {
             out.extend_from_slice(&state.coordinator_epoch.to_be_bytes());
             out.extend_from_slice(&state.open_transaction.unwrap_or(Offset::UNKNOWN).0.to_be_bytes());
         }
-        self.write_earlier(&mut out);
+        write_earlier(&producers, &mut out);
         let crc = flumen_records::crc32c(&out[HEADER_LEN..]);
         out[2..HEADER_LEN].copy_from_slice(&crc.to_be_bytes());
         out
-    }
-
-    /// The batches before the last of each producer; nothing where there are none, as Kafka has it.
-    fn write_earlier(&self, out: &mut Vec<u8>) {
-        let earlier: Vec<_> =
-            self.iter().flat_map(|(id, state)| state.earlier().map(move |batch| (id, *batch))).collect();
-        if earlier.is_empty() {
-            return;
-        }
-        out.extend_from_slice(&(earlier.len() as i32).to_be_bytes());
-        for (id, batch) in earlier {
-            out.extend_from_slice(&id.0.to_be_bytes());
-            out.extend_from_slice(&batch.last_sequence.0.to_be_bytes());
-            out.extend_from_slice(&batch.last_offset.0.to_be_bytes());
-            out.extend_from_slice(&batch.offset_delta.to_be_bytes());
-            out.extend_from_slice(&batch.timestamp.0.to_be_bytes());
-        }
     }
 
     pub fn from_snapshot(bytes: &[u8]) -> Result<ProducerStates, SnapshotError> {
@@ -98,6 +83,24 @@ impl ProducerStates {
             }
         }
         Ok(states)
+    }
+}
+
+/// The batches before the last of each producer; nothing where there are none, as Kafka has it.
+fn write_earlier(producers: &[(ProducerId, &ProducerState)], out: &mut Vec<u8>) {
+    let count: usize = producers.iter().map(|(_, state)| state.earlier().count()).sum();
+    if count == 0 {
+        return;
+    }
+    out.extend_from_slice(&(count as i32).to_be_bytes());
+    for (id, state) in producers {
+        for batch in state.earlier() {
+            out.extend_from_slice(&id.0.to_be_bytes());
+            out.extend_from_slice(&batch.last_sequence.0.to_be_bytes());
+            out.extend_from_slice(&batch.last_offset.0.to_be_bytes());
+            out.extend_from_slice(&batch.offset_delta.to_be_bytes());
+            out.extend_from_slice(&batch.timestamp.0.to_be_bytes());
+        }
     }
 }
 
