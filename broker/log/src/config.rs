@@ -188,7 +188,8 @@ pub fn normalise(key: &Key, value: &str) -> Result<String, ConfigError> {
             }
             Ok(parts.join(","))
         }
-        (Kind::List, _) => Ok(value.into()),
+        (Kind::List, _) if value == "*" || value.split(',').all(is_replica) => Ok(value.into()),
+        (Kind::List, _) => Err(wrong("* or partitions and brokers such as 0:1,1:1")),
         (Kind::Text, "compression.type") => {
             const TYPES: [&str; 6] = ["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
             one_of(value, &TYPES)
@@ -204,6 +205,14 @@ pub fn normalise(key: &Key, value: &str) -> Result<String, ConfigError> {
             whole(key, value).map(|number| number.to_string()).map_err(|e| wrong(&e))
         }
     }
+}
+
+/// `partition:broker`, or nothing, as Kafka has it.
+fn is_replica(part: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = part.trim();
+    part.is_empty()
+        || part.split_once(':').is_some_and(|(partition, broker)| digits(partition) && digits(broker))
 }
 
 fn one_of(value: &str, known: &[&str]) -> Option<String> {

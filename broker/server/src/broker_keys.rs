@@ -44,6 +44,19 @@ pub(crate) const OWN: &[Key] = &[
     Key { name: PRODUCER_EXPIRATION, kind: Kind::Int, least: 1, most: INT },
 ];
 
+/// How fast replicas move. Kafka's tools set them around a move and take them back; there is one replica,
+/// so they are kept and do nothing, and are told where they are set alone.
+pub(crate) const KEPT: &[Key] = &[
+    Key { name: "follower.replication.throttled.rate", kind: Kind::Long, least: 0, most: i64::MAX },
+    Key { name: "leader.replication.throttled.rate", kind: Kind::Long, least: 0, most: i64::MAX },
+    Key {
+        name: "replica.alter.log.dirs.io.max.bytes.per.second",
+        kind: Kind::Long,
+        least: 0,
+        most: i64::MAX,
+    },
+];
+
 /// Whether a key is changed while the broker runs.
 pub(crate) fn is_dynamic(name: &str) -> bool {
     kind(name).is_some()
@@ -51,8 +64,11 @@ pub(crate) fn is_dynamic(name: &str) -> bool {
 
 /// How the value of such a key is written.
 pub(crate) fn kind(name: &str) -> Option<Kind> {
-    let own = || OWN.iter().find(|key| key.name == name).map(|key| key.kind);
-    topic_key(name).map(|key| key.kind).or_else(own)
+    topic_key(name).map(|key| key.kind).or_else(|| other(name).map(|key| key.kind))
+}
+
+fn other(name: &str) -> Option<&'static Key> {
+    OWN.iter().chain(KEPT).find(|key| key.name == name)
 }
 
 /// The topic's key whose default a broker's key is.
@@ -65,7 +81,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<String, String> {
     if let Some(key) = topic_key(name) {
         return flumen_log::config::normalise(key, value).map_err(|error| error.said_of(name).to_string());
     }
-    let Some(key) = OWN.iter().find(|key| key.name == name) else {
+    let Some(key) = other(name) else {
         return Err(format!(
             "Cannot update these configs dynamically: {name}; it is said in the configuration file"
         ));
@@ -114,6 +130,7 @@ mod tests {
             (CONNECTIONS, "0", "from 1 to 2147483647"),
             (CLEANER_RATE, "fast", "at least 1024"),
             (CONNECTIONS_PER_IP_OVERRIDES, "localhost:5", "10.0.0.7:200"),
+            ("leader.replication.throttled.rate", "-1", "from 0 to"),
             ("num.partitions", "3", "Cannot update these configs dynamically"),
         ] {
             let error = check(name, value).unwrap_err();
@@ -124,6 +141,7 @@ mod tests {
     #[test]
     fn keys_are_sorted_and_no_topic_has_them() {
         assert!(OWN.is_sorted_by_key(|key| key.name));
-        assert!(OWN.iter().all(|key| topic_key(key.name).is_none()));
+        assert!(KEPT.is_sorted_by_key(|key| key.name));
+        assert!(OWN.iter().chain(KEPT).all(|key| topic_key(key.name).is_none()));
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn describe(ctx: &Ctx, name: &str) -> Result<Vec<DescribeConfigsResou
     check_name(ctx, name)?;
     let mut settings: Vec<_> = match name {
         ALL => for_all(ctx),
-        _ => topic_defaults(ctx).chain(own(ctx)).collect(),
+        _ => topic_defaults(ctx).chain(own(ctx)).chain(kept(ctx)).collect(),
     };
     settings.sort_by(|a, b| a.name.cmp(&b.name));
     settings.dedup_by(|a, b| a.name == b.name);
@@ -91,6 +91,25 @@ fn own(ctx: &Ctx) -> impl Iterator<Item = DescribeConfigsResourceResult> {
             synonyms,
             config_type: kind(of_kind),
         })
+    })
+}
+
+/// Those that nothing here goes by, where they are set.
+fn kept(ctx: &Ctx) -> impl Iterator<Item = DescribeConfigsResourceResult> {
+    let configs = ctx.broker.configs();
+    broker_keys::KEPT.iter().filter_map(move |key| {
+        let layers = configs.layers(key.name).into_iter();
+        let synonyms: Vec<_> =
+            layers.map(|(layer, value)| synonym(key.name, &value, source_of(layer))).collect();
+        let in_force = synonyms.first()?;
+        Some(message!(DescribeConfigsResourceResult {
+            name: key.name.into(),
+            value: in_force.value.clone(),
+            read_only: is_read_only(ctx, key.name),
+            config_source: in_force.source,
+            synonyms,
+            config_type: kind(key.kind),
+        }))
     })
 }
 
