@@ -28,6 +28,12 @@ impl AnswerRoom {
         AnswerRoom { budget: budget.clone(), share, bytes }
     }
 
+    /// At most so much, of what somebody has waited for.
+    pub(crate) fn of(budget: &Budget, share: Share, wanted: usize) -> AnswerRoom {
+        let bytes = wanted.min(share.num_permits());
+        AnswerRoom { budget: budget.clone(), share: Some(share), bytes }
+    }
+
     /// To read so much.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
