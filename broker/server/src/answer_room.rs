@@ -20,6 +20,11 @@ pub(crate) struct AnswerRoom {
 }
 
 impl AnswerRoom {
+    /// What a budget has to have for a read of so much, while nothing is held.
+    pub(crate) fn total_for(bytes: usize) -> usize {
+        bytes.saturating_mul(PART)
+    }
+
     /// At most so much, and less if there is little.
     pub(crate) fn take(budget: &Budget, wanted: usize) -> AnswerRoom {
         let part = wanted.min(budget.left() / PART);

@@ -7,6 +7,7 @@ use crate::running::{Client, PATIENCE, Running, batch, numbered, values};
 use flumen_protocol::api::TABLE;
 use flumen_protocol::messages::*;
 use flumen_protocol::{ApiKey, decode_response};
+use flumen_server::Options;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -184,10 +185,15 @@ async fn a_million_topics_in_one_request_do_not_stop_the_broker() {
     running.stop().await;
 }
 
+/// For all of them together no more than 4 MB.
+fn little_for_answers(options: &mut Options) {
+    (options.fetch_answers_total, options.fetch_bytes_max) = (4_000_000, 1_000_000);
+}
+
 /// What they hold is bounded, and others get theirs all the same.
 #[tokio::test]
 async fn answers_that_nobody_reads_are_given_up_when_others_want_the_room() {
-    let running = Running::start_with(|options| options.fetch_answers_total = 4_000_000).await;
+    let running = Running::start_with(little_for_answers).await;
     let mut neighbour = running.client().await;
     neighbour.create("t", 1, &[("max.message.bytes", "20000000")]).await;
     // More than the sockets take in themselves.
@@ -206,7 +212,7 @@ async fn answers_that_nobody_reads_are_given_up_when_others_want_the_room() {
 /// As above, of one that reads on, at a third of the rate that it owes.
 #[tokio::test]
 async fn an_answer_that_trickles_is_given_up_when_others_want_the_room() {
-    let running = Running::start_with(|options| options.fetch_answers_total = 4_000_000).await;
+    let running = Running::start_with(little_for_answers).await;
     let mut neighbour = running.client().await;
     neighbour.create("t", 1, &[("max.message.bytes", "20000000")]).await;
     let large = "v".repeat(10_000_000);
