@@ -165,8 +165,8 @@ section! {
         pub controller_quota_window_num: NonZeroU32 = ["controller.quota.window.num", 11],
         /// The length of a window for `controller_mutation_rate`.
         pub controller_quota_window_size_s: NonZeroU32 = ["controller.quota.window.size.seconds", 1],
-        /// The most bytes that one fetch answers with. All answers together that were not taken yet hold 256 MiB at most: the
-        /// less is left, the less each gets, and who takes nothing of an answer for 5 s while others wait is let go.
+        /// The most bytes that one fetch answers with. All answers together that were not taken yet hold 256 MiB at most, or four times
+        /// this if that is more: the less is left, the less each gets, and who takes nothing for 5 s, or less than 1 MiB a second, while others wait is let go.
         pub fetch_max: ByteSize = ["fetch.max.bytes", "55MiB"; min 1024],
         /// Fetch sessions that are remembered.
         pub fetch_session_slots: u32 = ["max.incremental.fetch.session.cache.slots", 1000],

@@ -20,12 +20,23 @@ pub(crate) struct AnswerRoom {
 }
 
 impl AnswerRoom {
+    /// What a budget has to have for a read of so much, while nothing is held.
+    pub(crate) fn total_for(bytes: usize) -> usize {
+        bytes.saturating_mul(PART)
+    }
+
     /// At most so much, and less if there is little.
     pub(crate) fn take(budget: &Budget, wanted: usize) -> AnswerRoom {
         let part = wanted.min(budget.left() / PART);
         let share = budget.try_take(part).filter(|_| part > 0 && part >= wanted.min(ROOM_MIN));
         let bytes = if share.is_some() { part } else { wanted.min(ROOM_MIN) };
         AnswerRoom { budget: budget.clone(), share, bytes }
+    }
+
+    /// At most so much, of what somebody has waited for.
+    pub(crate) fn of(budget: &Budget, share: Share, wanted: usize) -> AnswerRoom {
+        let bytes = wanted.min(share.num_permits());
+        AnswerRoom { budget: budget.clone(), share: Some(share), bytes }
     }
 
     /// To read so much.

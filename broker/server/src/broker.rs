@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answer_room::AnswerRoom;
 use crate::broker_configs::{BrokerConfigs, Change};
 use crate::budget::Budget;
 use crate::client_metrics::ClientMetrics;
@@ -134,7 +135,9 @@ impl Broker {
             quotas: Quotas::new(options.quota_window, options.mutation_window),
             connections: ConnectionLimits::new(tuning.connections),
             budget: Budget::new(options.request_bytes_total),
-            answers: Budget::new(options.fetch_answers_total),
+            answers: Budget::new(
+                options.fetch_answers_total.max(AnswerRoom::total_for(options.fetch_bytes_max)),
+            ),
             unpacking: Unpacking::new(),
             complaints: Complaints::default(),
             stop: CancellationToken::new(),

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,11 +24,11 @@ use bytes::{Buf, Bytes};
 use flumen_protocol::RequestHead;
 use futures::FutureExt;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::answer_pace::{AnswerPace, LOOK_INTERVAL};
 use crate::broker::Broker;
-use crate::budget::Budget;
 use crate::ctx::Ctx;
 use crate::dispatch::{self, Order, Pending};
 use crate::endpoint::Endpoint;
@@ -45,17 +46,10 @@ const PENDING_MAX: usize = 128;
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// A request that has begun has to move on within this: it holds a share of the budget.
 const REQUEST_STALL_MAX: Duration = Duration::from_secs(10);
-/// An answer that is being taken has to move on within this.
-const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
-/// And within this, if others wait for the room that it holds.
-/// A client that reads its socket only with its heartbeats does so every 3 s.
-const WANTED_STALL_MAX: Duration = Duration::from_secs(5);
 /// Whoever has not said by then who they are, goes.
 const UNKNOWN_MAX: Duration = Duration::from_secs(60);
 /// How long the end of an encrypted connection may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
-/// And be taken, on the whole, at least at this rate: its bytes are held until then.
-const ANSWER_BYTES_PER_SECOND_MIN: usize = 64 * 1024;
 const SLICES_MAX: usize = 64;
 
 /// Where a connection goes from and to.
@@ -287,47 +281,38 @@ impl<S: Stream> Connection<S> {
 
     /// `holds`: something of the budget of answers.
     async fn write(&mut self, mut pieces: VecDeque<Bytes>, holds: bool) -> Ended {
-        self.quiet.since = Instant::now();
-        let seconds = pieces.iter().map(Bytes::len).sum::<usize>() / ANSWER_BYTES_PER_SECOND_MIN;
-        let due = self.quiet.since + ANSWER_STALL_MAX + Duration::from_secs(seconds as u64);
+        let mut now = Instant::now();
+        self.quiet.since = now;
+        let mut pace = AnswerPace::new(pieces.iter().map(Bytes::len).sum(), now);
+        let is_wanted = || holds && self.broker.answers().is_waited_for();
         while !pieces.is_empty() {
-            let written = {
-                let slices: Vec<_> =
-                    pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
-                match self.socket.try_write(&slices) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        let stalled = due.min(Instant::now() + ANSWER_STALL_MAX);
-                        let written = timeout_at(stalled, self.socket.write_vectored(&slices));
-                        tokio::select! {
-                            written = written => match written {
-                                Ok(written) => written,
-                                Err(_) => return Err("the peer does not take its answers".into()),
-                            },
-                            () = wanted(self.broker.answers()), if holds => {
-                                return Err("the peer does not take its answers, and others wait".into());
-                            }
-                        }
-                    }
-                    written => written,
+            pace.judge(is_wanted(), now)?;
+            let slices: Vec<_> = pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
+            let written = match self.socket.try_write(&slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    timeout(LOOK_INTERVAL, self.socket.write_vectored(&slices)).await.ok()
                 }
+                written => Some(written),
             };
+            now = Instant::now();
             match written {
-                Ok(0) | Err(_) => return Err("the peer left before it had its answer".into()),
-                Ok(written) => consume(&mut pieces, written),
+                Some(Ok(0) | Err(_)) => return Err("the peer left before it had its answer".into()),
+                Some(Ok(written)) => {
+                    pace.took(written, now);
+                    consume(&mut pieces, written);
+                }
+                None => {}
             }
         }
         if S::ENCRYPTED {
-            let flushed = timeout(ANSWER_STALL_MAX, self.socket.flush());
-            return tokio::select! {
-                flushed = flushed => match flushed {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(_)) => Err("the peer left before it had its answer".into()),
-                    Err(_) => Err("the peer does not take its answers".into()),
-                },
-                () = wanted(self.broker.answers()), if holds => {
-                    Err("the peer does not take its answers, and others wait".into())
+            let mut flush = pin!(self.socket.flush());
+            loop {
+                match timeout(LOOK_INTERVAL, &mut flush).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(_)) => return Err("the peer left before it had its answer".into()),
+                    Err(_) => pace.judge(is_wanted(), Instant::now())?,
                 }
-            };
+            }
         }
         Ok(())
     }
@@ -374,16 +359,6 @@ async fn first(pending: &mut VecDeque<Pending>) -> Reply {
         None => std::task::Poll::Pending,
     })
     .await
-}
-
-/// Comes when there are others who want room, now and then.
-async fn wanted(answers: &Budget) {
-    loop {
-        sleep(WANTED_STALL_MAX).await;
-        if answers.is_waited_for() {
-            return;
-        }
-    }
 }
 
 fn consume(pieces: &mut VecDeque<Bytes>, mut written: usize) {

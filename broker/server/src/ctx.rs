@@ -47,3 +47,24 @@ impl Ctx {
         self.broker.options().node_id
     }
 }
+
+#[cfg(test)]
+impl Ctx {
+    /// Of nobody in particular, on a connection without a socket.
+    pub(crate) fn nobody(broker: Broker) -> Ctx {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let session = Session::new(flumen_auth::Principal::anonymous(), nowhere.ip());
+        Ctx {
+            broker,
+            connection: 0,
+            peer: nowhere,
+            local: nowhere,
+            endpoint: Endpoint::plaintext().into(),
+            session: session.into(),
+            client_id: Some("c".into()),
+            software: Arc::default(),
+            request_bytes: 0,
+            mute: Arc::default(),
+        }
+    }
+}

@@ -81,7 +81,10 @@ pub(crate) fn begin(ctx: Ctx, head: RequestHead, body: Bytes, held: Held) -> Res
                 let reply = async move {
                     let id = request.transactional_id.clone().unwrap_or_default();
                     let joined = handlers::produce::join(&ctx, joining, &id).await;
-                    let appended = handlers::produce::append_aside(ctx, request, head.version, joined).await;
+                    let appended = match handlers::produce::unpacks_much(&ctx, &request, head.version) {
+                        true => handlers::produce::append_aside(ctx, request, head.version, joined).await,
+                        false => handlers::produce::append(&ctx, request, head.version, joined),
+                    };
                     drop(held);
                     appended.reply(head.correlation, head.version).await
                 };

@@ -9,6 +9,7 @@
 //! of `security` and `config_file` alone name the store). Nothing that a peer sends ends more than its own connection.
 
 mod access;
+mod answer_pace;
 mod answer_room;
 mod broker_configs;
 mod broker_keys;

@@ -215,6 +215,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_topic_that_changes_keeps_its_handles_and_what_they_have_told() {
+        let (log, (topics, _dir)) = open().await;
+        let one_day = BTreeMap::from([("retention.ms".to_string(), "86400000".to_string())]);
+        let changed = topics.configure("t", one_day).await.unwrap();
+        assert!(Arc::ptr_eq(&log, &changed.partitions[0]));
+        let anew = async {
+            topics.delete("t").await.unwrap();
+            topics.create("t", 1, BTreeMap::new()).await.unwrap()
+        };
+        assert!(!Arc::ptr_eq(&log, &anew.await.partitions[0]), "another topic of the same name");
+    }
+
+    #[tokio::test]
     async fn waiters_on_a_deleted_topic_do_not_wait() {
         let (log, (topics, _dir)) = open().await;
         let waiting = tokio::spawn(crate::partition_log::durable(log.watch(), Offset(0)));

@@ -112,7 +112,8 @@ pub struct Options {
     pub request_bytes_total: usize,
     /// `fetch.max.bytes`: the largest answer to a fetch, but for a single larger batch.
     pub fetch_bytes_max: usize,
-    /// What the answers to all fetches may hold that have not been taken yet; Kafka has no such limit.
+    /// What the answers to all fetches may hold that have not been taken yet, or four times the largest if that
+    /// is more; Kafka has no such limit.
     pub fetch_answers_total: usize,
     /// `telemetry.max.bytes`: of a client's own metrics in one push, packed and unpacked.
     pub telemetry_bytes_max: usize,

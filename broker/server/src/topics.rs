@@ -4,7 +4,7 @@
 //! reader takes a short lock and holds an [`Arc`] that stays whole while the topic changes or goes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use flumen_groups::consumer::{TopicImage, TopicShape};
 use flumen_log::config::{Texts, TopicConfig};
@@ -89,7 +89,7 @@ impl Topics {
     ) -> Result<Topics, TopicError> {
         let mut maps = Maps::default();
         for record in store.topics() {
-            maps.put(describe(&store, &watches, &broker_configs.in_force(), record)?);
+            maps.put(describe(&store, &watches, &broker_configs.in_force(), record, None)?);
         }
         let maps = Arc::new(RwLock::new(maps));
         let vitals = store.vitals();
@@ -302,7 +302,8 @@ impl Topics {
         let broker = self.broker_configs.in_force();
         blocking(move || {
             let record = change(&store)?;
-            let topic = describe(&store, &watches, &broker, record)?;
+            let before = read(&maps).by_id.get(&record.id).cloned();
+            let topic = describe(&store, &watches, &broker, record, before.as_deref())?;
             write(&maps).put(topic.clone());
             // In this order: whoever closes the store waits for the holder, and must be its last user.
             drop(store);
@@ -320,8 +321,8 @@ impl Topics {
         Arc::into_inner(store)
     }
 
-    fn maps(&self) -> std::sync::RwLockReadGuard<'_, Maps> {
-        self.maps.read().unwrap_or_else(PoisonError::into_inner)
+    fn maps(&self) -> RwLockReadGuard<'_, Maps> {
+        read(&self.maps)
     }
 }
 
@@ -331,6 +332,10 @@ impl Maps {
         self.by_id.insert(topic.id(), topic.clone());
         self.by_name.insert(topic.name.clone(), topic);
     }
+}
+
+fn read(maps: &RwLock<Maps>) -> RwLockReadGuard<'_, Maps> {
+    maps.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write(maps: &RwLock<Maps>) -> RwLockWriteGuard<'_, Maps> {
@@ -343,16 +348,20 @@ fn resolve(record: &TopicRecord, broker: &Texts) -> Result<TopicConfig, TopicErr
     })
 }
 
-/// A topic with handles for its partitions.
+/// A topic with handles for its partitions: those that it had `before`, who know what they have complained of.
 fn describe(
     store: &Store,
     watches: &Watches,
     broker: &Texts,
     record: TopicRecord,
+    before: Option<&Topic>,
 ) -> Result<Arc<Topic>, TopicError> {
     let config = resolve(&record, broker)?;
     let name: Arc<str> = record.name.as_str().into();
     let open = (0..record.partitions).map(|n| {
+        if let Some(known) = before.and_then(|topic| topic.partitions.get(n as usize)) {
+            return Some(known.clone());
+        }
         let partition = store.partition(&TopicPartition::new(name.clone(), n))?;
         Some(Arc::new(LocalLog::new(partition, watches)) as Arc<dyn PartitionLog>)
     });

@@ -26,7 +26,11 @@ pub(super) fn add(snapshot: &mut Snapshot, telemetry: &Telemetry) {
     let counters = [
         ("pushes", "Times that a client pushed its metrics", counts.pushes),
         ("refused", "Pushes that were answered with an error", counts.refused),
-        ("left_out", "Numbers that had no room, or are histograms or summaries", counts.left_out),
+        (
+            "left_out",
+            "Numbers that nobody asked for or had no room, or are histograms or summaries",
+            counts.left_out,
+        ),
     ];
     for (name, help, count) in counters {
         snapshot.counter(&format!("flumen_telemetry_{name}_total"), help).sample(&[], count as f64);
@@ -41,29 +45,26 @@ fn pushed(snapshot: &mut Snapshot, metrics: Vec<ClientMetric>) {
         let value = metric.value;
         families.entry((name, metric.counter)).or_default().insert(labels(metric), value);
     }
-    let mut last = None;
     for ((name, counter), series) in families {
-        // A gauge may be called as another client calls a counter: the gauge is told.
-        if last.as_ref() == Some(&name) {
-            continue;
-        }
         let help = "As clients push it";
         let family = if counter { snapshot.counter(&name, help) } else { snapshot.gauge(&name, help) };
         for (labels, value) in series {
             let labels: Vec<_> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
             family.sample(&labels, value);
         }
-        last = Some(name);
     }
 }
 
+/// A counter's ends with `_total`, and a gauge's never: what one client measures hides nothing that another counts.
 fn name(of_client: &str, counter: bool) -> String {
     let mut name = word(of_client);
     if !name.starts_with(OF_KAFKA) {
         name.insert_str(0, "client_");
     }
-    if counter && !name.ends_with("_total") {
-        name.push_str("_total");
+    match (counter, name.ends_with("_total")) {
+        (true, false) => name.push_str("_total"),
+        (false, true) => name.push_str("_gauge"),
+        _ => {}
     }
     name
 }
@@ -136,8 +137,10 @@ mod tests {
             r#"client___total{_1="x",client_id="app",client_instance_id="id"} 1"#,
             "# TYPE client_flumen_log_bytes gauge",
             r#"client_flumen_log_bytes{a_b="2",client_id="app",client_instance_id="id"} 1"#,
-            "# TYPE client_x_total gauge",
-            r#"client_x_total{client_id="app",client_instance_id="id"} 9"#,
+            "# TYPE client_x_total counter",
+            r#"client_x_total{client_id="app",client_instance_id="id"} 1"#,
+            "# TYPE client_x_total_gauge gauge",
+            r#"client_x_total_gauge{client_id="app",client_instance_id="id"} 9"#,
         ];
         assert_eq!(told, expected);
     }

@@ -1,10 +1,8 @@
 //! Every version of every coordinator API answers something that the version can say.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
-use flumen_auth::Principal;
 use flumen_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use flumen_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -16,26 +14,13 @@ use flumen_protocol::messages::*;
 use flumen_protocol::{ApiKey, encode_response, message};
 
 use crate::ctx::Ctx;
-use crate::security::session::Session;
-use crate::{Broker, Endpoint, Options};
+use crate::{Broker, Options};
 
 async fn ctx(dir: &tempfile::TempDir) -> Ctx {
     let options = Options { group_rebalance_delay: std::time::Duration::ZERO, ..Options::new(dir.path()) };
     let broker = Broker::start(options).await.unwrap();
     broker.ensure_topic("t", Some(1), &BTreeMap::new()).await.unwrap();
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-    Ctx {
-        connection: 0,
-        broker,
-        peer: nowhere,
-        local: nowhere,
-        endpoint: Endpoint::plaintext().into(),
-        session: Session::new(Principal::anonymous(), nowhere.ip()).into(),
-        client_id: Some("c".into()),
-        software: std::sync::Arc::default(),
-        request_bytes: 0,
-        mute: std::sync::Arc::default(),
-    }
+    Ctx::nobody(broker)
 }
 
 /// Answers a request in every served version.

@@ -201,7 +201,8 @@ impl Asked {
         while !room.fits(read.bytes.len()) {
             let used = read.bytes.len();
             drop(read);
-            if !room.wait(used, self.waits_until).await {
+            // As a set it is larger than it was; behind others it is left for the next fetch.
+            if !is_first || !room.wait(used, self.waits_until).await {
                 return Ok((self.data(wanted, nothing), More::WithoutRoom));
             }
             read = self.records(log, wanted.from, room.bytes(), is_first).await?;
@@ -346,4 +347,54 @@ fn answer(ctx: &Ctx, plan: &Plan, answers: Vec<PartitionData>) -> FetchResponse 
         }
     }
     message!(FetchResponse { session_id: plan.session, responses: topics })
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+    use flumen_records::{BatchBuilder, NewRecord};
+    use flumen_types::Timestamp;
+
+    use super::*;
+    use crate::partition_log::{Origin, durable};
+    use crate::{Broker, Options};
+
+    /// So many records, of nothing each.
+    async fn append(log: &Arc<dyn PartitionLog>, records: usize) {
+        let mut batch = BatchBuilder::new(Compression::None);
+        for _ in 0..records {
+            batch.push(&NewRecord::default());
+        }
+        let appended = log.append(batch.build().unwrap(), Origin::Client, Timestamp(0)).unwrap();
+        assert!(durable(log.watch(), appended.last).await);
+    }
+
+    /// What is 65 kB as a batch is 278 kB as a set.
+    #[tokio::test]
+    async fn a_set_without_room_behind_another_is_left_for_the_next_fetch() {
+        let dir = tempfile::tempdir().unwrap();
+        let options =
+            Options { fetch_answers_total: 270_000, fetch_bytes_max: 67_500, ..Options::new(dir.path()) };
+        let broker = Broker::start(options).await.unwrap();
+        broker.ensure_topic("t", Some(2), &Default::default()).await.unwrap();
+        let topic = broker.topic("t").unwrap();
+        append(&topic.partitions[0], 1).await;
+        append(&topic.partitions[1], 8191).await;
+        let of = |partition: i32| message!(FetchPartition { partition, partition_max_bytes: 1 << 20 });
+        let topic = message!(FetchTopic { topic: "t".into(), partitions: vec![of(0), of(1)] });
+        let request = message!(FetchRequest { max_bytes: 1 << 20, min_bytes: 1, topics: vec![topic] });
+        let (ctx, answers) = (Ctx::nobody(broker.clone()), broker.answers());
+        let waits = async {
+            while !answers.is_waited_for() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (answer, _) = tokio::select! {
+            answer = handle(&ctx, request, 3) => answer,
+            () = waits => panic!("the answer waits for what could come with the next"),
+        };
+        let told = answer.responses[0].partitions.iter();
+        let told: Vec<_> = told.map(|one| (one.error_code, one.records.as_ref().map(Bytes::len))).collect();
+        assert!(matches!(told[..], [(0, Some(1..)), (0, Some(0))]), "{told:?}");
+    }
 }

@@ -148,16 +148,13 @@ pub(crate) fn append(
     produced
 }
 
-/// As [`append`], where it holds up nobody if there is more than a little to unpack.
+/// As [`append`], where it holds up nobody though there is much to unpack.
 pub(crate) async fn append_aside(
     ctx: Ctx,
     request: ProduceRequest,
     version: i16,
     joined: Result<(), ErrorCode>,
 ) -> Produced {
-    if !unpacks_much(&ctx, &request, version) {
-        return append(&ctx, request, version, joined);
-    }
     let unpacking = ctx.broker.unpacking().clone();
     unpacking.run(move || append(&ctx, request, version, joined)).await
 }

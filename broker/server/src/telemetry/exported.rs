@@ -1,7 +1,7 @@
 //! What clients have pushed, for whoever asks for metrics.
 //!
 //! Invariants: no more than `bytes_max` are kept of all clients, and [`CLIENT_BYTES_MAX`] of one; what does not
-//! fit is counted. A gauge is there until a push of its client is without it, what adds up as long as the
+//! fit is counted. What clients send is read without a lock on what others have sent ([`Said`]). A gauge is there until a push of its client is without it, what adds up as long as the
 //! client. A client is forgotten three intervals after its last push.
 
 use std::borrow::Cow;
@@ -18,8 +18,28 @@ use super::instance::known_for;
 const CLIENT_BYTES_MAX: usize = 1 << 20;
 /// What a series takes beside its texts, about.
 const SERIES_BYTES: usize = 128;
+/// The names and labels of one series: each of many points is held against all others.
+const SERIES_TEXT_MAX: usize = 4 << 10;
 /// What is kept of a client's name.
 const CLIENT_ID_MAX: usize = 255;
+
+/// What one push says.
+#[derive(Default)]
+pub(super) struct Said {
+    series: HashMap<Series, Told>,
+    bytes: usize,
+    left_out: u64,
+}
+
+/// Of one series in one push.
+struct Told {
+    value: f64,
+    kind: Kind,
+    /// It does not add to what was before.
+    anew: bool,
+    /// How many came before it.
+    at: usize,
+}
 
 pub(super) struct Exported {
     clients: HashMap<Uuid, Pushed>,
@@ -72,14 +92,8 @@ impl Exported {
         Exported { clients: HashMap::new(), bytes: 0, bytes_max, left_out: 0 }
     }
 
-    /// Takes a client's metrics. Those that stand before an error are taken.
-    pub(super) fn push(
-        &mut self,
-        client: &Client,
-        interval: Millis,
-        metrics: &[u8],
-        now: Timestamp,
-    ) -> Result<(), Malformed> {
+    /// Takes a client's metrics.
+    pub(super) fn push(&mut self, client: &Client, interval: Millis, said: Said, now: Timestamp) {
         self.forget(now);
         let pushed = self.clients.entry(client.id).or_insert_with(|| Pushed {
             client_id: client.client_id[..client.client_id.floor_char_boundary(CLIENT_ID_MAX)].into(),
@@ -95,16 +109,18 @@ impl Exported {
         pushed.pushes += 1;
         let room = (self.bytes_max - (self.bytes - pushed.bytes)).min(CLIENT_BYTES_MAX);
         let before = pushed.bytes;
-        let mut left_out = 0;
-        let done = read(metrics, |point| left_out += u64::from(!pushed.take(&point, room)));
+        self.left_out += said.left_out;
+        let mut series: Vec<_> = said.series.into_iter().collect();
+        // What comes first has the room.
+        series.sort_unstable_by_key(|(_, told)| told.at);
+        for (series, told) in series {
+            self.left_out += u64::from(!pushed.take(series, told, room));
+        }
         pushed.drop_old_gauges();
         self.bytes = self.bytes - before + pushed.bytes;
         if pushed.series.is_empty() {
             self.clients.remove(&client.id);
         }
-        self.left_out += left_out;
-        self.left_out += done?;
-        Ok(())
     }
 
     pub(super) fn forget(&mut self, now: Timestamp) {
@@ -116,7 +132,7 @@ impl Exported {
         });
     }
 
-    /// Numbers that had no room, or are of kinds that are not read.
+    /// Numbers that nobody asked for or had no room, or are of kinds that are not read.
     pub(super) fn left_out(&self) -> u64 {
         self.left_out
     }
@@ -146,13 +162,50 @@ impl Exported {
     }
 }
 
+impl Said {
+    /// Of metrics that are `wanted` by their names. Those that stand before an error are told with it.
+    pub(super) fn read(metrics: &[u8], wanted: impl Fn(&str) -> bool) -> (Said, Result<(), Malformed>) {
+        let mut said = Said::default();
+        let done = read(metrics, |point| {
+            let taken = wanted(point.name) && said.take(&point);
+            said.left_out += u64::from(!taken);
+        });
+        let done = done.map(|left_out| said.left_out += left_out);
+        (said, done)
+    }
+
+    /// False if there is no room for it.
+    fn take(&mut self, point: &Point<'_>) -> bool {
+        let labels = point.attributes.iter().map(|(name, value)| name.len() + value.len());
+        if point.name.len() + labels.sum::<usize>() > SERIES_TEXT_MAX {
+            return false;
+        }
+        let series = Series::of(point);
+        let anew = matches!(point.kind, Kind::Gauge | Kind::Total);
+        if let Some(told) = self.series.get_mut(&series) {
+            told.value = if anew { point.value } else { told.value + point.value };
+            told.anew |= anew;
+            told.kind = point.kind;
+            return true;
+        }
+        let bytes = series.bytes();
+        if self.bytes + bytes > CLIENT_BYTES_MAX {
+            return false;
+        }
+        self.bytes += bytes;
+        let at = self.series.len();
+        self.series.insert(series, Told { value: point.value, kind: point.kind, anew, at });
+        true
+    }
+}
+
 impl Pushed {
     /// False if there is no room for it.
-    fn take(&mut self, point: &Point<'_>, room: usize) -> bool {
-        let series = Series::of(point);
+    fn take(&mut self, series: Series, told: Told, room: usize) -> bool {
         let push = self.pushes;
         if let Some(latest) = self.series.get_mut(&series) {
-            latest.take(point, push);
+            let before = if told.anew { 0.0 } else { latest.value };
+            *latest = Latest { value: before + told.value, kind: told.kind, push };
             return true;
         }
         let bytes = series.bytes();
@@ -160,7 +213,7 @@ impl Pushed {
             return false;
         }
         self.bytes += bytes;
-        self.series.insert(series, Latest { value: point.value, kind: point.kind, push });
+        self.series.insert(series, Latest { value: told.value, kind: told.kind, push });
         true
     }
 
@@ -188,16 +241,6 @@ impl Series {
         let label =
             |(name, value): &(Box<str>, Box<str>)| 2 * size_of::<Box<str>>() + name.len() + value.len();
         SERIES_BYTES + self.name.len() + self.labels.iter().map(label).sum::<usize>()
-    }
-}
-
-impl Latest {
-    fn take(&mut self, point: &Point<'_>, push: u64) {
-        match point.kind {
-            Kind::Added | Kind::Changed => self.value += point.value,
-            Kind::Gauge | Kind::Total => self.value = point.value,
-        }
-        (self.kind, self.push) = (point.kind, push);
     }
 }
 
@@ -231,7 +274,9 @@ mod tests {
 
     fn push(all: &mut Exported, id: u8, metrics: &[Vec<u8>], at: i64) {
         let client = Client::named(id, 1, "app");
-        all.push(&client, INTERVAL, &metrics.concat(), Timestamp(at)).unwrap();
+        let (said, done) = Said::read(&metrics.concat(), |_| true);
+        done.unwrap();
+        all.push(&client, INTERVAL, said, Timestamp(at));
     }
 
     fn values(all: &Exported) -> Vec<(String, bool, f64)> {
@@ -266,6 +311,29 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_asked_for_or_is_called_too_long_is_left_out() {
+        let (long, mut all) = ("a".repeat(100), Exported::new(1 << 20));
+        let (said, _) = Said::read(&[gauge("a.x", 1.0), gauge("b.x", 1.0)].concat(), |name| name == "a.x");
+        all.push(&Client::named(1, 1, "app"), INTERVAL, said, Timestamp(0));
+        assert_eq!((values(&all), all.left_out()), (vec![("a.x".into(), false, 1.0)], 1));
+        let point = |value| Point { name: &long, kind: Kind::Gauge, value, attributes: &[] };
+        let mut said = Said::default();
+        assert!(said.take(&point(1.0)));
+        let long = "a".repeat(SERIES_TEXT_MAX + 1);
+        assert!(!said.take(&Point { name: &long, ..point(1.0) }));
+    }
+
+    #[test]
+    fn what_a_push_says_twice_is_one() {
+        let mut all = Exported::new(1 << 20);
+        push(&mut all, 1, &[added("a", 1.0), added("a", 2.0), gauge("g", 1.0), gauge("g", 2.0)], 0);
+        push(&mut all, 1, &[added("a", 4.0), gauge("g", 3.0), total("t", 5.0), added("t", 1.0)], 1);
+        push(&mut all, 1, &[total("t", 5.0), added("t", 1.0), gauge("g", 3.0)], 2);
+        let expected = [("a".into(), true, 7.0), ("g".into(), false, 3.0), ("t".into(), true, 6.0)];
+        assert_eq!(values(&all), expected);
+    }
+
+    #[test]
     fn what_has_no_room_is_counted_and_room_comes_back() {
         let mut all = Exported::new(300);
         push(&mut all, 1, &[gauge("a", 1.0), gauge("b", 1.0), gauge("c", 1.0)], 0);
@@ -281,7 +349,9 @@ mod tests {
     fn what_is_malformed_is_an_error_and_costs_nothing() {
         let mut all = Exported::new(1 << 20);
         let cut = &gauge("g", 1.0)[..10];
-        assert!(all.push(&Client::named(1, 1, "app"), INTERVAL, cut, Timestamp(0)).is_err());
+        let (said, done) = Said::read(cut, |_| true);
+        assert!(done.is_err());
+        all.push(&Client::named(1, 1, "app"), INTERVAL, said, Timestamp(0));
         assert_eq!((all.clients(), all.bytes), (0, 0));
     }
 }

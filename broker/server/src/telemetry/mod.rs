@@ -1,8 +1,8 @@
 //! Telemetry (KIP-714): which of its metrics each client is to push, and what it has pushed.
 //!
 //! What is wanted is in the client-metrics resources (`client_metrics`); the handlers of the two APIs ask here,
-//! and so does whoever tells Prometheus. Kafka hands the metrics to a plugin, if there is one; here they are
-//! always taken.
+//! and so does whoever tells Prometheus. Kafka hands all that is pushed to a plugin, if there is one; here
+//! what was asked for is always taken.
 //!
 //! Invariants: pushed bytes are unpacked to no more than `telemetry.max.bytes`. What clients say of themselves
 //! takes no more memory than [`EXPORTED_BYTES_MAX`], however many they are.
@@ -23,7 +23,7 @@ use flumen_types::{Millis, Timestamp};
 use tokio::time::Instant;
 
 use crate::client_metrics::Subscription;
-use exported::Exported;
+use exported::{Exported, Said};
 use instances::Instances;
 
 pub(crate) use client::Client;
@@ -54,7 +54,7 @@ pub struct TelemetryCounts {
     pub pushes: u64,
     /// Pushes that were answered with an error.
     pub refused: u64,
-    /// Numbers that had no room, or are histograms or summaries.
+    /// Numbers that nobody asked for or had no room, or are histograms or summaries.
     pub left_out: u64,
 }
 
@@ -95,9 +95,8 @@ impl Telemetry {
         metrics: Bytes,
     ) -> Result<(), ErrorCode> {
         let (wanted, now) = (Wanted::of(client, subscriptions), self.now());
-        let interval = wanted.interval;
-        let judged = self.instances().of(client, wanted, now).push(push, self.bytes_max, now);
-        let taken = judged.and_then(|compression| self.take(client, interval, compression, metrics, now));
+        let judged = self.instances().of(client, wanted.clone(), now).push(push, self.bytes_max, now);
+        let taken = judged.and_then(|compression| self.take(client, &wanted, compression, metrics, now));
         self.pushes.fetch_add(1, Ordering::Relaxed);
         self.refused.fetch_add(u64::from(taken.is_err()), Ordering::Relaxed);
         taken
@@ -106,7 +105,7 @@ impl Telemetry {
     fn take(
         &self,
         client: &Client,
-        interval: Millis,
+        wanted: &Wanted,
         compression: Compression,
         metrics: Bytes,
         now: Timestamp,
@@ -116,8 +115,9 @@ impl Telemetry {
         }
         let unpacked = decompress(compression, metrics, self.bytes_max).map_err(|error| error.to_string());
         let taken = unpacked.and_then(|metrics| {
-            let mut exported = self.exported();
-            exported.push(client, interval, &metrics, now).map_err(|error| error.to_string())
+            let (said, done) = Said::read(&metrics, |name| wanted.has(name));
+            self.exported().push(client, wanted.interval, said, now);
+            done.map_err(|error| error.to_string())
         });
         taken.map_err(|reason| {
             tracing::debug!(client_id = client.client_id, reason, "pushed metrics cannot be read");

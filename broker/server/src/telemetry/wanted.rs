@@ -36,6 +36,11 @@ impl Wanted {
         let metrics = Vec::from_iter(metrics);
         Wanted { subscription_id: subscription_id(client.id, &metrics, interval), metrics, interval }
     }
+
+    /// Whether a metric of this name is among them.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.metrics.iter().any(|wanted| wanted == ALL_METRICS || name.starts_with(wanted.as_str()))
+    }
 }
 
 /// As Kafka has it: a checksum of what is wanted, beside Java's hash of the client's id.

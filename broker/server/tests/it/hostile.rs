@@ -1,15 +1,18 @@
 //! What no client sends: the connection that sent it ends, and nothing else does.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use crate::running::{Client, PATIENCE, Running, batch, numbered, values};
 use flumen_protocol::api::TABLE;
 use flumen_protocol::messages::*;
 use flumen_protocol::{ApiKey, decode_response};
+use flumen_server::Options;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::net::TcpSocket;
+use tokio::time::{interval, timeout};
 
 /// Sends bytes and waits until the broker ends the connection, or has answered, or is known to wait for
 /// more because the sender has closed its half.
@@ -182,10 +185,15 @@ async fn a_million_topics_in_one_request_do_not_stop_the_broker() {
     running.stop().await;
 }
 
+/// For all of them together no more than 4 MB.
+fn little_for_answers(options: &mut Options) {
+    (options.fetch_answers_total, options.fetch_bytes_max) = (4_000_000, 1_000_000);
+}
+
 /// What they hold is bounded, and others get theirs all the same.
 #[tokio::test]
 async fn answers_that_nobody_reads_are_given_up_when_others_want_the_room() {
-    let running = Running::start_with(|options| options.fetch_answers_total = 4_000_000).await;
+    let running = Running::start_with(little_for_answers).await;
     let mut neighbour = running.client().await;
     neighbour.create("t", 1, &[("max.message.bytes", "20000000")]).await;
     // More than the sockets take in themselves.
@@ -198,6 +206,39 @@ async fn answers_that_nobody_reads_are_given_up_when_others_want_the_room() {
     let mut rest = Vec::new();
     let ended = timeout(PATIENCE, slow.socket.read_to_end(&mut rest)).await;
     assert!(ended.is_ok() && rest.len() < large.len(), "{} bytes", rest.len());
+    running.stop().await;
+}
+
+/// As above, of one that reads on, at a third of the rate that it owes.
+#[tokio::test]
+async fn an_answer_that_trickles_is_given_up_when_others_want_the_room() {
+    let running = Running::start_with(little_for_answers).await;
+    let mut neighbour = running.client().await;
+    neighbour.create("t", 1, &[("max.message.bytes", "20000000")]).await;
+    let large = "v".repeat(10_000_000);
+    assert_eq!(neighbour.produce("t", 0, batch(&[&large])).await.error_code, 0);
+    let socket = TcpSocket::new_v4().unwrap();
+    // What the system takes for the peer is no more than it reads.
+    socket.set_recv_buffer_size(128 << 10).unwrap();
+    let mut slow = Client::over(socket.connect(running.address).await.unwrap());
+    slow.send(&crate::running::fetch("t", 0, 0), 11).await;
+    slow.socket.readable().await.unwrap();
+    let mut taken = 0;
+    let trickle = async {
+        let (mut pace, mut piece) = (interval(Duration::from_millis(100)), vec![0; 35_000]);
+        loop {
+            pace.tick().await;
+            taken += slow.socket.read(&mut piece).await.unwrap_or(0);
+        }
+    };
+    tokio::select! {
+        data = neighbour.fetch("t", 0, 0) => assert_eq!(values(&data), numbered(&[(0, &large)])),
+        () = trickle => {}
+    }
+    let mut rest = Vec::new();
+    let ended = timeout(PATIENCE, slow.socket.read_to_end(&mut rest)).await;
+    taken += rest.len();
+    assert!(ended.is_ok() && taken < large.len(), "{taken} bytes");
     running.stop().await;
 }
 

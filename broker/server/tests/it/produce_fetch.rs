@@ -394,3 +394,22 @@ async fn an_id_that_a_partition_remembers_is_not_given_again() {
     assert_eq!((given.error_code, given.producer_id), (0, 5001));
     running.stop().await;
 }
+
+#[tokio::test]
+async fn an_answer_can_be_as_large_as_the_largest_however_little_all_may_hold() {
+    let running = Running::start_with(|options| {
+        (options.fetch_answers_total, options.fetch_bytes_max) = (1_000_000, 2_000_000);
+    })
+    .await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let value = "v".repeat(600_000);
+    for offset in 0..4 {
+        assert_eq!(client.produce("t", 0, batch(&[&value])).await.base_offset, offset);
+    }
+    let mut wanted = fetch("t", 0, 0);
+    wanted.topics[0].partitions[0].partition_max_bytes = 50 << 20;
+    let answer = client.ask(&wanted, 11).await;
+    assert_eq!(values(&answer.responses[0].partitions[0]).len(), 3, "what 2 MB hold");
+    running.stop().await;
+}

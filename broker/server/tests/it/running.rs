@@ -97,6 +97,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.correlation += 1;
         let frame = encode_request(self.correlation, "test", request, version).unwrap();
         self.socket.write_all(&frame).await.unwrap();
+        // What TLS has taken may still lie in its buffer, and no read would send it.
+        self.socket.flush().await.unwrap();
         self.correlation
     }
 

@@ -74,7 +74,8 @@ async fn a_client_is_told_what_to_push_and_what_it_pushes_is_there() {
     assert_eq!(ErrorCode::from(again.error_code), ErrorCode::ThrottlingQuotaExceeded);
 
     let id = told.subscription_id;
-    let metrics = packed(Compression::Zstd, &gauge("org.apache.kafka.g"));
+    let pushed = [gauge("org.apache.kafka.g"), gauge("com.example.unasked")].concat();
+    let metrics = packed(Compression::Zstd, &pushed);
     assert_eq!(client.push(&push(id, 4, metrics.clone())).await, ErrorCode::None);
     assert_eq!(client.push(&push(id, 4, metrics)).await, ErrorCode::ThrottlingQuotaExceeded);
     let pushed = running.broker.telemetry().metrics();
@@ -88,6 +89,7 @@ async fn a_client_is_told_what_to_push_and_what_it_pushes_is_there() {
     assert_eq!(client.push(&last).await, ErrorCode::InvalidRequest);
     let counts = running.broker.telemetry().counts();
     assert_eq!((counts.instances, counts.clients, counts.pushes, counts.refused), (1, 1, 4, 2));
+    assert_eq!(counts.left_out, 1, "what was not asked for");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flumen_groups::consumer::{Answer, Heartbeat, Options, Refused, Shows, TopicImage, View};
 use flumen_protocol::ErrorCode;
 
-use super::{GroupCoordinator, code, settle, unwritten};
+use super::{GroupCoordinator, code};
 
 /// A heartbeat of the consumer protocol that was refused, and why in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +36,11 @@ impl GroupCoordinator {
     ) -> Result<Answer, HeartbeatRefused> {
         let (now, topics) = (self.0.clock.now(), self.0.images.latest());
         let settings = self.0.configs.settings(group);
-        let cell = self.cell(group).await?;
-        let (answer, written) = cell.step(&self.0.tasks, now, |shard, step| {
+        let answer = self.step(group, |shard, step| {
             let topics = View { image: &topics, shows };
             shard.consumer_heartbeat(group, beat, topics, now, &settings.consumer, step)
         });
-        self.0.alarm.set(cell.next_deadline());
-        settle(&cell, written.map_err(|error| unwritten(&error))?).await?;
-        Ok(answer?)
+        Ok(answer.await??)
     }
 
     /// The topics as groups see them now.

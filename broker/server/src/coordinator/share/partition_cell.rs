@@ -151,6 +151,12 @@ impl ShareCell {
         taken
     }
 
+    /// Others may have the turn: nothing is taken.
+    pub(crate) fn pass(&self, turn: Turn) {
+        drop(turn);
+        self.news.send_replace(());
+    }
+
     /// The log begins later than where it was read.
     pub(crate) fn truncate(&self, turn: Turn, log_start: Offset) {
         self.lock().truncate(log_start);

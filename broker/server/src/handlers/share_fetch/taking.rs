@@ -49,6 +49,18 @@ pub(super) struct Taken {
     pub(super) held: Vec<Share>,
 }
 
+/// What came of one pass over the partitions.
+enum Round {
+    Taken(Taken),
+    /// There is too little yet, or others are at it.
+    Nothing,
+    /// All there is are batches without room; the first wants so much.
+    NoRoom(usize),
+}
+
+/// What one read gave, and what that holds.
+type Found = (Result<Read, ReadError>, Option<Share>);
+
 /// A partition whose turn it is, and what was read of it.
 struct Reading {
     place: Place,
@@ -101,13 +113,22 @@ impl<'a> Asked<'a> {
         if cells.is_empty() {
             return failed;
         }
+        let mut granted = None;
         loop {
             // Before anything is looked at, so that no news get lost.
             let news = News::of(&cells);
             let is_last = Instant::now() >= self.deadline;
-            if let Some(mut taken) = self.round(&cells, is_last).await {
-                taken.answers.append(&mut failed.answers);
-                return taken;
+            match self.round(&cells, granted.take(), is_last).await {
+                Round::Taken(mut taken) => {
+                    taken.answers.append(&mut failed.answers);
+                    return taken;
+                }
+                Round::NoRoom(bytes) => {
+                    let room = self.ctx.broker.answers().take(bytes);
+                    granted = timeout_at(self.deadline, room).await.ok().flatten();
+                    continue;
+                }
+                Round::Nothing => {}
             }
             // Of a partition that is over there are no news, or news without end.
             if is_last || cells.iter().any(|(_, cell)| cell.is_over()) {
@@ -129,27 +150,47 @@ impl<'a> Asked<'a> {
         self.ctx.broker.share().open(&self.owner.0, place, log).await.map(Some)
     }
 
-    /// One pass over the partitions; `None` if there is too little yet.
-    async fn round(&self, cells: &[(Place, Arc<ShareCell>)], is_last: bool) -> Option<Taken> {
+    /// One pass over the partitions. `granted`: room for a batch that had none before.
+    async fn round(
+        &self,
+        cells: &[(Place, Arc<ShareCell>)],
+        mut granted: Option<Share>,
+        is_last: bool,
+    ) -> Round {
         let turns: Vec<_> = cells
             .iter()
             .filter_map(|(place, cell)| Some((*place, cell.clone(), cell.turn(&self.limits)?)))
             .collect();
         if turns.is_empty() {
-            return None;
+            return Round::Nothing;
         }
-        let room = (self.bytes_max / turns.len()).max(1);
+        let bytes_max = (self.bytes_max / turns.len()).max(1);
         let mut taken = Taken::default();
         let (mut bytes, mut ends_wait, mut readings) = (0, false, Vec::with_capacity(turns.len()));
-        for (place, cell, turn) in turns {
-            let (read, held) = self.read(&cell, turn.from, room, bytes == 0).await;
+        let mut coming = turns.into_iter();
+        while let Some((place, cell, turn)) = coming.next() {
+            let found = match self.is_read(&cell, turn.from) {
+                true => self.read(&cell, turn.from, self.room(&mut granted, bytes_max), bytes == 0).await,
+                false => Ok((Ok(nothing(&cell, turn.from)), None)),
+            };
+            let (read, held) = match found {
+                Ok(found) => found,
+                Err(_) if is_last => (Ok(nothing(&cell, turn.from)), None),
+                Err(wanted) => {
+                    // Nobody of the group stands behind this fetch while it waits for room.
+                    let read = readings.into_iter().map(|reading: Reading| (reading.cell, reading.turn));
+                    let unread = coming.map(|(_, cell, turn)| (cell, turn));
+                    read.chain([(cell, turn)]).chain(unread).for_each(|(cell, turn)| cell.pass(turn));
+                    return Round::NoRoom(wanted);
+                }
+            };
             ends_wait |= read.is_err();
             bytes += read.as_ref().map_or(0, |read| read.bytes.len());
             taken.held.extend(held);
             readings.push(Reading { place, cell, turn, read });
         }
         if !ends_wait && !is_last && bytes < self.bytes_min {
-            return None;
+            return Round::Nothing;
         }
         let mut left = self.records_max;
         for reading in readings {
@@ -158,36 +199,37 @@ impl<'a> Asked<'a> {
             left -= count;
             taken.answers.push((place, answer));
         }
-        Some(taken)
+        Round::Taken(taken)
     }
 
+    /// Whether the log has something there, or has to say what is wrong.
+    fn is_read(&self, cell: &ShareCell, from: Offset) -> bool {
+        let marks = cell.log().marks();
+        from < marks.start || from < self.limit(&marks) || from > marks.end
+    }
+
+    fn room(&self, granted: &mut Option<Share>, bytes_max: usize) -> AnswerRoom {
+        let answers = self.ctx.broker.answers();
+        match granted.take() {
+            Some(share) => AnswerRoom::of(answers, share, bytes_max),
+            None => AnswerRoom::take(answers, bytes_max),
+        }
+    }
+
+    /// An error is how much room a single batch wants that there is not.
     async fn read(
         &self,
         cell: &ShareCell,
         from: Offset,
-        room: usize,
+        mut room: AnswerRoom,
         min_one: bool,
-    ) -> (Result<Read, ReadError>, Option<Share>) {
-        let marks = cell.log().marks();
-        let nothing = Read { bytes: Bytes::new(), next: from, aborted: Vec::new(), marks };
-        if from >= marks.start && from >= self.limit(&marks) && from <= marks.end {
-            return (Ok(nothing), None);
-        }
-        let mut room = AnswerRoom::take(self.ctx.broker.answers(), room);
+    ) -> Result<Found, usize> {
         if room.is_spent() && !min_one {
-            return (Ok(nothing), None);
+            return Ok((Ok(nothing(cell, from)), None));
         }
-        loop {
-            let read = cell.log().read(from, room.bytes(), self.bound, min_one).await;
-            let used = read.as_ref().map_or(0, |read| read.bytes.len());
-            if room.fits(used) {
-                return (read, room.into_share());
-            }
-            drop(read);
-            if !room.wait(used, self.deadline).await {
-                return (Ok(nothing), None);
-            }
-        }
+        let read = cell.log().read(from, room.bytes(), self.bound, min_one).await;
+        let used = read.as_ref().map_or(0, |read| read.bytes.len());
+        if room.fits(used) { Ok((read, room.into_share())) } else { Err(used) }
     }
 
     fn limit(&self, marks: &Marks) -> Offset {
@@ -258,6 +300,10 @@ impl News {
     }
 }
 
+fn nothing(cell: &ShareCell, from: Offset) -> Read {
+    Read { bytes: Bytes::new(), next: from, aborted: Vec::new(), marks: cell.log().marks() }
+}
+
 fn span(batch: &Batch) -> Span {
     let header = batch.header();
     Span { first: header.base_offset, last: header.last_offset() }
@@ -305,4 +351,88 @@ fn aborted(batches: &[Batch], transactions: &[AbortedTxn]) -> Vec<Span> {
         }
     }
     spans
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flumen_protocol::messages::share_fetch_request::{FetchPartition, FetchTopic};
+    use flumen_protocol::messages::wire_id;
+    use flumen_records::{BatchBuilder, Compression, NewRecord};
+    use flumen_types::{PartitionId, Timestamp};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::handlers::{share_fetch, share_states};
+    use crate::partition_log::{Origin, durable};
+    use crate::{Broker, Options};
+
+    const PATIENCE: Duration = Duration::from_secs(40);
+
+    async fn start(dir: &tempfile::TempDir) -> Broker {
+        let options =
+            Options { fetch_answers_total: 400_000, fetch_bytes_max: 100_000, ..Options::new(dir.path()) };
+        let broker = Broker::start(options).await.unwrap();
+        let topic = broker.ensure_topic("t", Some(2), &Default::default()).await.unwrap();
+        for partition in 0..2 {
+            let key = share_states::key("g", wire_id(topic.id), partition).ok().unwrap();
+            broker.share().store().initialize(&key, 1, Offset::ZERO).await.unwrap();
+        }
+        broker
+    }
+
+    async fn append(broker: &Broker, partition: i32, value: &[u8]) {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.push(&NewRecord { value: Some(value), ..NewRecord::default() });
+        let topic = broker.topic("t").unwrap();
+        let log = topic.partition(PartitionId(partition)).unwrap();
+        let appended = log.append(batch.build().unwrap(), Origin::Client, Timestamp(0)).unwrap();
+        assert!(durable(log.watch(), appended.last).await);
+    }
+
+    /// How many records of which partition a member of the group gets.
+    async fn fetched(broker: &Broker, member: &str, partitions: &[i32]) -> Vec<(i32, usize)> {
+        let ctx = Ctx { connection: broker.new_connection(), ..Ctx::nobody(broker.clone()) };
+        let of = |partition: &i32| message!(FetchPartition { partition_index: *partition });
+        let topic_id = wire_id(broker.topic("t").unwrap().id());
+        let request = message!(ShareFetchRequest {
+            group_id: Some("g".into()),
+            member_id: Some(member.into()),
+            max_wait_ms: PATIENCE.as_millis() as i32,
+            min_bytes: 1,
+            max_bytes: 1 << 20,
+            max_records: 500,
+            batch_size: 500,
+            topics: vec![message!(FetchTopic { topic_id, partitions: partitions.iter().map(of).collect() })],
+        });
+        let (answer, _) = share_fetch::handle(&ctx, request, 1).await;
+        let partitions = answer.responses.into_iter().flat_map(|topic| topic.partitions);
+        partitions.map(|one| (one.partition_index, one.acquired_records.len())).collect()
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_holds_up_nobody_of_the_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = start(&dir).await;
+        append(&broker, 0, &[0; 300_000]).await;
+        let answers = broker.answers();
+        let held = answers.try_take(answers.total()).unwrap();
+        let waiting = tokio::spawn({
+            let broker = broker.clone();
+            async move { fetched(&broker, "a", &[0, 1]).await }
+        });
+        let waits = async {
+            while !answers.is_waited_for() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, waits).await.expect("the first waits for room");
+        append(&broker, 1, b"small").await;
+        assert_eq!(fetched(&broker, "b", &[1]).await, [(1, 1)]);
+        assert!(!waiting.is_finished(), "there is no room");
+        drop(held);
+        assert_eq!(waiting.await.unwrap(), [(0, 1), (1, 0)]);
+        assert_eq!(answers.left(), answers.total(), "what was fetched is let go with the answer");
+    }
 }
