@@ -1,17 +1,17 @@
 //! The topics there are, and the handles of their partitions.
 //!
-//! Invariants: changes are made one at a time, durable in the store before anybody sees them here; a
+//! Invariants: changes are made one batch at a time, durable in the store before anybody sees them here; a
 //! reader takes a short lock and holds an [`Arc`] that stays whole while the topic changes or goes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use flumen_groups::consumer::{TopicImage, TopicShape};
 use flumen_log::config::{Texts, TopicConfig};
-use flumen_store::{Counts, FileError, Store, Vitals};
+use flumen_store::{Counts, FileError, Store, TopicChange, Vitals};
 use flumen_types::{PartitionId, TopicId, TopicPartition};
 use thiserror::Error;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
 pub use flumen_store::TopicRecord;
@@ -70,6 +70,13 @@ pub struct Topics {
     watches: Arc<Watches>,
     options: Arc<Options>,
     broker_configs: Arc<BrokerConfigs>,
+    /// Changes that wait for their turn; whoever gets it makes all of them, with the syncs of one.
+    waiting: Arc<std::sync::Mutex<Vec<Waiting>>>,
+}
+
+struct Waiting {
+    change: TopicChange,
+    told: oneshot::Sender<Result<Option<Arc<Topic>>, TopicError>>,
 }
 
 #[derive(Default)]
@@ -94,7 +101,7 @@ impl Topics {
         let maps = Arc::new(RwLock::new(maps));
         let vitals = store.vitals();
         let store = Arc::new(Mutex::new(Some(Arc::new(store))));
-        Ok(Topics { maps, store, vitals, watches, options, broker_configs })
+        Ok(Topics { maps, store, vitals, watches, options, broker_configs, waiting: Arc::default() })
     }
 
     /// What the store has counted over all topics.
@@ -169,36 +176,17 @@ impl Topics {
     ) -> Result<Arc<Topic>, TopicError> {
         self.check_new(name)?;
         let id = TopicId(Uuid::new_v4());
-        let name = name.to_string();
-        let holder = self.store.clone().lock_owned().await;
-        self.change(holder, move |store| store.create_topic(&name, id, partitions, configs)).await
+        self.kept(TopicChange::Create { name: name.into(), id, partitions, configs }).await
     }
 
     /// Whether the name may be given to a new topic.
     pub fn check_new(&self, name: &str) -> Result<(), TopicError> {
-        let known = |error| Err(TopicError::Store(error));
-        let maps = self.maps();
-        if maps.by_name.contains_key(name) {
-            return known(flumen_store::TopicError::Exists(name.into()));
-        }
-        if !flumen_store::is_topic_name(name) {
-            return known(flumen_store::TopicError::BadName(name.into()));
-        }
-        let plain = name.replace('.', "_");
-        match maps.by_name.keys().find(|other| other.len() == name.len() && other.replace('.', "_") == plain)
-        {
-            Some(existing) if name.contains(['.', '_']) => {
-                Err(TopicError::Collides { name: name.into(), existing: existing.to_string() })
-            }
-            _ => Ok(()),
-        }
+        self.maps().check_new(name)
     }
 
     /// Adds partitions, up to `partitions`.
     pub async fn grow(&self, name: &str, partitions: i32) -> Result<Arc<Topic>, TopicError> {
-        let name = name.to_string();
-        let holder = self.store.clone().lock_owned().await;
-        self.change(holder, move |store| store.grow_topic(&name, partitions)).await
+        self.kept(TopicChange::Grow { name: name.into(), partitions }).await
     }
 
     /// Replaces what is set on a topic.
@@ -232,8 +220,10 @@ impl Topics {
         if validate_only {
             return Ok(topic);
         }
-        let name = name.to_string();
-        self.change(holder, move |store| store.set_topic_configs(&name, configs)).await
+        let (told, changed) = oneshot::channel();
+        let change = TopicChange::Configure { name: name.into(), configs };
+        self.change_all(holder, vec![Waiting { change, told }]).await?;
+        changed.await.map_err(|_| TopicError::Stopping)??.ok_or(TopicError::Stopping)
     }
 
     /// What the broker says for all topics is to be this, which `apply` brings about; only tries, if
@@ -270,45 +260,45 @@ impl Topics {
         if internal_topics::is_internal(name) {
             return Err(TopicError::Internal(name.into()));
         }
-        let holder = self.store.clone().lock_owned().await;
-        let store = holder.clone().ok_or(TopicError::Stopping)?;
-        let (name, maps, watches) = (name.to_string(), self.maps.clone(), self.watches.clone());
-        blocking(move || {
-            let gone = store.delete_topic(&name)?;
-            let mut maps = write(&maps);
-            maps.by_name.remove(&*name);
-            maps.by_id.remove(&gone.id);
-            maps.version += 1;
-            drop(maps);
-            for n in 0..gone.partitions {
-                watches.close(&TopicPartition::new(&*name, n));
-            }
-            drop(store);
-            drop(holder);
-            Ok::<_, flumen_store::TopicError>(())
-        })
-        .await
+        self.change(TopicChange::Delete { name: name.into() }).await.map(|_| ())
     }
 
-    /// Makes a change in the store and then shows it here. Both are done to their end, though whoever
-    /// asked may have gone.
-    async fn change(
+    /// Of a topic that is there behind the change.
+    async fn kept(&self, change: TopicChange) -> Result<Arc<Topic>, TopicError> {
+        self.change(change).await?.ok_or(TopicError::Stopping)
+    }
+
+    /// Makes a change with those that wait beside it. It is not made if whoever asked has gone before its turn.
+    async fn change(&self, change: TopicChange) -> Result<Option<Arc<Topic>>, TopicError> {
+        let (told, changed) = oneshot::channel();
+        lock(&self.waiting).push(Waiting { change, told });
+        let holder = self.store.clone().lock_owned().await;
+        let mut all = std::mem::take(&mut *lock(&self.waiting));
+        all.retain(|one| !one.told.is_closed());
+        if !all.is_empty() {
+            self.change_all(holder, all).await?;
+        }
+        changed.await.map_err(|_| TopicError::Stopping)?
+    }
+
+    /// Makes changes in the store and then shows them here. Both are done to their end, though whoever asked may
+    /// have gone.
+    async fn change_all(
         &self,
         holder: OwnedMutexGuard<Option<Arc<Store>>>,
-        change: impl FnOnce(&Store) -> Result<TopicRecord, flumen_store::TopicError> + Send + 'static,
-    ) -> Result<Arc<Topic>, TopicError> {
+        all: Vec<Waiting>,
+    ) -> Result<(), TopicError> {
         let store = holder.clone().ok_or(TopicError::Stopping)?;
         let (watches, maps) = (self.watches.clone(), self.maps.clone());
         let broker = self.broker_configs.in_force();
         blocking(move || {
-            let record = change(&store)?;
-            let before = read(&maps).by_id.get(&record.id).cloned();
-            let topic = describe(&store, &watches, &broker, record, before.as_deref())?;
-            write(&maps).put(topic.clone());
+            for together in apart(all) {
+                change_together(&store, &watches, &maps, &broker, together);
+            }
             // In this order: whoever closes the store waits for the holder, and must be its last user.
             drop(store);
             drop(holder);
-            Ok::<_, TopicError>(topic)
+            Ok::<_, TopicError>(())
         })
         .await
     }
@@ -326,7 +316,89 @@ impl Topics {
     }
 }
 
+/// In runs that change no topic twice.
+fn apart(all: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let mut runs: Vec<Vec<Waiting>> = Vec::new();
+    let mut names = HashSet::new();
+    for one in all {
+        if runs.is_empty() || !names.insert(one.change.topic().to_string()) {
+            names = HashSet::from([one.change.topic().to_string()]);
+            runs.push(Vec::new());
+        }
+        runs.last_mut().expect("one was pushed").push(one);
+    }
+    runs
+}
+
+fn change_together(store: &Store, watches: &Watches, maps: &RwLock<Maps>, broker: &Texts, all: Vec<Waiting>) {
+    let mut begun: Vec<Waiting> = Vec::with_capacity(all.len());
+    for one in all {
+        // Somebody may have been first since it was asked for.
+        match check_beside(maps, &begun, &one.change) {
+            Ok(()) => begun.push(one),
+            Err(error) => _ = one.told.send(Err(error)),
+        }
+    }
+    let changes: Vec<_> = begun.iter().map(|one| one.change.clone()).collect();
+    for (one, changed) in begun.into_iter().zip(store.change_topics(&changes)) {
+        let deletes = matches!(one.change, TopicChange::Delete { .. });
+        let shown = changed.map_err(TopicError::Store).and_then(|record| {
+            if deletes {
+                hide(watches, maps, &record);
+                return Ok(None);
+            }
+            let before = read(maps).by_id.get(&record.id).cloned();
+            let topic = describe(store, watches, broker, record, before.as_deref())?;
+            write(maps).put(topic.clone());
+            Ok(Some(topic))
+        });
+        // Whoever asked may have gone.
+        let _ = one.told.send(shown);
+    }
+}
+
+/// Whether a new topic goes with those that are there, and with the new ones that come before it.
+fn check_beside(maps: &RwLock<Maps>, before: &[Waiting], change: &TopicChange) -> Result<(), TopicError> {
+    let TopicChange::Create { name, .. } = change else { return Ok(()) };
+    read(maps).check_new(name)?;
+    let made = before.iter().filter(|one| matches!(one.change, TopicChange::Create { .. }));
+    check_collision(name, made.map(|one| one.change.topic()))
+}
+
+fn hide(watches: &Watches, maps: &RwLock<Maps>, gone: &TopicRecord) {
+    let mut maps = write(maps);
+    maps.by_name.remove(&*gone.name);
+    maps.by_id.remove(&gone.id);
+    maps.version += 1;
+    drop(maps);
+    for n in 0..gone.partitions {
+        watches.close(&TopicPartition::new(&*gone.name, n));
+    }
+}
+
+fn check_collision<'a>(name: &str, mut others: impl Iterator<Item = &'a str>) -> Result<(), TopicError> {
+    if !name.contains(['.', '_']) {
+        return Ok(());
+    }
+    let plain = name.replace('.', "_");
+    match others.find(|other| other.len() == name.len() && other.replace('.', "_") == plain) {
+        Some(existing) => Err(TopicError::Collides { name: name.into(), existing: existing.to_string() }),
+        None => Ok(()),
+    }
+}
+
 impl Maps {
+    /// Whether the name may be given to a new topic.
+    fn check_new(&self, name: &str) -> Result<(), TopicError> {
+        if self.by_name.contains_key(name) {
+            return Err(flumen_store::TopicError::Exists(name.into()).into());
+        }
+        if !flumen_store::is_topic_name(name) {
+            return Err(flumen_store::TopicError::BadName(name.into()).into());
+        }
+        check_collision(name, self.by_name.keys().map(|other| &**other))
+    }
+
     fn put(&mut self, topic: Arc<Topic>) {
         self.version += 1;
         self.by_id.insert(topic.id(), topic.clone());
@@ -336,6 +408,10 @@ impl Maps {
 
 fn read(maps: &RwLock<Maps>) -> RwLockReadGuard<'_, Maps> {
     maps.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write(maps: &RwLock<Maps>) -> RwLockWriteGuard<'_, Maps> {

@@ -32,6 +32,15 @@ impl FileError {
         move |source| FileError { doing, path, source }
     }
 
+    /// For everybody whom one failure concerns.
+    pub(crate) fn again(&self) -> FileError {
+        let source = match self.source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(self.source.kind(), self.source.to_string()),
+        };
+        FileError { doing: self.doing, path: self.path.clone(), source }
+    }
+
     /// Whether the disk, the quota or the limit of a file's size (ulimit -f) has no room; that passes when room is
     /// made.
     pub fn is_full(&self) -> bool {

@@ -44,6 +44,7 @@ pub use directory::catalogue::TopicRecord;
 pub use directory::hand_over::{HandedOver, hand_over};
 pub use directory::meta::node_id_of;
 pub use directory::store::Store;
+pub use directory::topics::TopicChange;
 pub use error::{AppendError, FileError, OpenError, ReadError, TopicError, TrimError};
 pub use events::{Events, Marks};
 pub use files::contract;

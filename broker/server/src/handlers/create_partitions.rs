@@ -24,33 +24,43 @@ pub(crate) async fn handle(
     version: i16,
 ) -> CreatePartitionsResponse {
     let mut mutations = Mutations::new(ctx, version >= STRICT_SINCE);
-    let mut results = Vec::with_capacity(request.topics.len());
+    let mut begun = Vec::with_capacity(request.topics.len());
     let mut times: HashMap<_, usize> = HashMap::new();
     for topic in &request.topics {
         *times.entry(topic.name.clone()).or_default() += 1;
     }
     for topic in request.topics {
-        let grown = match times.remove(&topic.name) {
-            Some(1) => grow(ctx, &topic, request.validate_only, &mut mutations).await,
+        let planned = match times.remove(&topic.name) {
+            Some(1) => check(ctx, &topic, &mut mutations),
             Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic twice")),
             None => continue,
         };
-        let mut result = message!(CreatePartitionsTopicResult { name: topic.name });
-        if let Err(refusal) = grown {
-            result.error_code = refusal.error.code();
-            result.error_message = refusal.words();
-        }
-        results.push(result);
+        begun.push(async move {
+            let grown = match planned {
+                Ok(()) if !request.validate_only => ctx
+                    .broker
+                    .topics()
+                    .grow(&topic.name, topic.count)
+                    .await
+                    .map(|_| ())
+                    .map_err(Refusal::from),
+                planned => planned,
+            };
+            let mut result = message!(CreatePartitionsTopicResult { name: topic.name });
+            if let Err(refusal) = grown {
+                result.error_code = refusal.error.code();
+                result.error_message = refusal.words();
+            }
+            result
+        });
     }
+    // Side by side, so that they share their syncs.
+    let results = futures::future::join_all(begun).await;
     message!(CreatePartitionsResponse { results, throttle_time_ms: mutations.throttle() })
 }
 
-async fn grow(
-    ctx: &Ctx,
-    wanted: &CreatePartitionsTopic,
-    validate_only: bool,
-    mutations: &mut Mutations<'_>,
-) -> Result<(), Refusal> {
+/// Whether the topic can be given so many.
+fn check(ctx: &Ctx, wanted: &CreatePartitionsTopic, mutations: &mut Mutations<'_>) -> Result<(), Refusal> {
     ctx.may(Operation::Alter, Resource::Topic(&wanted.name))?;
     let topic = ctx.broker.topic(&wanted.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if is_internal(&wanted.name) {
@@ -75,9 +85,5 @@ async fn grow(
             return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, words));
         }
     }
-    mutations.take(wanted.count - have)?;
-    if !validate_only {
-        ctx.broker.topics().grow(&wanted.name, wanted.count).await?;
-    }
-    Ok(())
+    Ok(mutations.take(wanted.count - have)?)
 }

@@ -25,27 +25,28 @@ const STRICT_SINCE: i16 = 6;
 const DEFAULT: i32 = -1;
 
 pub(crate) async fn handle(ctx: &Ctx, request: CreateTopicsRequest, version: i16) -> CreateTopicsResponse {
-    let mut topics = Vec::with_capacity(request.topics.len());
     let mut mutations = Mutations::new(ctx, version >= STRICT_SINCE);
     let mut times: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
         *times.entry(&topic.name).or_default() += 1;
     }
+    let mut begun = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
-        let made = match times.remove(&*topic.name) {
-            Some(1) => create(ctx, topic, request.validate_only, &mut mutations).await,
+        let planned = match times.remove(&*topic.name) {
+            Some(1) => plan(ctx, topic, &mut mutations),
             Some(_) => Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic twice")),
             None => continue,
         };
-        topics.push(made.unwrap_or_else(|refusal| {
-            message!(CreatableTopicResult {
-                name: topic.name.clone(),
-                error_code: refusal.error.code(),
-                error_message: refusal.words(),
-                configs: Some(Vec::new()),
-            })
-        }));
+        begun.push(async move {
+            let made = match planned {
+                Ok(planned) => make(ctx, topic, planned, request.validate_only).await,
+                Err(refusal) => Err(refusal),
+            };
+            made.unwrap_or_else(|refusal| refused(topic, &refusal))
+        });
     }
+    // Side by side, so that they share their syncs.
+    let topics = futures::future::join_all(begun).await;
     message!(CreateTopicsResponse { topics, throttle_time_ms: mutations.throttle() })
 }
 
@@ -55,15 +56,32 @@ pub(super) async fn create(
     validate_only: bool,
     mutations: &mut Mutations<'_>,
 ) -> Result<CreatableTopicResult, Refusal> {
+    let planned = plan(ctx, wanted, mutations)?;
+    make(ctx, wanted, planned, validate_only).await
+}
+
+/// Partitions and settings of a topic that can be made.
+type Plan = (i32, BTreeMap<String, String>);
+
+fn plan(ctx: &Ctx, wanted: &CreatableTopic, mutations: &mut Mutations<'_>) -> Result<Plan, Refusal> {
     let may = |resource| ctx.may(Operation::Create, resource);
-    let topics = ctx.broker.topics();
     if let Err(error) = may(Resource::Cluster).or_else(|_| may(Resource::Topic(&wanted.name))) {
         return Err(Refusal::new(error, "Authorization failed."));
     }
-    topics.check_new(&wanted.name)?;
+    ctx.broker.topics().check_new(&wanted.name)?;
     let partitions = shape(ctx, wanted)?;
     let configs = settings(ctx, wanted)?;
     mutations.take(partitions)?;
+    Ok((partitions, configs))
+}
+
+async fn make(
+    ctx: &Ctx,
+    wanted: &CreatableTopic,
+    (partitions, configs): Plan,
+    validate_only: bool,
+) -> Result<CreatableTopicResult, Refusal> {
+    let topics = ctx.broker.topics();
     let made = match (validate_only, is_internal(&wanted.name)) {
         (true, _) => None,
         // It has the shape that the broker needs, whatever was asked for.
@@ -98,6 +116,15 @@ pub(super) async fn create(
         error_message: None,
         configs: Some(described.collect()),
     }))
+}
+
+fn refused(wanted: &CreatableTopic, refusal: &Refusal) -> CreatableTopicResult {
+    message!(CreatableTopicResult {
+        name: wanted.name.clone(),
+        error_code: refusal.error.code(),
+        error_message: refusal.words(),
+        configs: Some(Vec::new()),
+    })
 }
 
 /// How many partitions there are to be; every replica is on the only node.

@@ -25,14 +25,17 @@ pub(crate) async fn handle(ctx: &Ctx, request: DeleteTopicsRequest, version: i16
     for wanted in &wanted {
         *times.entry(identity(ctx, wanted)).or_default() += 1;
     }
-    let mut responses = Vec::new();
+    let mut begun = Vec::with_capacity(wanted.len());
     for wanted in wanted {
-        responses.push(match times.remove(&identity(ctx, &wanted)) {
-            Some(1) => delete(ctx, wanted, &mut mutations).await,
-            Some(_) => twice(ctx, wanted),
+        let planned = match times.remove(&identity(ctx, &wanted)) {
+            Some(1) => plan(ctx, &wanted, &mut mutations),
+            Some(_) => (twice(ctx, wanted), None),
             None => continue,
-        });
+        };
+        begun.push(delete(ctx, planned));
     }
+    // Side by side, so that they share their syncs.
+    let responses = futures::future::join_all(begun).await;
     message!(DeleteTopicsResponse { responses, throttle_time_ms: mutations.throttle() })
 }
 
@@ -57,16 +60,19 @@ fn twice(ctx: &Ctx, wanted: DeleteTopicState) -> DeletableTopicResult {
     })
 }
 
-async fn delete(ctx: &Ctx, wanted: DeleteTopicState, mutations: &mut Mutations<'_>) -> DeletableTopicResult {
+/// A topic that is to go.
+type Doomed = (String, TopicId);
+
+/// The answer as it is if nothing goes wrong, and what is to be done for it.
+fn plan(
+    ctx: &Ctx,
+    wanted: &DeleteTopicState,
+    mutations: &mut Mutations<'_>,
+) -> (DeletableTopicResult, Option<Doomed>) {
     let mut result = message!(DeletableTopicResult { name: wanted.name.clone(), topic_id: wanted.topic_id });
-    let deleted = match (&wanted.name, wanted.topic_id.is_zero()) {
-        (Some(name), true) => {
-            let id = ctx.broker.topic(name).map_or(TopicId::ZERO, |topic| topic.id());
-            let deleted = delete_named(ctx, name, mutations).await;
-            // Whoever may not delete it does not learn whether it is there.
-            result.topic_id = wire_id(if deleted.is_ok() { id } else { TopicId::ZERO });
-            deleted
-        }
+    let planned = match (&wanted.name, wanted.topic_id.is_zero()) {
+        // Whoever may not delete it does not learn whether it is there.
+        (Some(name), true) => check(ctx, name, mutations),
         (None, false) => match ctx.broker.topics().by_id(topic_id(wanted.topic_id)) {
             // The id is no secret, the name is.
             Some(topic) if ctx.may(Operation::Describe, Resource::Topic(&topic.name)).is_err() => {
@@ -74,31 +80,48 @@ async fn delete(ctx: &Ctx, wanted: DeleteTopicState, mutations: &mut Mutations<'
             }
             Some(topic) => {
                 result.name = Some((&*topic.name).into());
-                delete_named(ctx, &topic.name, mutations).await
+                check(ctx, &topic.name, mutations)
             }
             None => Err(Refusal::new(ErrorCode::UnknownTopicId, "no topic has this id")),
         },
         _ => Err(Refusal::new(ErrorCode::InvalidRequest, "a topic is named either by name or by id")),
     };
-    if let Err(refusal) = deleted {
-        result.error_code = refusal.error.code();
-        result.error_message = refusal.words();
+    match planned {
+        Ok(doomed) => (result, Some(doomed)),
+        Err(refusal) => (refused(result, &refusal), None),
     }
-    result
 }
 
-async fn delete_named(ctx: &Ctx, name: &str, mutations: &mut Mutations<'_>) -> Result<(), Refusal> {
+fn check(ctx: &Ctx, name: &str, mutations: &mut Mutations<'_>) -> Result<Doomed, Refusal> {
     let may = |resource| ctx.may(Operation::Delete, resource);
     may(Resource::Cluster).or_else(|_| may(Resource::Topic(name)))?;
     let topic = ctx.broker.topic(name);
     if let Some(topic) = &topic {
         mutations.take(topic.record.partitions)?;
     }
-    let id = topic.map_or(TopicId::ZERO, |topic| topic.id());
-    ctx.broker.topics().delete(name).await?;
+    Ok((name.to_string(), topic.map_or(TopicId::ZERO, |topic| topic.id())))
+}
+
+async fn delete(
+    ctx: &Ctx,
+    (mut result, doomed): (DeletableTopicResult, Option<Doomed>),
+) -> DeletableTopicResult {
+    let Some((name, id)) = doomed else { return result };
+    if let Err(error) = ctx.broker.topics().delete(&name).await {
+        return refused(result, &error.into());
+    }
+    if result.topic_id.is_zero() {
+        result.topic_id = wire_id(id);
+    }
     // A topic made again under this name begins at 0, and so must its groups. If this fails they expire.
-    if let Err(error) = ctx.broker.groups().forget_topic(name, id).await {
+    if let Err(error) = ctx.broker.groups().forget_topic(&name, id).await {
         tracing::warn!(topic = name, %error, "offsets of a deleted topic are kept");
     }
-    Ok(())
+    result
+}
+
+fn refused(mut result: DeletableTopicResult, refusal: &Refusal) -> DeletableTopicResult {
+    result.error_code = refusal.error.code();
+    result.error_message = refusal.words();
+    result
 }

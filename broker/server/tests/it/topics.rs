@@ -293,3 +293,30 @@ async fn topics_are_described_a_page_at_a_time() {
     assert_eq!(seen, ["a-0", "a-1", "b-0", "b-1", "c-0", "c-1"]);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn many_topics_of_one_request_are_made_and_deleted_each_with_its_own_answer() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    let names: Vec<_> = (0..40).map(|n| format!("new.{n}")).chain(["new_7".into()]).collect();
+    let topics = names.iter().map(|name| topic(name, 1, 1)).collect();
+    let made = client.ask(&message!(CreateTopicsRequest { topics }), 7).await.topics;
+    assert!(made.iter().map(|topic| &*topic.name).eq(names.iter().map(String::as_str)));
+    let refused: Vec<_> = made.iter().filter(|topic| topic.error_code != 0).collect();
+    // It collides with one that comes before it.
+    assert_eq!(refused.len(), 1);
+    assert_eq!(
+        (&*refused[0].name, refused[0].error_code),
+        ("new_7", ErrorCode::InvalidTopicException.code())
+    );
+    client.produce("new.7", 0, batch(&["kept until then"])).await;
+    let doomed = |name: &String| message!(DeleteTopicState { name: Some(name.as_str().into()) });
+    let topics = names.iter().map(doomed).collect();
+    let gone = client.ask(&message!(DeleteTopicsRequest { topics }), 6).await.responses;
+    let errors: Vec<_> = gone.iter().map(|topic| topic.error_code).collect();
+    assert!(errors[..40].iter().all(|error| *error == 0));
+    assert_eq!(errors[40], ErrorCode::UnknownTopicOrPartition.code());
+    let ids = made.iter().zip(&gone).take(40);
+    assert!(ids.into_iter().all(|(made, gone)| made.topic_id == gone.topic_id));
+    assert!(running.restart().await.broker.topic("new.7").is_none());
+}

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Invariants: replaced as a whole, durable before a change is acknowledged. A topic is in
-//! `deleting` from the moment its deletion counts until nothing of it is on disk, so that a crash
-//! in between cannot bring it back.
+//! `deleting` from the moment its deletion counts until nothing of it is on disk, and in the file until
+//! the change behind that, so that a crash in between cannot bring it back.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

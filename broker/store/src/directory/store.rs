@@ -4,6 +4,7 @@
 //! are (`sweep.rs` puts the other folders away). Only [`Store::close`]
 //! leaves the mark of a clean stop; whatever else ends a store, the next open recovers.
 
+use std::collections::HashSet;
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -44,13 +45,16 @@ use crate::vitals::Vitals;
 pub(crate) const CLEAN: &str = ".kafka_cleanshutdown";
 const CLEAN_CONTENT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
 
+/// More topics' names are not kept for that.
+const STALE_MAX: usize = 1000;
+
 /// An open data directory.
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
     pub(crate) catalogue: Mutex<Catalogue>,
     pub(crate) partitions: Arc<Partitions>,
-    /// The checkpoints may speak of partitions that are gone.
-    stale_checkpoints: AtomicBool,
+    /// Topics that are gone, of which the checkpoints may still speak.
+    stale_checkpoints: Mutex<HashSet<String>>,
     pub(crate) maintenance: Mutex<Option<Maintenance>>,
     flusher: Mutex<Flusher<Partition>>,
     meta: Meta,
@@ -109,7 +113,7 @@ impl Store {
             shared,
             catalogue: Mutex::new(catalogue),
             partitions: Arc::default(),
-            stale_checkpoints: AtomicBool::new(false),
+            stale_checkpoints: Mutex::default(),
             maintenance: Mutex::default(),
             flusher: Mutex::new(flusher),
             meta,
@@ -206,9 +210,14 @@ impl Store {
         }
         *write(&self.partitions) = loaded.into_iter().map(|p| (p.id().clone(), p)).collect();
         let catalogue = lock(&self.catalogue);
-        if points.keys().chain(cleaned.keys()).any(|tp| !catalogue.has(tp)) {
-            drop(catalogue);
-            self.forget_checkpoints();
+        let unknown: HashSet<&TopicPartition> =
+            points.keys().chain(cleaned.keys()).filter(|tp| !catalogue.has(tp)).collect();
+        drop(catalogue);
+        if !unknown.is_empty()
+            && let Err(error) = self.upkeep().save_checkpoints()
+        {
+            tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
+            self.outdate_checkpoints(unknown.into_iter().map(|tp| &*tp.topic));
         }
         Ok(())
     }
@@ -222,20 +231,28 @@ impl Store {
         }
     }
 
-    /// A partition that is gone has no checkpoint, or the next of its name would believe it.
-    pub(crate) fn forget_checkpoints(&self) {
-        if let Err(error) = self.upkeep().save_checkpoints() {
-            self.stale_checkpoints.store(true, Ordering::Relaxed);
+    /// These topics are gone, or partitions of theirs. What the checkpoints say of them would be believed of the
+    /// next of the name, so they are written before that is made.
+    pub(crate) fn outdate_checkpoints<'a>(&self, topics: impl Iterator<Item = &'a str>) {
+        let mut stale = lock(&self.stale_checkpoints);
+        stale.extend(topics.map(String::from));
+        if stale.len() > STALE_MAX
+            && let Err(error) = self.renew_checkpoints(&mut stale)
+        {
             tracing::warn!(error = %chain(&error), "writing the checkpoints failed; it is tried again");
         }
     }
 
-    /// The same before a partition is made, which one of its name must not have outlived.
-    pub(crate) fn forget_stale_checkpoints(&self) -> Result<(), FileError> {
-        if self.stale_checkpoints.load(Ordering::Relaxed) {
-            self.upkeep().save_checkpoints()?;
-            self.stale_checkpoints.store(false, Ordering::Relaxed);
-        }
+    /// Before partitions of the topic are made.
+    pub(crate) fn forget_stale_checkpoints(&self, topic: &str) -> Result<(), FileError> {
+        let mut stale = lock(&self.stale_checkpoints);
+        if stale.contains(topic) { self.renew_checkpoints(&mut stale) } else { Ok(()) }
+    }
+
+    /// Behind a round of checkpoints that is under way, which may know those that are gone.
+    fn renew_checkpoints(&self, stale: &mut HashSet<String>) -> Result<(), FileError> {
+        self.upkeep().save_checkpoints()?;
+        stale.clear();
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! folders when something goes. Whatever a crash leaves is then told apart at the next open
 //! (`sweep.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,59 @@ use crate::topic_name::is_name;
 
 const SYNC_WAIT: Duration = Duration::from_secs(5);
 
+/// What is to become of a topic.
+#[derive(Clone, Debug)]
+pub enum TopicChange {
+    Create {
+        name: String,
+        id: TopicId,
+        partitions: i32,
+        configs: BTreeMap<String, String>,
+    },
+    /// Up to so many partitions.
+    Grow {
+        name: String,
+        partitions: i32,
+    },
+    /// Replaces what is set on the topic; in force at once.
+    Configure {
+        name: String,
+        configs: BTreeMap<String, String>,
+    },
+    /// The topic is gone when this is done; its bytes go in the background. It is gone from the moment the
+    /// catalogue says so: what cannot be done after that is done by the next start.
+    Delete {
+        name: String,
+    },
+}
+
+impl TopicChange {
+    pub fn topic(&self) -> &str {
+        match self {
+            TopicChange::Create { name, .. }
+            | TopicChange::Grow { name, .. }
+            | TopicChange::Configure { name, .. }
+            | TopicChange::Delete { name } => name,
+        }
+    }
+}
+
+/// A change that is possible, and the topic as it is then (or was, if it goes).
+struct Planned {
+    record: TopicRecord,
+    deed: Deed,
+}
+
+enum Deed {
+    /// The partitions from a number on.
+    Make {
+        from: i32,
+        made: Vec<Arc<Partition>>,
+    },
+    Configure(TopicConfig),
+    Delete,
+}
+
 impl Store {
     pub fn create_topic(
         &self,
@@ -34,55 +87,136 @@ impl Store {
         partitions: i32,
         configs: BTreeMap<String, String>,
     ) -> Result<TopicRecord, TopicError> {
-        if !is_name(name) {
-            return Err(TopicError::BadName(name.into()));
-        }
-        if partitions < 1 {
-            return Err(TopicError::Partitions { topic: name.into(), have: 0, wanted: partitions });
-        }
-        let mut catalogue = lock(&self.catalogue);
-        if catalogue.topics.contains_key(name) {
-            return Err(TopicError::Exists(name.into()));
-        }
-        let record = TopicRecord { name: name.into(), id, partitions, configs };
-        self.shared.starts.forget(name)?;
-        let made = self.make_partitions(&record, 0)?;
-        self.announce(&mut catalogue, &record, made)?;
-        Ok(record)
+        self.change_topic(TopicChange::Create { name: name.into(), id, partitions, configs })
     }
 
-    /// Adds partitions up to `partitions`.
     pub fn grow_topic(&self, name: &str, partitions: i32) -> Result<TopicRecord, TopicError> {
-        let mut catalogue = lock(&self.catalogue);
-        let Some(mut record) = catalogue.topics.get(name).cloned() else {
-            return Err(TopicError::Unknown(name.into()));
-        };
-        let have = record.partitions;
-        if partitions <= have {
-            return Err(TopicError::Partitions { topic: name.into(), have, wanted: partitions });
-        }
-        record.partitions = partitions;
-        let made = self.make_partitions(&record, have)?;
-        self.announce(&mut catalogue, &record, made)?;
-        Ok(record)
+        self.change_topic(TopicChange::Grow { name: name.into(), partitions })
     }
 
-    /// Replaces what is set on the topic; in force at once.
     pub fn set_topic_configs(
         &self,
         name: &str,
         configs: BTreeMap<String, String>,
     ) -> Result<TopicRecord, TopicError> {
+        self.change_topic(TopicChange::Configure { name: name.into(), configs })
+    }
+
+    pub fn delete_topic(&self, name: &str) -> Result<TopicRecord, TopicError> {
+        self.change_topic(TopicChange::Delete { name: name.into() })
+    }
+
+    fn change_topic(&self, change: TopicChange) -> Result<TopicRecord, TopicError> {
+        self.change_topics(&[change]).pop().expect("a result for the change")
+    }
+
+    /// Changes several topics, each at most once, with the syncs of one; a result for each, in order. What is
+    /// wrong of one alone keeps no other from being changed.
+    pub fn change_topics(&self, changes: &[TopicChange]) -> Vec<Result<TopicRecord, TopicError>> {
+        let names: HashSet<&str> = changes.iter().map(TopicChange::topic).collect();
+        assert_eq!(names.len(), changes.len(), "a topic is changed twice at once");
         let mut catalogue = lock(&self.catalogue);
-        let Some(mut record) = catalogue.topics.get(name).cloned() else {
-            return Err(TopicError::Unknown(name.into()));
+        let planned: Vec<_> = changes.iter().map(|change| self.plan(&catalogue, change)).collect();
+        let mut planned = self.make_all(planned);
+        if planned.iter().all(Result::is_err) {
+            return planned.into_iter().map(|one| one.map(|one| one.record)).collect();
+        }
+        if let Err(error) =
+            catalogue.change(|catalogue| planned.iter().flatten().for_each(|one| one.note(catalogue)))
+        {
+            return planned.into_iter().map(|one| Err(self.abandon(&one?, &error))).collect();
+        }
+        let mut gone = Vec::new();
+        for one in planned.iter_mut().flatten() {
+            match &mut one.deed {
+                Deed::Make { made, .. } => {
+                    write(&self.partitions).extend(made.drain(..).map(|p| (p.id().clone(), p)));
+                }
+                Deed::Configure(config) => {
+                    self.set_config(&one.record, config);
+                    self.wake_maintenance();
+                }
+                Deed::Delete => gone.push(one.record.clone()),
+            }
+        }
+        self.put_away(&mut catalogue, &gone);
+        planned.into_iter().map(|one| one.map(|one| one.record)).collect()
+    }
+
+    /// What a change comes to, or what is wrong with it.
+    fn plan(&self, catalogue: &Catalogue, change: &TopicChange) -> Result<Planned, TopicError> {
+        let known = |name: &String| {
+            catalogue.topics.get(name).cloned().ok_or_else(|| TopicError::Unknown(name.clone()))
         };
-        record.configs = configs;
-        let config = self.config_of(&record)?;
-        catalogue.change(|catalogue| catalogue.put(record.clone()))?;
-        self.set_config(&record, &config);
-        self.wake_maintenance();
-        Ok(record)
+        match change {
+            TopicChange::Create { name, id, partitions, configs } => {
+                let (name, id, wanted, configs) = (name.clone(), *id, *partitions, configs.clone());
+                if !is_name(&name) {
+                    return Err(TopicError::BadName(name));
+                }
+                if wanted < 1 {
+                    return Err(TopicError::Partitions { topic: name, have: 0, wanted });
+                }
+                if catalogue.topics.contains_key(&name) {
+                    return Err(TopicError::Exists(name));
+                }
+                let record = TopicRecord { name, id, partitions: wanted, configs };
+                Ok(Planned { record, deed: Deed::Make { from: 0, made: Vec::new() } })
+            }
+            TopicChange::Grow { name, partitions } => {
+                let mut record = known(name)?;
+                let (have, wanted) = (record.partitions, *partitions);
+                if wanted <= have {
+                    return Err(TopicError::Partitions { topic: name.clone(), have, wanted });
+                }
+                record.partitions = wanted;
+                Ok(Planned { record, deed: Deed::Make { from: have, made: Vec::new() } })
+            }
+            TopicChange::Configure { name, configs } => {
+                let mut record = known(name)?;
+                record.configs = configs.clone();
+                let config = self.config_of(&record)?;
+                Ok(Planned { record, deed: Deed::Configure(config) })
+            }
+            TopicChange::Delete { name } => Ok(Planned { record: known(name)?, deed: Deed::Delete }),
+        }
+    }
+
+    /// Makes the new partitions of all, durable but for their folders' names.
+    fn make_all(&self, planned: Vec<Result<Planned, TopicError>>) -> Vec<Result<Planned, TopicError>> {
+        let count: usize = planned.iter().flatten().map(Planned::makes).sum();
+        let together = count > SYNC_ALL_OVER;
+        let make = |mut one: Planned| {
+            if let Deed::Make { from, made } = &mut one.deed {
+                *made = self.make_partitions(&one.record, *from, together)?;
+            }
+            Ok(one)
+        };
+        let made: Vec<_> = planned.into_iter().map(|one| one.and_then(make)).collect();
+        // The folders' own names are synced with that of the catalogue, which names them; one without a folder
+        // gets it at the next open.
+        if together && let Err(error) = self.sync_all(Site::CreatedTogether) {
+            let fail = |one: Planned| match one.makes() {
+                0 => Ok(one),
+                _ => Err(self.abandon(&one, &error)),
+            };
+            return made.into_iter().map(|one| one.and_then(fail)).collect();
+        }
+        made
+    }
+
+    /// A change that could not be saved: there are none of its new partitions.
+    fn abandon(&self, one: &Planned, error: &FileError) -> TopicError {
+        if let Deed::Make { made, .. } = &one.deed {
+            let (dir, files) = (&self.shared.options.dir, self.shared.files());
+            let put_away = made.iter().map(|partition| {
+                let tp = partition.id();
+                sweep::mark_deleted(files, dir, &tp.to_string(), one.record.id, tp.partition)
+            });
+            // What is left of them is put aside when their names are wanted, or at the next start.
+            self.shared.reaper.doom(put_away.flatten(), Duration::ZERO);
+        }
+        error.again().into()
     }
 
     pub(crate) fn set_config(&self, record: &TopicRecord, config: &TopicConfig) {
@@ -93,29 +227,31 @@ impl Store {
         }
     }
 
-    /// The topic is gone when this returns; its bytes go in the background. It is gone from the moment
-    /// the catalogue says so: what cannot be done after that is done by the next start.
-    pub fn delete_topic(&self, name: &str) -> Result<TopicRecord, TopicError> {
-        let mut catalogue = lock(&self.catalogue);
-        let Some(record) = catalogue.topics.get(name).cloned() else {
-            return Err(TopicError::Unknown(name.into()));
-        };
-        catalogue.change(|catalogue| catalogue.begin_deletion(&record))?;
-        if let Err(error) = self.remove_partitions(&record).and_then(|()| {
-            self.shared.starts.forget(name)?;
-            catalogue.change(|catalogue| catalogue.end_deletion(&record))
-        }) {
-            tracing::warn!(topic = name, error = %chain(&error), "a topic is deleted, but not all of it is put away; the next start does that");
+    /// Puts away what is left of topics that are gone. That it is done is saved with the next change: until
+    /// then a start does it again, and finds nothing.
+    fn put_away(&self, catalogue: &mut Catalogue, gone: &[TopicRecord]) {
+        if gone.is_empty() {
+            return;
         }
-        self.forget_checkpoints();
-        Ok(record)
+        let names: HashSet<&str> = gone.iter().map(|record| record.name.as_str()).collect();
+        let done = self
+            .remove_partitions(gone)
+            .and_then(|()| self.shared.starts.retain(|tp| !names.contains(&*tp.topic)));
+        self.outdate_checkpoints(gone.iter().map(|record| record.name.as_str()));
+        match done {
+            Ok(()) => gone.iter().for_each(|record| catalogue.end_deletion(record)),
+            Err(error) => {
+                tracing::warn!(topics = ?names, error = %chain(&error), "topics are deleted, but not all of them is put away; the next start does that");
+            }
+        }
     }
 
     /// Renames the folders and leaves them to the reaper.
-    fn remove_partitions(&self, record: &TopicRecord) -> Result<(), FileError> {
+    fn remove_partitions(&self, gone: &[TopicRecord]) -> Result<(), FileError> {
         let (mut doomed, mut failed) = (Vec::new(), None);
         let (dir, files) = (&self.shared.options.dir, self.shared.files());
-        for n in 0..record.partitions {
+        let all = gone.iter().flat_map(|record| (0..record.partitions).map(move |n| (record, n)));
+        for (record, n) in all {
             let tp = TopicPartition::new(record.name.as_str(), n);
             let partition = write(&self.partitions).remove(&tp);
             let _upkeep = partition.as_ref().map(|partition| {
@@ -134,33 +270,19 @@ impl Store {
         failed.map_or(Ok(()), Err)
     }
 
-    /// From here on there are these new partitions of the topic, or none of them.
-    fn announce(
+    /// Makes the partitions of a topic from a number on; `together`: nothing of them is synced yet.
+    fn make_partitions(
         &self,
-        catalogue: &mut Catalogue,
         record: &TopicRecord,
-        made: Vec<Arc<Partition>>,
-    ) -> Result<(), FileError> {
-        if let Err(error) = catalogue.change(|catalogue| catalogue.put(record.clone())) {
-            let (dir, files) = (&self.shared.options.dir, self.shared.files());
-            let put_away = made.iter().map(|partition| {
-                let tp = partition.id();
-                sweep::mark_deleted(files, dir, &tp.to_string(), record.id, tp.partition)
-            });
-            // What is left of them is put aside when their names are wanted, or at the next start.
-            self.shared.reaper.doom(put_away.flatten(), Duration::ZERO);
-            return Err(error);
+        from: i32,
+        together: bool,
+    ) -> Result<Vec<Arc<Partition>>, TopicError> {
+        if from == 0 {
+            self.shared.starts.forget(&record.name)?;
         }
-        write(&self.partitions).extend(made.into_iter().map(|p| (p.id().clone(), p)));
-        Ok(())
-    }
-
-    /// Makes the partitions of a topic from a number on.
-    fn make_partitions(&self, record: &TopicRecord, from: i32) -> Result<Vec<Arc<Partition>>, TopicError> {
         let config = self.config_of(record)?;
-        self.forget_stale_checkpoints()?;
+        self.forget_stale_checkpoints(&record.name)?;
         let (dir, files) = (&self.shared.options.dir, self.shared.files());
-        let together = record.partitions - from > SYNC_ALL_OVER as i32;
         let mut made = Vec::new();
         for n in from..record.partitions {
             let tp = TopicPartition::new(record.name.as_str(), n);
@@ -175,15 +297,27 @@ impl Store {
             }
             made.push(partition);
         }
-        // The folders' own names are synced with that of the catalogue, which names them; one without a folder
-        // gets it at the next open.
-        if together {
-            self.sync_all(Site::CreatedTogether)?
-        }
         Ok(made)
     }
 
     pub(crate) fn config_of(&self, record: &TopicRecord) -> Result<TopicConfig, TopicError> {
         self.resolve(record).map_err(|reason| TopicError::Config { topic: record.name.clone(), reason })
+    }
+}
+
+impl Planned {
+    /// How many partitions it makes.
+    fn makes(&self) -> usize {
+        match self.deed {
+            Deed::Make { from, .. } => usize::try_from(self.record.partitions - from).unwrap_or_default(),
+            Deed::Configure(_) | Deed::Delete => 0,
+        }
+    }
+
+    fn note(&self, catalogue: &mut Catalogue) {
+        match self.deed {
+            Deed::Delete => catalogue.begin_deletion(&self.record),
+            Deed::Make { .. } | Deed::Configure(_) => catalogue.put(self.record.clone()),
+        }
     }
 }

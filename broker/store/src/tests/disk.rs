@@ -1,5 +1,6 @@
 //! A disk that is full, and one that fails.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,10 @@ use flumen_types::{ByteSize, Offset, TopicId, TopicPartition};
 use crate::files::open_files::Closable;
 use crate::segment::{Part, Segment};
 use crate::tests::testing::*;
-use crate::{AppendError, Bound, Events, Marks, Options, Origin, Scope, Site, Store};
+use crate::{
+    AppendError, Bound, Events, Marks, Options, Origin, Scope, Site, Store, Threads, TopicChange, TopicError,
+    Work,
+};
 
 /// Takes so many more bytes; fails the syncs of records when told to.
 #[derive(Default)]
@@ -367,4 +371,75 @@ fn a_topic_that_asks_for_less_is_synced_behind() {
     append();
     store.close().unwrap();
     assert_eq!(t.durable(), Offset(15));
+}
+
+/// Which syncs there were.
+#[derive(Default)]
+struct Counted(Mutex<Vec<Site>>);
+
+impl Faults for Counted {
+    fn sync(&self, _: Scope, site: Site) -> io::Result<()> {
+        self.0.lock().unwrap().push(site);
+        Ok(())
+    }
+}
+
+#[test]
+fn topics_that_come_and_go_at_once_share_their_syncs() {
+    let dir = tempfile::tempdir().unwrap();
+    let counted = Arc::new(Counted::default());
+    let options = || Options {
+        files: Arc::new(Faulty(counted.clone())),
+        threads: Threads::Driven,
+        ..Options::new(dir.path())
+    };
+    let syncs = || std::mem::take(&mut *counted.0.lock().unwrap());
+    let store = Store::open(options(), Arc::new(Heard::default())).unwrap();
+    let all = |change: &dyn Fn(String) -> TopicChange| {
+        (0..100).map(|n| change(format!("t{n}"))).collect::<Vec<_>>()
+    };
+    let (id, configs) = (|| TopicId(uuid::Uuid::new_v4()), BTreeMap::new);
+    let create = |name: String| TopicChange::Create { name, id: id(), partitions: 1, configs: configs() };
+    let catalogue = [Site::ReplacedContent, Site::ReplacedName];
+    syncs();
+    let mut wanted = all(&create);
+    wanted.push(create("..".into()));
+    let made = store.change_topics(&wanted);
+    assert!(made[..100].iter().all(Result::is_ok));
+    assert!(matches!(made[100], Err(TopicError::BadName(_))), "and what is wrong of one is its own");
+    assert_eq!(syncs(), [Site::CreatedTogether, catalogue[0], catalogue[1]]);
+    assert!(
+        store
+            .change_topics(&all(&|name| TopicChange::Grow { name, partitions: 2 }))
+            .iter()
+            .all(Result::is_ok)
+    );
+    assert_eq!(syncs(), [Site::CreatedTogether, catalogue[0], catalogue[1]]);
+    assert!(store.change_topics(&all(&|name| TopicChange::Delete { name })).iter().all(Result::is_ok));
+    assert_eq!(syncs(), [catalogue[0], catalogue[1], Site::DeletedPartitions]);
+    // A crash: nothing says yet that they are put away.
+    drop(store);
+    let store = Store::open(options(), Arc::new(Heard::default())).unwrap();
+    assert!(store.topics().is_empty());
+    while store.step(Work::Reap) {}
+    let mut left = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_type().unwrap());
+    assert!(!left.any(|kind| kind.is_dir()));
+}
+
+#[test]
+fn topics_that_cannot_be_saved_together_have_all_not_been_made() {
+    let Setup { dir, disk, store, .. } = setup(1);
+    let change = |name: &str| TopicChange::Create {
+        name: name.into(),
+        id: TopicId(uuid::Uuid::new_v4()),
+        partitions: 10,
+        configs: BTreeMap::new(),
+    };
+    disk.broken.store(true, Ordering::SeqCst);
+    let made = store.change_topics(&[change("a"), change("b"), TopicChange::Delete { name: "t".into() }]);
+    assert!(made[..2].iter().all(|made| matches!(made, Err(TopicError::File(_)))));
+    assert!(made[2].is_ok(), "what needs no such sync is done");
+    assert!(
+        store.topics().is_empty() && !dir.path().join("a-0").exists() && !dir.path().join("b-9").exists()
+    );
 }

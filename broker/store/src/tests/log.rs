@@ -356,10 +356,10 @@ fn a_partition_made_anew_believes_no_checkpoint_of_the_old_one() {
     fill(&fixture);
     fixture.reopen();
     let configs = fixture.store().delete_topic("t").unwrap().configs;
+    fixture.store().create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
     for name in ["cleaner-offset-checkpoint", "recovery-point-offset-checkpoint"] {
         assert!(!checkpoint(&fixture, name).contains("t 0"), "{name}");
     }
-    fixture.store().create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, configs).unwrap();
     fixture.kill();
     fixture.open();
     assert_eq!(fixture.t().cleaned_upto(), None);
