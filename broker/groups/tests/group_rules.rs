@@ -197,7 +197,8 @@ fn a_static_member_that_comes_back_keeps_its_assignment_and_fences_its_former_se
         generation: 1,
         knows_epochs: true,
     };
-    assert_eq!(world.shard.heartbeat("g", &former, world.now), Err(GroupError::FencedInstance));
+    let heard = world.shard.heartbeat("g", &former, world.now, &world.options.consumer);
+    assert_eq!(heard, Err(GroupError::FencedInstance));
     assert_eq!(world.commit(&former, 0, 1, None), Err(GroupError::FencedInstance));
     world.restart();
     assert!(world.shard.get("g").unwrap().group.classic().unwrap().member("i-2").is_some());

@@ -55,6 +55,35 @@ fn is_classic(world: &World) -> bool {
 }
 
 #[test]
+fn a_group_s_own_assignment_interval_holds_for_its_members_of_the_classic_protocol() {
+    let mut world = world(MigrationPolicy::Bidirectional);
+    // The broker's is 0.
+    let own = Millis(1_000);
+    world.options.consumer.assignment_interval = own;
+    classic_group(&mut world);
+    world.now = world.now.plus(own);
+    let epoch = world.beat(&first_beat("b")).unwrap().epoch;
+    world.now = world.now.plus(own);
+    world.beat(&beat("b", epoch)).unwrap();
+    assert_eq!(world.group().assignment_epoch(), world.group().epoch());
+
+    let asked = world.ask_join(classic("", "c", &[]));
+    world.joined(asked).unwrap();
+    assert_eq!(world.group().assignment_epoch(), world.group().epoch(), "the time is over");
+    let asked = world.ask_join(classic("", "d", &[]));
+    let late = world.joined(asked).unwrap().generation;
+    assert!(world.group().assignment_epoch() < world.group().epoch(), "others may still come");
+    let asked = world.ask_sync(sync("c-d", late, &[]));
+    world.synced(asked).unwrap();
+    assert_eq!(world.heartbeat("c-d", late), Ok(()), "nothing is to be heard yet");
+    world.now = world.now.plus(own);
+    assert_eq!(world.heartbeat("c-d", late), Err(GroupError::RebalanceInProgress));
+    let asked = world.ask_join(classic("c-d", "", &[]));
+    world.joined(asked).unwrap();
+    assert_eq!(world.group().assignment_epoch(), world.group().epoch());
+}
+
+#[test]
 fn members_go_over_one_by_one_and_back() {
     let mut world = world(MigrationPolicy::Bidirectional);
     let generation = classic_group(&mut world);

@@ -57,10 +57,11 @@ impl GroupShard {
         waiter: Waiter,
         topics: View<'_>,
         now: Timestamp,
-        step: &mut Step,
-    ) {
-        let Some(kept) = self.groups.get_mut(group) else { return };
-        let AnyGroup::Consumer(consumer) = &mut kept.group else { return };
+        own: &Options,
+    ) -> Step {
+        let mut step = Step::default();
+        let Some(kept) = self.groups.get_mut(group) else { return step };
+        let AnyGroup::Consumer(consumer) = &mut kept.group else { return step };
         let options = &self.options;
         let timeout = join.session_timeout;
         let joined = match timeout < options.session_timeout_min || timeout > options.session_timeout_max {
@@ -68,25 +69,29 @@ impl GroupShard {
                 let member_id = join.member_id.as_str().into();
                 Err(group::Refused { error: GroupError::InvalidSessionTimeout, member_id })
             }
-            false => consumer.join_classic(&join, topics, now, &options.consumer, step),
+            false => consumer.join_classic(&join, topics, now, own, &mut step),
         };
         let id = match joined {
             Ok(id) => id,
-            Err(refused) => return step.replies.push((waiter, Reply::Join(Err(refused)))),
+            Err(refused) => {
+                step.replies.push((waiter, Reply::Join(Err(refused))));
+                return step;
+            }
         };
         let joined = consumer.joined_classic(&id);
         let former = match consumer.state() {
             State::Stable => Former::GoOn,
             _ => Former::MustRejoin,
         };
-        kept.downgrade_if_due(former, topics.image, now, options, step);
+        kept.downgrade_if_due(former, topics.image, now, options, &mut step);
         match &mut kept.group {
             AnyGroup::Classic(classic) if former == Former::MustRejoin => {
                 let again = Join { member_id: id.to_string(), ..join };
-                classic.join(again, waiter, now, options, step);
+                classic.join(again, waiter, now, options, &mut step);
             }
             _ => step.replies.push((waiter, Reply::Join(Ok(joined)))),
         }
+        step
     }
 
     /// Of a group's last record, [`Change::Epoch`] without a value, see [`GroupShard::apply`].

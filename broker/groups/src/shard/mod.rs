@@ -21,7 +21,7 @@ use flumen_types::{Offset, ProducerId, Timestamp, TopicPartition};
 
 pub use any_group::{AnyGroup, Kept};
 
-use crate::consumer::{TopicImage, View};
+use crate::consumer::{Options as ConsumerOptions, TopicImage, View};
 use crate::consumer_records::Change;
 use crate::deadlines::Deadlines;
 use crate::error::GroupError;
@@ -82,6 +82,7 @@ impl GroupShard {
         self.groups.values()
     }
 
+    /// The options are the group's own, should it be one of the consumer protocol.
     pub fn join(
         &mut self,
         group: &str,
@@ -89,6 +90,7 @@ impl GroupShard {
         waiter: Waiter,
         topics: View<'_>,
         now: Timestamp,
+        own: &ConsumerOptions,
     ) -> Step {
         let mut step = Step::default();
         if group.is_empty() || (!join.member_id.is_empty() && !self.groups.contains_key(group)) {
@@ -101,7 +103,7 @@ impl GroupShard {
         let options = self.options.clone();
         match &mut self.make(group, now).group {
             AnyGroup::Classic(group) => group.join(join, waiter, now, &options, &mut step),
-            AnyGroup::Consumer(_) => self.join_consumer(group, join, waiter, topics, now, &mut step),
+            AnyGroup::Consumer(_) => step = self.join_consumer(group, join, waiter, topics, now, own),
             AnyGroup::Share(_) | AnyGroup::Streams(_) => {
                 let member_id = join.member_id.as_str().into();
                 let refused = Refused { error: GroupError::InconsistentProtocol, member_id };
@@ -112,6 +114,7 @@ impl GroupShard {
         step
     }
 
+    /// The options are as in [`GroupShard::join`].
     pub fn sync(
         &mut self,
         group: &str,
@@ -119,13 +122,14 @@ impl GroupShard {
         waiter: Waiter,
         topics: &TopicImage,
         now: Timestamp,
+        own: &ConsumerOptions,
     ) -> Step {
         let mut step = Step::default();
         let options = &self.options;
         match self.groups.get_mut(group).map(|kept| &mut kept.group) {
             Some(AnyGroup::Classic(group)) => group.sync(sync, waiter, now, options, &mut step),
             Some(AnyGroup::Consumer(group)) => {
-                let synced = group.sync_classic(&sync, topics, now, &options.consumer);
+                let synced = group.sync_classic(&sync, topics, now, own);
                 step.replies.push((waiter, Reply::Sync(synced)));
             }
             Some(AnyGroup::Share(_) | AnyGroup::Streams(_)) | None => {
@@ -138,13 +142,19 @@ impl GroupShard {
         step
     }
 
-    pub fn heartbeat(&mut self, group: &str, from: &Committer, now: Timestamp) -> Result<(), GroupError> {
+    /// The options are as in [`GroupShard::join`].
+    pub fn heartbeat(
+        &mut self,
+        group: &str,
+        from: &Committer,
+        now: Timestamp,
+        own: &ConsumerOptions,
+    ) -> Result<(), GroupError> {
         let (member_id, instance_id) = (&from.member_id, from.instance_id.as_deref());
         let heard = match self.groups.get_mut(group).map(|kept| &mut kept.group) {
             Some(AnyGroup::Classic(group)) => group.heartbeat(member_id, instance_id, from.generation, now),
             Some(AnyGroup::Consumer(group)) => {
-                let options = &self.options.consumer;
-                group.heartbeat_classic(member_id, instance_id, from.generation, now, options)
+                group.heartbeat_classic(member_id, instance_id, from.generation, now, own)
             }
             Some(AnyGroup::Share(_) | AnyGroup::Streams(_)) | None => Err(GroupError::UnknownMember),
         };

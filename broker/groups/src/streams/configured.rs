@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::topology::{InternalTopic, Subtopology, Topology};
+use super::topology::{InternalTopic, Subtopology, TASKS_MAX, Topology};
 use crate::consumer::{Refused, TopicImage};
 use crate::error::GroupError;
 
@@ -77,6 +77,13 @@ impl Configured {
                 counts.decided.insert(topic.name.clone(), most);
             }
         }
+        let tasks = configured.tasks.values().map(|tasks| usize::try_from(*tasks).unwrap_or(0));
+        let tasks = tasks.fold(0, usize::saturating_add);
+        if tasks > TASKS_MAX {
+            return Err(invalid(format!(
+                "The topology has {tasks} tasks, but may have {TASKS_MAX} at most."
+            )));
+        }
         configured.partitions = counts.decided;
         configured.compare(topology, topics);
         Ok(configured)
@@ -92,6 +99,7 @@ impl Configured {
 
     /// Whether the internal topics are there, as they have to be.
     fn compare(&mut self, topology: &Topology, topics: &TopicImage) {
+        let mut missing: BTreeMap<&Arc<str>, InternalTopic> = BTreeMap::new();
         for topic in
             topology.subtopologies.values().flat_map(|sub| sub.repartitions.iter().chain(&sub.changelogs))
         {
@@ -106,11 +114,13 @@ impl Configured {
                     return;
                 }
                 Some(_) => {}
-                None if self.missing.iter().any(|known| known.name == topic.name) => {}
-                None => self.missing.push(InternalTopic { partitions: expected, ..topic.clone() }),
+                None => {
+                    let to_make = || InternalTopic { partitions: expected, ..topic.clone() };
+                    missing.entry(&topic.name).or_insert_with(to_make);
+                }
             }
         }
-        self.missing.sort_by(|a, b| a.name.cmp(&b.name));
+        self.missing = missing.into_values().collect();
         if !self.missing.is_empty() {
             let names: Vec<_> = self.missing.iter().map(|topic| &topic.name).collect();
             let text = format!("Internal topics are missing: {}", some_of(&names));
@@ -152,14 +162,16 @@ impl Counts<'_> {
             self.decided.insert(topic.name.clone(), topic.partitions);
         }
         loop {
-            let undecided = subs().flat_map(|sub| sub.sinks.iter().map(move |sink| (sub, sink)));
-            let undecided: Vec<_> = undecided.filter(|(_, sink)| !self.decided.contains_key(*sink)).collect();
+            let is_undecided =
+                |sub: &&Subtopology| sub.sinks.iter().any(|sink| !self.decided.contains_key(sink));
+            let undecided: Vec<_> = subs().filter(is_undecided).collect();
             if undecided.is_empty() {
                 break;
             }
             let before = self.decided.len();
-            for (sub, sink) in undecided {
-                if let Some(most) = self.most_of(sub) {
+            for sub in undecided {
+                let Some(most) = self.most_of(sub) else { continue };
+                for sink in &sub.sinks {
                     self.decided.entry(sink.clone()).or_insert(most);
                 }
             }
@@ -285,6 +297,15 @@ mod tests {
         let configured = Configured::new(&counting(0), &there).unwrap();
         assert!(configured.is_ready());
         assert_eq!(configured.tasks, [("0".into(), 3), ("1".into(), 3)].into());
+    }
+
+    #[test]
+    fn a_topology_with_more_tasks_than_a_group_may_have_is_refused() {
+        let all = i32::try_from(TASKS_MAX).unwrap();
+        assert!(Configured::new(&counting(all - 3), &image(&[("in", 3)])).is_ok());
+        let refused = Configured::new(&counting(all - 2), &image(&[("in", 3)])).unwrap_err();
+        assert_eq!(refused.error, GroupError::StreamsInvalidTopology);
+        assert_eq!(refused.text, "The topology has 100001 tasks, but may have 100000 at most.");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use member::{Current, Endpoint, Member, Profile};
 pub use settings::Defaults;
 pub(crate) use settings::{HEARTBEAT, KEYS, SESSION};
 pub use tasks::{Owned, Role, Task, TaskSet, Tasks, by_subtopology};
-pub use topology::{Copartition, InternalTopic, Subtopology, Topology};
+pub use topology::{Copartition, Extent, InternalTopic, Subtopology, TASKS_MAX, Topology};
 
 use crate::consumer::{FORMER_EPOCH, FORMER_TARGET, Refused};
 use crate::consumer_records::TargetEpoch;

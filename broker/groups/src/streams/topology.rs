@@ -3,6 +3,42 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// How many tasks a topology may have in all, standby replicas aside.
+pub const TASKS_MAX: usize = 100_000;
+
+/// How large a topology is, counted before anything is made of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extent {
+    pub subtopologies: usize,
+    /// Wherever one is named, as often as it is.
+    pub topics: usize,
+    /// Settings of topics.
+    pub configs: usize,
+    /// Groups of inputs that are joined, and the inputs in them.
+    pub copartitions: usize,
+    /// Of all names and settings.
+    pub text_bytes: usize,
+}
+
+impl Extent {
+    /// In words, which bound it exceeds.
+    pub fn check(&self) -> Result<(), String> {
+        let bounds = [
+            (self.subtopologies, 1_000, "subtopologies"),
+            (self.topics, 10_000, "topic names"),
+            (self.configs, 10_000, "topic configs"),
+            (self.copartitions, 10_000, "copartition groups and their topics"),
+            (self.text_bytes, 1 << 20, "bytes of names and configs"),
+        ];
+        match bounds.into_iter().find(|(found, most, _)| found > most) {
+            None => Ok(()),
+            Some((found, most, what)) => {
+                Err(format!("The topology has {found} {what}, but may have {most} at most."))
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology {
     pub epoch: i32,
@@ -80,5 +116,33 @@ impl Subtopology {
             let own = own.filter_map(|at| self.repartitions.get(usize::try_from(*at).ok()?));
             sources.chain(own.map(|topic| &topic.name)).cloned().collect()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topology_may_be_so_large_and_no_larger() {
+        let most = Extent {
+            subtopologies: 1_000,
+            topics: 10_000,
+            configs: 10_000,
+            copartitions: 10_000,
+            text_bytes: 1 << 20,
+        };
+        assert_eq!(most.check(), Ok(()));
+        let larger = [
+            (Extent { subtopologies: 1_001, ..most }, "1001 subtopologies"),
+            (Extent { topics: 10_001, ..most }, "10001 topic names"),
+            (Extent { configs: 10_001, ..most }, "10001 topic configs"),
+            (Extent { copartitions: 10_001, ..most }, "10001 copartition groups"),
+            (Extent { text_bytes: (1 << 20) + 1, ..most }, "1048577 bytes"),
+        ];
+        for (extent, told) in larger {
+            let text = extent.check().unwrap_err();
+            assert!(text.contains(told), "{text}");
+        }
     }
 }

@@ -143,22 +143,22 @@ impl World {
 
     pub fn ask_join(&mut self, join: Join) -> Waiter {
         let waiter = self.waiter();
-        let step =
-            self.shard.join("g", join, waiter, View { image: &self.topics, shows: &|_| true }, self.now);
+        let topics = View { image: &self.topics, shows: &|_| true };
+        let step = self.shard.join("g", join, waiter, topics, self.now, &self.options.consumer);
         self.take(step);
         waiter
     }
 
     pub fn ask_sync(&mut self, sync: Sync) -> Waiter {
         let waiter = self.waiter();
-        let step = self.shard.sync("g", sync, waiter, &self.topics, self.now);
+        let step = self.shard.sync("g", sync, waiter, &self.topics, self.now, &self.options.consumer);
         self.take(step);
         waiter
     }
 
     pub fn heartbeat(&mut self, member: &str, generation: i32) -> Result<(), GroupError> {
         let from = Committer { member_id: member.into(), instance_id: None, generation, knows_epochs: true };
-        self.shard.heartbeat("g", &from, self.now)
+        self.shard.heartbeat("g", &from, self.now, &self.options.consumer)
     }
 
     pub fn leave(&mut self, member: &str) -> Result<(), GroupError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flumen_auth::Operation;
 use flumen_groups::streams::{
-    Answer, Endpoint, Heartbeat, InternalTopic, Partitions, Served, Status, Task, TaskSet, Tasks,
+    Answer, Endpoint, Heartbeat, InternalTopic, Partitions, Served, Status, TASKS_MAX, Task, TaskSet, Tasks,
     by_subtopology,
 };
 use flumen_protocol::messages::streams_group_heartbeat_request::TaskIds as Said;
@@ -61,7 +61,10 @@ fn check(ctx: &Ctx, request: &StreamsGroupHeartbeatRequest) -> Result<(), Heartb
     ctx.may(Operation::Read, Resource::Group(&request.group_id))?;
     streams_topology::check(ctx, request.topology.as_ref())?;
     let mut subtopologies = request.topology.iter().flat_map(|topology| &topology.subtopologies);
-    let unsupported = [
+    let said = [&request.active_tasks, &request.standby_tasks, &request.warmup_tasks];
+    let said = said.into_iter().flatten().flatten().map(|tasks| tasks.partitions.len()).sum::<usize>();
+    let refused = [
+        (said > TASKS_MAX, "A member cannot have so many tasks."),
         (request.instance_id.is_some(), "Static membership is not yet supported."),
         (request.task_offsets.is_some(), "TaskOffsets are not supported yet."),
         (request.task_end_offsets.is_some(), "TaskEndOffsets are not supported yet."),
@@ -71,7 +74,7 @@ fn check(ctx: &Ctx, request: &StreamsGroupHeartbeatRequest) -> Result<(), Heartb
             "Regular expressions for source topics are not supported yet.",
         ),
     ];
-    match unsupported.into_iter().find(|(asked, _)| *asked) {
+    match refused.into_iter().find(|(asked, _)| *asked) {
         None => Ok(()),
         Some((_, text)) => {
             Err(HeartbeatRefused { error: ErrorCode::InvalidRequest, text: Some(text.into()) })

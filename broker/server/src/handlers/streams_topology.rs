@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flumen_auth::Operation;
-use flumen_groups::streams::{Copartition, InternalTopic, Subtopology, Topology};
+use flumen_groups::streams::{Copartition, Extent, InternalTopic, Subtopology, Topology};
 use flumen_protocol::ErrorCode;
 use flumen_protocol::messages::StrBytes;
 use flumen_protocol::messages::streams_group_heartbeat_request::{
@@ -16,12 +16,15 @@ use crate::coordinator::HeartbeatRefused;
 use crate::ctx::Ctx;
 use crate::internal_topics::is_internal;
 
-/// Whether its topics may be an application's, and may be described.
+/// Whether it is small enough, and its topics may be an application's, and may be described.
 pub(super) fn check(ctx: &Ctx, topology: Option<&ToldTopology>) -> Result<(), HeartbeatRefused> {
-    let subtopologies = topology.into_iter().flat_map(|topology| &topology.subtopologies);
-    let names: BTreeSet<&str> = subtopologies.flat_map(names).collect();
+    let Some(topology) = topology else { return Ok(()) };
     let invalid =
         |text: String| Err(HeartbeatRefused { error: ErrorCode::StreamsInvalidTopology, text: Some(text) });
+    if let Err(text) = extent(topology).check() {
+        return invalid(text);
+    }
+    let names: BTreeSet<&str> = topology.subtopologies.iter().flat_map(names).collect();
     let own: Vec<&str> = names.iter().copied().filter(|name| is_internal(name)).collect();
     if !own.is_empty() {
         let own = own.join(",");
@@ -40,6 +43,27 @@ fn names(sub: &ToldSubtopology) -> impl Iterator<Item = &str> {
     let named = sub.source_topics.iter().chain(&sub.repartition_sink_topics);
     let own = sub.repartition_source_topics.iter().chain(&sub.state_changelog_topics);
     named.map(|name| &**name).chain(own.map(|topic| &*topic.name))
+}
+
+fn extent(topology: &ToldTopology) -> Extent {
+    let mut extent = Extent { subtopologies: topology.subtopologies.len(), ..Extent::default() };
+    for sub in &topology.subtopologies {
+        extent.topics += names(sub).count() + sub.source_topic_regex.len();
+        extent.text_bytes += sub.subtopology_id.len();
+        extent.text_bytes += names(sub).map(str::len).sum::<usize>();
+        extent.text_bytes += sub.source_topic_regex.iter().map(|regex| regex.len()).sum::<usize>();
+        for topic in sub.repartition_source_topics.iter().chain(&sub.state_changelog_topics) {
+            extent.configs += topic.topic_configs.len();
+            let pairs = topic.topic_configs.iter();
+            extent.text_bytes += pairs.map(|pair| pair.key.len() + pair.value.len()).sum::<usize>();
+        }
+        for group in &sub.copartition_groups {
+            let regexes = group.source_topic_regex.len();
+            extent.copartitions +=
+                1 + group.source_topics.len() + regexes + group.repartition_source_topics.len();
+        }
+    }
+    extent
 }
 
 pub(super) fn read(told: &ToldTopology) -> Topology {

@@ -80,6 +80,34 @@ async fn describe(client: &mut Client) -> DescribedGroup {
 }
 
 #[tokio::test]
+async fn a_topology_that_is_too_large_is_refused_with_its_bound() {
+    let running = Running::start_with(at_once).await;
+    let mut client = running.client().await;
+    client.create("t", 2, &[]).await;
+    let subtopology = |n: usize| {
+        message!(Subtopology { subtopology_id: n.to_string().into(), source_topics: vec!["t".into()] })
+    };
+    let mut large = join("a");
+    large.topology.as_mut().unwrap().subtopologies = (0..1_001).map(subtopology).collect();
+    let answer = client.ask(&large, 0).await;
+    assert_eq!(answer.error_code, ErrorCode::StreamsInvalidTopology.code());
+    let text = answer.error_message.expect("it says why");
+    assert_eq!(&*text, "The topology has 1001 subtopologies, but may have 1000 at most.");
+
+    let own = message!(TopicInfo { name: "rep".into(), partitions: i32::MAX });
+    let mut wide = join("a");
+    wide.topology.as_mut().unwrap().subtopologies[0].repartition_source_topics = vec![own];
+    let answer = client.ask(&wide, 0).await;
+    assert_eq!(answer.error_code, ErrorCode::StreamsInvalidTopology.code());
+    let text = answer.error_message.expect("it says why");
+    assert_eq!(&*text, "The topology has 2147483647 tasks, but may have 100000 at most.");
+
+    let owned: Vec<i32> = (0..100_001).collect();
+    let answer = client.ask(&beat("a", 1, Some(&owned)), 0).await;
+    assert_eq!(answer.error_code, ErrorCode::InvalidRequest.code());
+}
+
+#[tokio::test]
 async fn two_members_share_an_application_across_a_restart() {
     let running = Running::start_with(at_once).await;
     let mut client = running.client().await;

@@ -170,8 +170,10 @@ impl GroupCoordinator {
         let refuse = |error| JoinRefused { error, member_id: member_id.clone() };
         let cell = self.cell(group).await.map_err(refuse)?;
         let (now, topics) = (self.0.clock.now(), self.0.images.latest());
+        let settings = self.0.configs.settings(group);
         let answer = cell.ask(&self.0.tasks, now, |shard, waiter| {
-            shard.join(group, join, waiter, View { image: &topics, shows }, now)
+            let topics = View { image: &topics, shows };
+            shard.join(group, join, waiter, topics, now, &settings.consumer)
         });
         self.0.alarm.set(cell.next_deadline());
         match answer.await {
@@ -186,8 +188,10 @@ impl GroupCoordinator {
     pub async fn sync(&self, group: &str, sync: Sync) -> Result<Synced, ErrorCode> {
         let cell = self.cell(group).await?;
         let (now, topics) = (self.0.clock.now(), self.0.images.latest());
-        let answer =
-            cell.ask(&self.0.tasks, now, |shard, waiter| shard.sync(group, sync, waiter, &topics, now));
+        let settings = self.0.configs.settings(group);
+        let answer = cell.ask(&self.0.tasks, now, |shard, waiter| {
+            shard.sync(group, sync, waiter, &topics, now, &settings.consumer)
+        });
         self.0.alarm.set(cell.next_deadline());
         match answer.await {
             Ok(Reply::Sync(answer)) => answer.map_err(code),
@@ -198,7 +202,8 @@ impl GroupCoordinator {
     pub async fn heartbeat(&self, group: &str, from: &Committer) -> Result<(), ErrorCode> {
         let cell = self.cell(named(group)?).await?;
         let now = self.0.clock.now();
-        cell.touch(|shard| shard.heartbeat(group, from, now)).map_err(code)
+        let settings = self.0.configs.settings(group);
+        cell.touch(|shard| shard.heartbeat(group, from, now, &settings.consumer)).map_err(code)
     }
 
     /// One answer for each that leaves.
