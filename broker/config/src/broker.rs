@@ -28,7 +28,7 @@ section! {
         pub broker_id: u32 = ["broker.id", 1],
         /// Where Kafka clients connect: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, or a name of your own that `listener.security.protocol.map` gives one of them. An empty host is every address of the machine.
         pub listeners: Vec<Listener> = ["listeners", ["PLAINTEXT://127.0.0.1:9092"]],
-        /// What clients are told to connect to, where it differs from `listeners` (behind NAT, in a container).
+        /// What clients are told to connect to, where it differs from `listeners` (behind NAT, in a container). Else a listener's host name, or, of one that is an address or empty, the address that the client has reached.
         pub advertised_listeners: Option<Vec<Listener>> = ["advertised.listeners", null],
         /// The protocols of listeners with names of their own: `"INTERNAL:PLAINTEXT,EXTERNAL:SASL_SSL"`.
         pub protocol_map: ProtocolMap = ["listener.security.protocol.map", ""],

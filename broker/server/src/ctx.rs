@@ -38,7 +38,8 @@ impl Ctx {
     /// Where this client is told to find the only node.
     pub(crate) fn advertised(&self) -> Advertised {
         match &self.endpoint.advertised {
-            Some(advertised) => advertised.clone(),
+            Some(to) if to.port == 0 => Advertised { host: to.host.clone(), port: self.local.port() },
+            Some(to) => to.clone(),
             None => Advertised { host: self.local.ip().to_canonical().to_string(), port: self.local.port() },
         }
     }

@@ -199,7 +199,7 @@ async fn start(path: PathBuf, loaded: Loaded, until_done: bool, out: &Out) -> Re
     };
     for (socket, listener) in sockets.into_iter().zip(&config.broker.listeners) {
         let (broker, cancel) = (broker.clone(), parts.listeners.clone());
-        let endpoint = security::endpoint(&config, listener);
+        let endpoint = security::endpoint(&config.broker, listener);
         parts.tasks.spawn(async move { broker.serve_as(socket, endpoint, cancel).await });
     }
     let (listeners, started_ms) = (texts(&config.broker.listeners), front.started_ms);

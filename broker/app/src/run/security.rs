@@ -1,18 +1,21 @@
 //! Listeners, users, rules and quotas of the file, in the server's words.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use flumen_config::{AuthorizerClass, Broker, ClientAuth, Config, Listener, Loaded, Protocol};
+use flumen_config::{AuthorizerClass, Broker, ClientAuth, Listener, Loaded, Protocol};
 use flumen_server::{
     Advertised, BearerOptions, DeclaredAcl, DeclaredQuota, DeclaredUser, Endpoint, SecurityOptions,
     SecurityProtocol, TlsOptions,
 };
 
 /// What a listener is, and where its clients are told to connect.
-pub(super) fn endpoint(config: &Config, listener: &Listener) -> Endpoint {
-    let broker = &config.broker;
+pub(super) fn endpoint(broker: &Broker, listener: &Listener) -> Endpoint {
     let mut advertised = broker.advertised_listeners.iter().flatten();
     let advertised = advertised.find(|other| other.name == listener.name).map(|other| &other.address);
+    // By its name: a certificate is for that. Of a number a client knows best which of ours it has reached.
+    let own =
+        Some(&listener.address).filter(|own| !own.host.is_empty() && own.host.parse::<IpAddr>().is_err());
     Endpoint {
         name: listener.name.clone(),
         protocol: match broker.protocol(listener) {
@@ -22,7 +25,7 @@ pub(super) fn endpoint(config: &Config, listener: &Listener) -> Endpoint {
             // A name without a protocol is refused with the file.
             Some(Protocol::Plaintext) | None => SecurityProtocol::Plaintext,
         },
-        advertised: advertised.map(|to| Advertised { host: to.host.clone(), port: to.port }),
+        advertised: advertised.or(own).map(|to| Advertised { host: to.host.clone(), port: to.port }),
     }
 }
 
@@ -96,4 +99,30 @@ fn bearer(broker: &Broker) -> Option<BearerOptions> {
         principal_claim: broker.bearer_claim.value.clone(),
         skew: Duration::from_secs(broker.bearer_skew_s.into()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_config::Address;
+
+    use super::*;
+
+    fn advertised(host: &str, told: Option<&str>) -> Option<(String, u16)> {
+        let listener = |host: &str, port| Listener {
+            name: "PLAINTEXT".into(),
+            address: Address { host: host.into(), port },
+        };
+        let advertised_listeners = told.map(|host| vec![listener(host, 19092)]);
+        let broker = Broker { advertised_listeners, ..Broker::default() };
+        endpoint(&broker, &listener(host, 9092)).advertised.map(|to| (to.host, to.port))
+    }
+
+    #[test]
+    fn clients_are_told_the_name_of_a_listener_and_not_its_number() {
+        assert_eq!(advertised("localhost", None), Some(("localhost".into(), 9092)));
+        assert_eq!(advertised("kafka.example", Some("out.example")), Some(("out.example".into(), 19092)));
+        for any in ["", "0.0.0.0", "::", "127.0.0.1"] {
+            assert_eq!(advertised(any, None), None, "what the client has reached");
+        }
+    }
 }
