@@ -11,7 +11,7 @@ use crate::keys::{self, KEYS, Key, Kind, Unit};
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
-    #[error("unknown topic key \"{0}\"{hint}", hint = keys::hint(.0))]
+    #[error("Unknown topic config name: {0}{hint}", hint = keys::hint(.0))]
     Unknown(String),
     #[error("{key} = \"{value}\" is not {expected}")]
     Value { key: String, value: String, expected: String },
@@ -287,7 +287,7 @@ mod tests {
         let error = TopicConfig::resolve(&texts(&[("retention", "1")]), &Texts::new()).unwrap_err();
         assert_eq!(error, ConfigError::Unknown("retention".into()));
         let near = ConfigError::Unknown("retentoin.ms".into()).to_string();
-        assert_eq!(near, "unknown topic key \"retentoin.ms\"; did you mean \"retention.ms\"?");
+        assert_eq!(near, "Unknown topic config name: retentoin.ms; did you mean \"retention.ms\"?");
     }
 
     #[test]

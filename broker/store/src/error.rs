@@ -82,7 +82,7 @@ pub enum OpenError {
 /// Why a topic cannot be made or changed.
 #[derive(Debug, Error)]
 pub enum TopicError {
-    #[error("topic \"{0}\" exists")]
+    #[error("Topic '{0}' already exists.")]
     Exists(String),
     #[error("topic \"{0}\" does not exist")]
     Unknown(String),

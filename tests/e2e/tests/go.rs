@@ -108,7 +108,7 @@ fn sarama_copies_exactly_once() {
 fn sarama_administers() {
     sarama().administers(&json!({
         "created": true,
-        "again": "kafka server: Topic with this name already exists - topic \"asked\" exists",
+        "again": "kafka server: Topic with this name already exists - Topic 'asked' already exists.",
         "topics": ["__consumer_offsets", "__transaction_state", "asked"],
         "partitions": [[0, 1, [1]], [1, 1, [1]], [2, 1, [1]]],
         // sarama's partitioner is one of its own.

@@ -144,6 +144,8 @@ fn own_keys(options: &Options, tuning: &Tuning) -> Vec<Own> {
         ("group.min.session.timeout.ms", millis(options.group_session_timeout_min), Kind::Int),
         ("group.share.max.share.sessions", options.share.sessions_max.to_string(), Kind::Int),
         ("group.share.max.size", options.share.groups.group_size_max.to_string(), Kind::Int),
+        ("group.streams.max.size", options.streams.group_size_max.to_string(), Kind::Int),
+        ("group.streams.max.standby.replicas", options.streams.standby_replicas.max.to_string(), Kind::Int),
         ("log.cleaner.enable", options.cleaner.enabled.to_string(), Kind::Boolean),
         ("log.dirs", options.dir.display().to_string(), Kind::Text),
         ("num.partitions", options.partitions.to_string(), Kind::Int),
@@ -180,7 +182,7 @@ fn windows(options: &Options) -> [Own; 4] {
 /// What a group may set for itself: the least and the most.
 fn bounds(options: &Options) -> impl Iterator<Item = Own> {
     let groups = options.group_defaults();
-    let (consumer, share) = (groups.consumer, groups.share);
+    let (consumer, share, streams) = (groups.consumer, groups.share, groups.streams);
     let all = [
         (
             "group.consumer.min.assignment.interval.ms",
@@ -223,6 +225,21 @@ fn bounds(options: &Options) -> impl Iterator<Item = Own> {
             share.lock_duration,
         ),
         ("group.share.min.session.timeout.ms", "group.share.max.session.timeout.ms", share.session_timeout),
+        (
+            "group.streams.min.assignment.interval.ms",
+            "group.streams.max.assignment.interval.ms",
+            streams.assignment_interval,
+        ),
+        (
+            "group.streams.min.heartbeat.interval.ms",
+            "group.streams.max.heartbeat.interval.ms",
+            streams.heartbeat_interval,
+        ),
+        (
+            "group.streams.min.session.timeout.ms",
+            "group.streams.max.session.timeout.ms",
+            streams.session_timeout,
+        ),
     ];
     all.into_iter().flat_map(|(min, max, of)| {
         [(min, of.min.to_string(), Kind::Int), (max, of.max.to_string(), Kind::Int)]

@@ -69,7 +69,13 @@ fn check(ctx: &Ctx, wanted: &CreatePartitionsTopic, mutations: &mut Mutations<'_
     }
     let have = topic.record.partitions;
     if wanted.count <= have {
-        let words = format!("the topic has {have} partitions; {} are not more", wanted.count);
+        // Kafka's words: scripts look for them.
+        let words = if wanted.count == have {
+            format!("Topic already has {have} partition(s).")
+        } else {
+            let (name, count) = (&*wanted.name, wanted.count);
+            format!("The topic {name} currently has {have} partition(s); {count} would not be an increase.")
+        };
         return Err(Refusal::new(ErrorCode::InvalidPartitions, words));
     }
     if wanted.count - have > PARTITIONS_MAX {
