@@ -270,9 +270,14 @@ impl Topics {
 
     /// Makes a change with those that wait beside it. It is not made if whoever asked has gone before its turn.
     async fn change(&self, change: TopicChange) -> Result<Option<Arc<Topic>>, TopicError> {
-        let (told, changed) = oneshot::channel();
+        let (told, mut changed) = oneshot::channel();
         lock(&self.waiting).push(Waiting { change, told });
-        let holder = self.store.clone().lock_owned().await;
+        let holder = tokio::select! {
+            biased;
+            // Another has made it, and those that wait now are not this one's to make.
+            made = &mut changed => return made.map_err(|_| TopicError::Stopping)?,
+            holder = self.store.clone().lock_owned() => holder,
+        };
         let mut all = std::mem::take(&mut *lock(&self.waiting));
         all.retain(|one| !one.told.is_closed());
         if !all.is_empty() {

@@ -164,7 +164,13 @@ impl Store {
         // Before their topics are forgotten: one of the same name must not begin where they did.
         self.shared.starts.retain(|tp| catalogue.has(tp))?;
         if !catalogue.deleting.is_empty() || catalogue.is_unsaved() {
-            catalogue.change(|catalogue| catalogue.deleting.clear())?;
+            match catalogue.change(|catalogue| catalogue.deleting.clear()) {
+                // The broker has to start, or nobody can make room; the next start looks again.
+                Err(error) if error.is_full() && !catalogue.is_unsaved() => {
+                    tracing::warn!(error = %chain(&error), "that deleted topics are put away cannot be saved");
+                }
+                changed => changed?,
+            }
         }
         Ok(())
     }

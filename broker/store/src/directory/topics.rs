@@ -251,11 +251,15 @@ impl Store {
         let (mut doomed, mut failed) = (Vec::new(), None);
         let (dir, files) = (&self.shared.options.dir, self.shared.files());
         let all = gone.iter().flat_map(|record| (0..record.partitions).map(move |n| (record, n)));
-        for (record, n) in all {
+        let closed = all.map(|(record, n)| {
             let tp = TopicPartition::new(record.name.as_str(), n);
             let partition = write(&self.partitions).remove(&tp);
+            partition.iter().for_each(|partition| partition.close());
+            (record, tp, partition)
+        });
+        // All of them first: those that wait for a sync wait for one.
+        for (record, tp, partition) in closed.collect::<Vec<_>>() {
             let _upkeep = partition.as_ref().map(|partition| {
-                partition.close();
                 // Whoever waits for a sync gets it; then nobody is in the folder any more.
                 partition.wait_durable(partition.marks().end, SYNC_WAIT);
                 lock(&partition.upkeep)

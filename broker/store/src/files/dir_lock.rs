@@ -35,7 +35,11 @@ impl DirLock {
         let process = format!("{}\n", std::process::id());
         let written =
             file.set_len(0).and_then(|()| file.write_all_at(&mut [IoSlice::new(process.as_bytes())], 0));
-        written.map_err(FileError::at("write", &path))?;
+        match written.map_err(FileError::at("write", &path)) {
+            // It is held all the same; who else comes is not told by whom.
+            Err(error) if error.is_full() => {}
+            written => written?,
+        }
         Ok(DirLock { _file: file })
     }
 }

@@ -443,3 +443,17 @@ fn topics_that_cannot_be_saved_together_have_all_not_been_made() {
         store.topics().is_empty() && !dir.path().join("a-0").exists() && !dir.path().join("b-9").exists()
     );
 }
+
+#[test]
+fn a_start_on_a_full_disk_needs_no_room_to_forget_deleted_topics() {
+    let Setup { dir, disk, store, .. } = setup(1);
+    store.delete_topic("t").unwrap();
+    store.close().unwrap();
+    drop(store);
+    disk.full.store(true, Ordering::SeqCst);
+    let options = Options { files: Arc::new(Faulty(disk.clone())), ..Options::new(dir.path()) };
+    let store = Store::open(options, Arc::new(Heard::default())).unwrap();
+    assert!(store.topics().is_empty());
+    disk.full.store(false, Ordering::SeqCst);
+    store.create_topic("t", TopicId(uuid::Uuid::new_v4()), 1, BTreeMap::new()).unwrap();
+}
