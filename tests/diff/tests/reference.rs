@@ -20,6 +20,11 @@ to ApiVersions, and from the differences that the suite in `tests/diff` knows.
 - Where Flumen serves older versions than Kafka 4, it converts: clients from before record batches work.
 - What is not served is answered by the end of the connection, as Kafka does, with a line in the log.
 - Newer clients take from ApiVersions what there is: transactions of version 2, unless `kafka-features` turns them down.
+- A streams group's topology is bounded; beyond that it is told STREAMS_INVALID_TOPOLOGY: 1,000 subtopologies, 10,000 topics and as
+  many of their settings, 1 MiB of names, 100,000 tasks.
+- `__transaction_state` is there from the first idempotent producer on, and internal topics are neither deleted nor given more
+  partitions: where a group or a transaction is kept depends on them.
+- There is no quorum, so `kraft.version` is 0, and `kafka-features upgrade --release-version`, which wants 1, is refused.
 
 | API | number | Flumen | Kafka 4.3.1 |
 | --- | --- | --- | --- |

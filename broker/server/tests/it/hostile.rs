@@ -7,7 +7,6 @@ use crate::running::{Client, PATIENCE, Running, batch, numbered, values};
 use flumen_protocol::api::TABLE;
 use flumen_protocol::messages::*;
 use flumen_protocol::{ApiKey, decode_response};
-use flumen_server::Options;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -185,20 +184,24 @@ async fn a_million_topics_in_one_request_do_not_stop_the_broker() {
     running.stop().await;
 }
 
-/// For all of them together no more than 4 MB.
-fn little_for_answers(options: &mut Options) {
-    (options.fetch_answers_total, options.fetch_bytes_max) = (4_000_000, 1_000_000);
+/// A broker whose answers may hold 4 MB all together, with one record that is larger; and a client of it.
+async fn with_little_for_answers(record: &str) -> (Running, Client) {
+    let running = Running::start_with(|options| {
+        (options.fetch_answers_total, options.fetch_bytes_max) = (4_000_000, 1_000_000);
+    });
+    let running = running.await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[("max.message.bytes", "20000000")]).await;
+    assert_eq!(client.produce("t", 0, batch(&[record])).await.error_code, 0);
+    (running, client)
 }
 
 /// What they hold is bounded, and others get theirs all the same.
 #[tokio::test]
 async fn answers_that_nobody_reads_are_given_up_when_others_want_the_room() {
-    let running = Running::start_with(little_for_answers).await;
-    let mut neighbour = running.client().await;
-    neighbour.create("t", 1, &[("max.message.bytes", "20000000")]).await;
     // More than the sockets take in themselves.
     let large = "v".repeat(16_000_000);
-    assert_eq!(neighbour.produce("t", 0, batch(&[&large])).await.error_code, 0);
+    let (running, mut neighbour) = with_little_for_answers(&large).await;
     let mut slow = running.client().await;
     slow.send(&crate::running::fetch("t", 0, 0), 11).await;
     slow.socket.readable().await.unwrap();
@@ -212,11 +215,8 @@ async fn answers_that_nobody_reads_are_given_up_when_others_want_the_room() {
 /// As above, of one that reads on, at a third of the rate that it owes.
 #[tokio::test]
 async fn an_answer_that_trickles_is_given_up_when_others_want_the_room() {
-    let running = Running::start_with(little_for_answers).await;
-    let mut neighbour = running.client().await;
-    neighbour.create("t", 1, &[("max.message.bytes", "20000000")]).await;
     let large = "v".repeat(10_000_000);
-    assert_eq!(neighbour.produce("t", 0, batch(&[&large])).await.error_code, 0);
+    let (running, mut neighbour) = with_little_for_answers(&large).await;
     let socket = TcpSocket::new_v4().unwrap();
     // What the system takes for the peer is no more than it reads.
     socket.set_recv_buffer_size(128 << 10).unwrap();

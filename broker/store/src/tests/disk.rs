@@ -262,11 +262,11 @@ fn a_cold_reader_leaves_nothing_behind_it_and_takes_nothing_from_the_hot_end() {
     }
 }
 
-/// The folders whose names were synced.
+/// Which syncs there were.
 #[derive(Default)]
-struct Named(Mutex<Vec<Site>>);
+struct Synced(Mutex<Vec<Site>>);
 
-impl Faults for Named {
+impl Faults for Synced {
     fn sync(&self, _: Scope, site: Site) -> io::Result<()> {
         self.0.lock().unwrap().push(site);
         Ok(())
@@ -281,7 +281,7 @@ fn the_first_segment_of_a_folder_that_was_missing_has_a_durable_name_before_anyt
         drop(store);
         let gone = dir.path().join(gone);
         if gone.is_dir() { std::fs::remove_dir_all(&gone) } else { std::fs::remove_file(&gone) }.unwrap();
-        let named = Arc::new(Named::default());
+        let named = Arc::new(Synced::default());
         let options = Options { files: Arc::new(Faulty(named.clone())), ..Options::new(dir.path()) };
         let store = Store::open(options, Arc::new(())).unwrap();
         let t = store.partition(&TopicPartition::new("t", 0)).unwrap();
@@ -373,21 +373,10 @@ fn a_topic_that_asks_for_less_is_synced_behind() {
     assert_eq!(t.durable(), Offset(15));
 }
 
-/// Which syncs there were.
-#[derive(Default)]
-struct Counted(Mutex<Vec<Site>>);
-
-impl Faults for Counted {
-    fn sync(&self, _: Scope, site: Site) -> io::Result<()> {
-        self.0.lock().unwrap().push(site);
-        Ok(())
-    }
-}
-
 #[test]
 fn topics_that_come_and_go_at_once_share_their_syncs() {
     let dir = tempfile::tempdir().unwrap();
-    let counted = Arc::new(Counted::default());
+    let counted = Arc::new(Synced::default());
     let options = || Options {
         files: Arc::new(Faulty(counted.clone())),
         threads: Threads::Driven,
